@@ -1,0 +1,1 @@
+"""Pairs on disk -> validated index -> batches; blur synthesis; the built-in sample set."""

@@ -1,0 +1,24 @@
+"""What a user did wrong, said in one line; every door ends with exit code 2 on it."""
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Bad input: the message names the file or the setting, and the way out. One line, no traceback."""
+
+
+def run_door(door: Callable[[list[str]], int | None], argv: list[str] | None = None) -> None:
+    """Run a command's `main(argv)` and exit: 0 when it ends well, 2 with one line on a `UserError`.
+
+    130 after Ctrl-C, as shells have it.
+    """
+    try:
+        sys.exit(door(sys.argv[1:] if argv is None else argv) or 0)
+    except UserError as problem:
+        for line in str(problem).splitlines():
+            print(f"madn: error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("madn: stopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""Photo files <-> arrays, restoration at any size, metrics."""

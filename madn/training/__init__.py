@@ -1,0 +1,1 @@
+"""The adversarial Keras model, its optimisers and schedules, and the run folder."""
