@@ -1,0 +1,157 @@
+"""Small layers that more than one network uses. Images are NHWC; every layer runs on any Keras backend."""
+
+import keras
+from keras import layers, ops
+
+LUMA = (0.299, 0.587, 0.114)
+
+
+def sobel_magnitude(images, epsilon: float = 1e-6):
+    """Gradient magnitude M(x) = sqrt(gx^2 + gy^2 + epsilon) of each channel (MADN section 3.1, operator M).
+
+    Unnormalised 3x3 Sobel kernels, reflect-101 padding (as `tf.image.sobel_edges` and OpenCV pad). For images in
+    [0, 1] the result lies in [sqrt(epsilon), sqrt(20)]; epsilon keeps the derivative finite where the image is flat.
+
+    Args:
+        images: (batch, height, width, channels), height and width at least 2.
+    Returns:
+        A tensor of the same shape.
+    """
+    padded = ops.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="reflect")
+    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    columns = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    gx = rows[:, :, 2:] - rows[:, :, :-2]
+    gy = columns[:, 2:] - columns[:, :-2]
+    return ops.sqrt(ops.square(gx) + ops.square(gy) + epsilon)
+
+
+def luma(images):
+    """(batch, height, width, 3) RGB -> (batch, height, width, 1) with the Rec. 601 weights."""
+    return ops.sum(images * ops.convert_to_tensor(LUMA, images.dtype), axis=-1, keepdims=True)
+
+
+def resize(images, scale: float, method: str = "bicubic", antialias: bool = True):
+    """Resize by `scale` with half-pixel centres; bicubic is Keys' kernel with a = -0.5.
+
+    `antialias` widens the kernel on the way down and changes nothing on the way up, where it stays on because
+    PyTorch's plain bicubic has a = -0.75.
+    """
+    height, width = ops.shape(images)[1], ops.shape(images)[2]
+    if scale < 1:
+        divisor = round(1 / scale)
+        size = (height // divisor, width // divisor)
+    else:
+        size = (height * int(scale), width * int(scale))
+    return ops.image.resize(images, size, interpolation=method, antialias=antialias or scale > 1,
+                            data_format="channels_last")
+
+
+@keras.saving.register_keras_serializable("madn")
+class SobelMagnitude(layers.Layer):
+    """`sobel_magnitude` as a layer; `channels=1` takes the luma first."""
+
+    def __init__(self, channels: int = 3, epsilon: float = 1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.epsilon = channels, epsilon
+
+    def call(self, images):
+        return sobel_magnitude(luma(images) if self.channels == 1 else images, self.epsilon)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.channels)
+
+    def get_config(self):
+        return {**super().get_config(), "channels": self.channels, "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable("madn")
+class Resize(layers.Layer):
+    """`resize` as a layer, for any height and width."""
+
+    def __init__(self, scale: float, method: str = "bicubic", antialias: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.scale, self.method, self.antialias = scale, method, antialias
+
+    def call(self, images):
+        return resize(images, self.scale, self.method, self.antialias)
+
+    def compute_output_shape(self, shape):
+        batch, height, width, channels = shape
+        height, width = (None if n is None else int(n * self.scale) for n in (height, width))
+        return batch, height, width, channels
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale, "method": self.method, "antialias": self.antialias}
+
+
+@keras.saving.register_keras_serializable("madn")
+class RequireMultiple(layers.Layer):
+    """Passes images through; raises `ValueError` where height or width is not a multiple of `multiple`."""
+
+    def __init__(self, multiple: int, **kwargs):
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, images):
+        height, width = images.shape[1], images.shape[2]
+        if any(n is not None and n % self.multiple for n in (height, width)):
+            raise ValueError(f"This network takes heights and widths that are multiples of {self.multiple}; "
+                             f"received {height} x {width}. madn.imaging.restore pads any size.")
+        return images
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("madn")
+class StopGradient(layers.Layer):
+    """Passes values through and gradients not."""
+
+    def call(self, values):
+        return ops.stop_gradient(values)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@keras.saving.register_keras_serializable("madn")
+class InstanceNormalization(layers.GroupNormalization):
+    """Normalises each channel of each image by its own mean and variance (Ulyanov et al., arXiv:1607.08022).
+
+    Keras' group normalisation with one channel a group; epsilon 1e-5 as PyTorch and the papers' code have it.
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs):
+        kwargs.pop("groups", None)
+        super().__init__(groups=-1, epsilon=epsilon, **kwargs)
+
+
+def residual_block(x, name: str, kernel: int = 3):
+    """x + Conv(ReLU(Conv(x))): no normalisation, no activation after the addition (MADN section 3.3.3, Fig. 4b)."""
+    return layers.Add(name=f"{name}_add")([x, residual_branch(x, name, kernel)])
+
+
+def residual_branch(x, name: str, kernel: int = 3):
+    """F(x) = Conv(ReLU(Conv(x))), width preserving."""
+    width = x.shape[-1]
+    y = layers.Conv2D(width, kernel, padding="same", activation="relu", name=f"{name}_conv1")(x)
+    return layers.Conv2D(width, kernel, padding="same", name=f"{name}_conv2")(y)
+
+
+def nested_residual_group(x, blocks: int, name: str, mode: str = "branch"):
+    """The nested residual link of MADN Eq. 9, extended to `blocks` blocks.
+
+    P + R1(P) + R2(P + R1(P)) + ... : with R the residual branch (`mode="branch"`) the nested sum is, term by term,
+    an ordinary chain of residual blocks, and is built as that chain (a test keeps the dense sum beside it).
+    `mode="block"` reads R as the whole residual block with its own identity, which doubles the signal at every
+    block; kept as an experiment.
+    """
+    for k in range(1, blocks + 1):
+        if mode == "branch":
+            x = residual_block(x, f"{name}_res{k}")
+        else:
+            x = layers.Add(name=f"{name}_nest{k}")([x, residual_block(x, f"{name}_res{k}")])
+    return x
