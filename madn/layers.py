@@ -31,19 +31,36 @@ def luma(images):
 
 
 def resize(images, scale: float, method: str = "bicubic", antialias: bool = True):
-    """Resize by `scale` with half-pixel centres; bicubic is Keys' kernel with a = -0.5.
+    """Resize by `scale` with half-pixel centres; bicubic is Keys' kernel with a = -0.5 (MADN section 4.1).
 
-    `antialias` widens the kernel on the way down and changes nothing on the way up, where it stays on because
-    PyTorch's plain bicubic has a = -0.75.
+    Two small matrix products, the same on every backend: TensorFlow's own antialiased resize has no XLA kernel and no
+    ONNX counterpart, and PyTorch's plain bicubic has a = -0.75. Samples outside the image are left out and the rest
+    renormalised, as TensorFlow does.
+
+    Args:
+        images: (batch, height, width, channels); for `scale` 1/k both sizes are divided by k and rounded down.
+        method: "bicubic" or "bilinear".
+        antialias: widen the kernel on the way down.
     """
     height, width = ops.shape(images)[1], ops.shape(images)[2]
-    if scale < 1:
-        divisor = round(1 / scale)
-        size = (height // divisor, width // divisor)
+    rows = _resize_weights(height, scale, method, antialias, images.dtype)
+    columns = _resize_weights(width, scale, method, antialias, images.dtype)
+    return ops.einsum("oh,bhwc,pw->bopc", rows, images, columns)
+
+
+def _resize_weights(size, scale: float, method: str, antialias: bool, dtype):
+    """(resized, size): each row holds the weights of one resized sample."""
+    resized = size * int(scale) if scale >= 1 else size // round(1 / scale)
+    centres = (ops.arange(resized, dtype="float32") + 0.5) / scale
+    widening = 1 / scale if antialias and scale < 1 else 1.0
+    distance = ops.abs(ops.arange(size, dtype="float32")[None, :] + 0.5 - centres[:, None]) / widening
+    if method == "bilinear":
+        weights = ops.maximum(1 - distance, 0)
     else:
-        size = (height * int(scale), width * int(scale))
-    return ops.image.resize(images, size, interpolation=method, antialias=antialias or scale > 1,
-                            data_format="channels_last")
+        near = (1.5 * distance - 2.5) * distance**2 + 1
+        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+        weights = ops.where(distance < 1, near, ops.where(distance < 2, far, ops.zeros_like(distance)))
+    return ops.cast(weights / ops.sum(weights, axis=1, keepdims=True), dtype)
 
 
 @keras.saving.register_keras_serializable("madn")

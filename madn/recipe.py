@@ -1,0 +1,147 @@
+"""MADN's recipes: the published setting, the loss ablations of Figure 9, and a small one for the sample set.
+
+The published run: `python -m madn.train --data GOPRO --validation none --run runs/madn`
+    Hardware in the paper: one 24 GB NVIDIA 3090 Ti, TensorFlow 2.4. In float32 the default network keeps about 25 GiB
+    of activations at batch 16 and crops of 256, which does not fit that card; `--precision mixed_bfloat16` halves it.
+    262,000 steps (2000 epochs of 131), 9.9 EFLOP by count: about 86 hours on that card in bfloat16 at an assumed 40%
+    of its peak. Not run here.
+    Expected on the 1,111 GoPro test pairs (the paper's Table 4): PSNR 30.18 dB, SSIM 0.9312, which by its Nah row is
+    `ssim_matlab`. No score of a full training run has been measured with this code.
+
+Differences from the paper, all of them choices where it says nothing or contradicts itself:
+- power of the polynomial decay: 0.3, as the scale-recurrent lineage has it (not stated).
+- gradient clipping "minimum value 1e-5, maximum value 2": the generator's global norm is clipped to 2, the minimum is
+  inert. Read element by element (`--clip-mode magnitude`) the minimum soon replaces most of the gradient.
+- Algorithm 1 takes both gradients at the same weights (`simultaneous`); the prose also says "alternative manner".
+- GoPro's `blur` images rather than `blur_gamma`; no augmentation; Glorot-uniform weights (none of them stated).
+- an epoch drops its last, partial batch: 131 steps of 16 for 2,103 pairs.
+- `--validation` holds a scene out of the training set unless it is `none`; the paper names no validation set.
+The networks' and the losses' own choices are listed in madn/generator.py, discriminator.py and objective.py.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from madn.discriminator import build_discriminator
+from madn.errors import UserError
+from madn.generator import build_generator
+from madn.objective import MADNObjective
+from madn.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class MADNRecipe(Recipe):
+    """MADN (Zhu et al. 2023): multi-scale generative adversarial deblurring with gradient guidance."""
+
+    paper: ClassVar[str] = "MADN, Zhu et al. 2023"
+
+    widths: tuple[int, int, int] = (64, 128, 256)
+    """Channels at full, half and quarter resolution."""
+    res_blocks: int = 4
+    """Residual blocks in a group."""
+    scales: int = 3
+    """Scales of the recurrent network."""
+    nested_mode: Literal["branch", "block"] = "branch"
+    """Eq. 9's R: the residual branch, or the whole residual block (unstable)."""
+    deconv_kernel: int = 3
+    """Kernel of the stride-2 deconvolutions."""
+    sn_skip: Literal["add", "concat"] = "add"
+    gn_skip: Literal["add", "concat"] = "add"
+    scale_taps: Literal["decoder", "encoder", "by_scale", "image"] = "decoder"
+    """Which scale features the gradient network takes."""
+    merge_kernel: int = 3
+    """Kernel of the convolution after each concatenation in the gradient network."""
+    fusion: Literal["full", "half"] = "full"
+    """Resolution at which gradient and scale features are fused."""
+    gn_input: Literal["blurred", "sn_output"] = "blurred"
+    """Whose gradient map enters the gradient network."""
+    gradient_channels: Literal[1, 3] = 3
+    sobel_epsilon: float = 1e-6
+    global_residual: bool = False
+    """Add the blurred image to each restored one."""
+    stop_gradient_across_scales: bool = False
+    coarsest_second_input: Literal["blurred", "zeros"] = "blurred"
+    resize: Literal["bicubic", "bilinear"] = "bicubic"
+    antialias: bool = True
+    """Antialias when sizes shrink."""
+    d_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
+    """Channels of the discriminator's five pairs of convolutions."""
+    d_dense: int = 1024
+    d_strides: Literal["pair", "six", "literal"] = "pair"
+    d_shared: bool = True
+    """One discriminator for images and gradient maps, or two."""
+    d_dense_activation: Literal["leaky_relu", "none"] = "leaky_relu"
+    adversarial: float = 0.05
+    """Weight lambda of the adversarial loss (Eq. 10)."""
+    adversarial_domains: Literal["both", "image", "none"] = "both"
+    phi1: float = 0.5
+    """Weight of the gradient network's content loss (Eq. 13)."""
+    phi2: float = 1.0
+    """Weight of the restored image's content loss (Eq. 13)."""
+    alpha: float = 0.01
+    """Weight of the multi-scale pixel loss (Eq. 11)."""
+    gradient_weight: float = 0.01
+    """Eq. 13's beta_1: the restored image's gradient map."""
+    image_weight: float = 1.0
+    """Eq. 13's beta_2: the restored image itself."""
+    scale_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
+    """Eq. 12's w^i, full resolution first."""
+    reduction: Literal["mean", "sum"] = "mean"
+    clip_mode: Literal["none", "global_norm", "value", "magnitude", "literal"] = "global_norm"
+    """Gradient clipping: see madn.training.clipping."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.scale_weights) != self.scales:
+            raise UserError(f"--scale-weights takes one weight for each of the {self.scales} scales; "
+                            f"received {len(self.scale_weights)}")
+        if self.crop % (4 * 2 ** (self.scales - 1)):
+            raise UserError(f"--crop must be a multiple of {4 * 2 ** (self.scales - 1)} for --scales {self.scales}; "
+                            f"received {self.crop}")
+        if min(*self.widths, *self.d_widths, self.d_dense, self.res_blocks, self.scales) < 1:
+            raise UserError("--widths, --d-widths, --d-dense, --res-blocks and --scales must be at least 1")
+        if self.scale_taps in ("by_scale", "image") and self.scales != 3:
+            raise UserError(f"--scale-taps {self.scale_taps} needs --scales 3; received {self.scales}")
+
+    def build_generator(self):
+        return build_generator(
+            self.widths, self.res_blocks, self.scales, self.nested_mode, self.deconv_kernel, self.sn_skip,
+            self.gn_skip, self.scale_taps, self.merge_kernel, self.fusion, self.gn_input, self.gradient_channels,
+            self.sobel_epsilon, self.global_residual, self.stop_gradient_across_scales, self.coarsest_second_input,
+            self.resize, self.antialias)
+
+    def build_critics(self):
+        if self.adversarial_domains == "none":
+            return {}
+
+        def critic(channels, name):
+            return build_discriminator(self.crop, self.d_widths, self.d_dense, self.d_strides, channels,
+                                       self.d_dense_activation, name)
+
+        critics = {"image": critic(3, "discriminator")}
+        if self.adversarial_domains == "both":
+            critics["gradient"] = (critics["image"] if self.d_shared
+                                   else critic(self.gradient_channels, "gradient_discriminator"))
+        return critics
+
+    def build_objective(self):
+        return MADNObjective(
+            self.adversarial, self.phi1, self.phi2, self.alpha, self.gradient_weight, self.image_weight,
+            self.scale_weights, self.adversarial_domains, self.reduction, self.sobel_epsilon, self.antialias)
+
+
+MADN = MADNRecipe()
+"""The published setting."""
+
+FIGURE_9A = replace(MADN, adversarial_domains="none", phi1=0.0, gradient_weight=0.0)
+"""Pixel and image content loss only."""
+
+FIGURE_9B = replace(MADN, adversarial_domains="image", phi1=0.0, gradient_weight=0.0)
+"""A and the adversarial loss in the image domain."""
+
+FIGURE_9C = MADN
+"""The full loss: B and content and adversarial losses in the gradient domain."""
+
+SAMPLE = replace(MADN, widths=(8, 16, 32), d_widths=(8, 8, 16, 32, 64), d_dense=64, crop=64, batch=8, steps=1500,
+                 lr_g=1e-3, lr_d=4e-4, augment="dihedral", adversarial=0.005)
+"""Minutes on two CPU cores over the built-in sample set: narrow networks, small crops, higher learning rate."""

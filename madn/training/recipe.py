@@ -1,0 +1,122 @@
+"""What every recipe says: batch, crop, optimisers, schedule, clipping. A paper's recipe adds its own fields."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import keras
+
+from madn.errors import UserError
+from madn.training.model import AdversarialModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings of one training run; a subclass adds its paper's networks and objective.
+
+    Raises `UserError` for a value out of range, naming the field.
+    """
+
+    paper: ClassVar[str] = ""
+    multiple: ClassVar[int] = 16
+    """Heights and widths that the generator takes are multiples of this."""
+    crop_multiple: ClassVar[int] = 32
+
+    batch: int = 16
+    """Crops in a batch."""
+    crop: int = 256
+    """Side of a training crop, in pixels."""
+    epochs: int = 2000
+    """Passes over all pairs, one random crop of each."""
+    steps: int | None = None
+    """Generator updates in all; overrides --epochs. The learning rate decays over them."""
+    lr_g: float = 1e-4
+    """Initial learning rate of the generator."""
+    lr_d: float = 4e-4
+    """Initial learning rate of the discriminator."""
+    lr_power: float = 0.3
+    """Power of the polynomial decay to 0: lr = lr_0 (1 - step / steps) ** power."""
+    adam_beta_1: float = 0.9
+    adam_beta_2: float = 0.999
+    adam_epsilon: float = 1e-8
+    update_order: Literal["simultaneous", "alternating"] = "simultaneous"
+    """Simultaneous: both gradients at the same weights. Alternating: the discriminator first."""
+    critic_steps: int = 1
+    """Discriminator updates for each generator update, each on a batch of its own; alternating order only."""
+    clip_mode: Literal["none", "global_norm", "value", "magnitude", "literal"] = "none"
+    """Gradient clipping: see madn.training.clipping."""
+    clip_minimum: float = 1e-5
+    clip_maximum: float = 2.0
+    clip_scope: Literal["generator", "both"] = "generator"
+    augment: Literal["none", "flips", "dihedral"] = "none"
+    """Flips, or flips and 90-degree turns, of both images alike."""
+    blur_kind: Literal["blur", "blur_gamma"] = "blur"
+    """Which of GoPro's blurred folders to use."""
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """mixed_bfloat16 computes the networks in bfloat16; losses and metrics stay in float32."""
+    jit: bool = False
+    """Compile the training step with XLA."""
+    seed: int = 0
+    """Seed of the weights, the crops and the held-out pairs."""
+
+    def __post_init__(self):
+        for field in ("batch", "crop", "epochs", "critic_steps"):
+            if getattr(self, field) < 1:
+                raise UserError(f"--{field.replace('_', '-')} must be at least 1; received {getattr(self, field)}")
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"--steps must be at least 1; received {self.steps}")
+        if self.crop % self.crop_multiple:
+            raise UserError(f"--crop must be a multiple of {self.crop_multiple}; received {self.crop}")
+        if self.update_order == "simultaneous" and self.critic_steps != 1:
+            raise UserError("--critic-steps above 1 needs --update-order alternating")
+
+    def build_generator(self) -> keras.Model:
+        """The generator: (batch, height, width, 3) in [0, 1] -> dictionary with `deblurred`."""
+        raise NotImplementedError
+
+    def build_critics(self) -> dict[str, keras.Model]:
+        """Domain -> discriminator; empty where the recipe has no adversarial loss."""
+        raise NotImplementedError
+
+    def build_objective(self):
+        """The paper's losses; see `AdversarialModel`."""
+        raise NotImplementedError
+
+    def steps_per_epoch(self, pairs: int) -> int:
+        """Batches that one pass over `pairs` fills, the remainder dropped; at least 1."""
+        return max(1, pairs // self.batch)
+
+    def total_steps(self, pairs: int) -> int:
+        """Generator updates of the whole run."""
+        return self.steps or self.epochs * self.steps_per_epoch(pairs)
+
+    def learning_rate(self, initial: float, total_steps: int):
+        """The schedule: polynomial decay to 0 over the run, step by step."""
+        return keras.optimizers.schedules.PolynomialDecay(
+            initial, decay_steps=total_steps, end_learning_rate=0.0, power=self.lr_power)
+
+    def optimizer(self, initial: float, total_steps: int) -> keras.optimizers.Optimizer:
+        return keras.optimizers.Adam(self.learning_rate(initial, total_steps), beta_1=self.adam_beta_1,
+                                     beta_2=self.adam_beta_2, epsilon=self.adam_epsilon)
+
+    def build_model(self, total_steps: int) -> AdversarialModel:
+        """Networks, objective and optimisers, seeded and compiled."""
+        keras.utils.set_random_seed(self.seed)
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.precision)
+        try:
+            generator, critics = self.build_generator(), self.build_critics()
+        finally:
+            keras.config.set_dtype_policy(policy)
+        model = AdversarialModel(generator, self.build_objective(), critics)
+        model.compile(
+            self.optimizer(self.lr_g, total_steps), self.optimizer(self.lr_d, total_steps) if critics else None,
+            update_order=self.update_order, critic_steps=self.critic_steps, clip_mode=self.clip_mode,
+            clip_minimum=self.clip_minimum, clip_maximum=self.clip_maximum, clip_scope=self.clip_scope,
+            jit_compile=self.jit)
+        return model
+
+    def fields(self) -> dict:
+        """All settings as plain JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value
+                for name, value in dataclasses.asdict(self).items()}
