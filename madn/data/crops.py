@@ -1,0 +1,135 @@
+"""Sources of training crops. Crop k is a function of (seed, k) alone, so a resumed run goes on at crop k."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from madn.data.images import DecodedImages, in_threads
+from madn.data.index import Pair, size, some_lines, too_small
+from madn.data.synthesis import blur_photo, camera_shake, reach
+from madn.errors import UserError
+from madn.imaging.files import image_files, to_uint8
+
+Augment = Literal["none", "flips", "dihedral"]
+ORDER, CROP = 0, 1  # the two uses of the seed
+
+
+class CropSource(Protocol):
+    """What a pipeline draws from: `len` is the number of crops in an epoch."""
+
+    crop: int
+
+    def __len__(self) -> int: ...
+
+    def crop_at(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Crop k of the run: (blurred, sharp), each uint8 (crop, crop, 3) RGB."""
+
+
+class PairCrops:
+    """One random window of every pair in each epoch, the same in the blurred and the sharp image.
+
+    The order is a new permutation in each epoch. `augment`: "none"; "flips" (left-right and up-down, each for half
+    the crops); "dihedral" (the eight flips and 90-degree turns, equally often). Raises `UserError` naming the file
+    when one cannot be decoded.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], images: DecodedImages, crop: int, seed: int,
+                 augment: Augment = "none"):
+        self.pairs, self.images, self.crop, self.seed, self.augment = tuple(pairs), images, crop, seed, augment
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def crop_at(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Crop k of the run: (blurred, sharp), each uint8 (crop, crop, 3) RGB."""
+        epoch, place = divmod(k, len(self.pairs))
+        pair = self.pairs[_order(self.seed, epoch, len(self.pairs))[place]]
+        rng = np.random.default_rng((self.seed, CROP, k))
+        blurred, sharp = self.images.read(pair.blurred), self.images.read(pair.sharp)
+        if blurred.shape != sharp.shape:
+            raise UserError(f"{pair.blurred}: {size(blurred)}, but its partner {pair.sharp} is {size(sharp)}")
+        window = _window(rng, pair.blurred, blurred, self.crop)
+        return _augmented(rng, blurred[window], sharp[window], self.augment)
+
+
+class PhotoCrops:
+    """Crops of sharp photographs, each blurred by a camera shake of its own (`synthesis.camera_shake`).
+
+    The length of the shake's path is uniform in [longest / 5, longest] pixels, its turn at most `rotation` radians;
+    `noise` is the standard deviation of Gaussian noise on the blurred crop, in units of the [0, 1] range. A margin
+    around the crop is blurred with it and cut off, so the photographs must be larger than the crop by two `margin`s.
+    All photographs are decoded first: raises `UserError` naming those that are unreadable or too small.
+    """
+
+    def __init__(self, photos: Sequence[Path], images: DecodedImages, crop: int, seed: int, augment: Augment = "none",
+                 longest: float = 24.0, rotation: float = 0.005, noise: float = 0.0):
+        self.photos, self.images, self.crop, self.seed, self.augment = tuple(photos), images, crop, seed, augment
+        self.longest, self.rotation, self.noise = longest, rotation, noise
+        self.margin = reach(longest, rotation, crop)
+        problems = [line for line in in_threads(self._problem, self.photos, "checking photographs") if line]
+        if problems:
+            raise UserError(some_lines(problems))
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def crop_at(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Crop k of the run: (blurred, sharp), each uint8 (crop, crop, 3) RGB."""
+        epoch, place = divmod(k, len(self.photos))
+        path = self.photos[_order(self.seed, epoch, len(self.photos))[place]]
+        rng = np.random.default_rng((self.seed, CROP, k))
+        photo = self.images.read(path)
+        photo = photo[_window(rng, path, photo, self.crop + 2 * self.margin)]
+        length = rng.uniform(0.2, 1.0) * self.longest
+        poses = camera_shake(rng, 2 * int(np.ceil(length / 2)) + 1, length, self.rotation)  # at most 1 px apart
+        inside = slice(self.margin, self.margin + self.crop)
+        blurred, sharp = blur_photo(photo, poses)[inside, inside], photo[inside, inside]
+        if self.noise:
+            blurred = blurred + rng.normal(scale=self.noise, size=blurred.shape)
+        return _augmented(rng, to_uint8(blurred), sharp, self.augment)
+
+    def _problem(self, path: Path) -> str | None:
+        try:
+            photo = self.images.read(path)
+        except UserError as problem:
+            return str(problem)
+        least = self.crop + 2 * self.margin
+        if min(photo.shape[:2]) < least:
+            return too_small(path, photo, least) + f" (the crop of {self.crop} and a margin for the blur)"
+        return None
+
+
+def find_photos(folder: str | Path) -> list[Path]:
+    """All photographs below a folder; raises `UserError` when there is none."""
+    photos = image_files(folder)
+    if not photos:
+        raise UserError(f"{folder}: no photographs found" if Path(folder).is_dir() else f"{folder}: no such folder")
+    return photos
+
+
+@functools.lru_cache(maxsize=8)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, ORDER, epoch)).permutation(count)
+
+
+def _window(rng: np.random.Generator, path: Path, image: np.ndarray, length: int) -> tuple[slice, slice]:
+    """A random square window."""
+    if min(image.shape[:2]) < length:
+        raise UserError(too_small(path, image, length))
+    top, left = (int(rng.integers(side - length + 1)) for side in image.shape[:2])
+    return slice(top, top + length), slice(left, left + length)
+
+
+def _augmented(rng: np.random.Generator, blurred: np.ndarray, sharp: np.ndarray,
+               augment: Augment) -> tuple[np.ndarray, np.ndarray]:
+    mirror, flip, turns = rng.integers((2, 2, 4))
+    if augment == "flips":
+        moves = (slice(None, None, -1 if flip else 1), slice(None, None, -1 if mirror else 1))
+        return blurred[moves], sharp[moves]
+    if augment == "dihedral":
+        moves = (slice(None), slice(None, None, -1 if mirror else 1))
+        return np.rot90(blurred[moves], turns), np.rot90(sharp[moves], turns)
+    return blurred, sharp

@@ -1,0 +1,223 @@
+"""Pairs on disk: find them in the GoPro layout, the REDS layout or any two folders, and validate them by name."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from madn.data.images import DecodedImages, in_threads
+from madn.errors import UserError
+from madn.imaging.files import image_files
+
+MOST_LINES = 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A blurred image and its sharp partner; `name` is "scene/stem", or the stem alone without a scene."""
+
+    blurred: Path
+    sharp: Path
+    scene: str
+    name: str
+
+
+@dataclass(frozen=True)
+class PairIndex:
+    """Pairs by name; `problems` (what stays out) and `notes` (what was converted) have one line for each file."""
+
+    pairs: tuple[Pair, ...]
+    problems: tuple[str, ...]
+    layout: str
+    blur_kind: str | None
+    root: str
+    notes: tuple[str, ...] = ()
+
+
+def find_pairs(root: str | Path, split: str = "train", blur_kind: str = "blur") -> PairIndex:
+    """Find the pairs of a set below `root`.
+
+    Layouts: GoPro, `[split/]scene/{blur_kind,sharp}/*` (Nah et al. 2017; REDS is often laid out so too);
+    REDS as its archives unpack, `split_{blur_kind,sharp}/sequence/*` (Nah et al. 2019; its "val" serves as
+    "test"); one scene, `{blur_kind,sharp}/*`. `root` may be the set, its split folder or one scene.
+    Raises `UserError` where the folder or the blur kind is missing, and where there is no pair at all.
+    """
+    root = _folder(root)
+    reds = _reds(root, split, blur_kind)
+    if reds:
+        return reds
+    base = root / split if (root / split).is_dir() else root
+    scenes = [base] if _kinds(base) else sorted(folder for folder in base.iterdir() if folder.is_dir() and _kinds(folder))
+    kinds = sorted(set().union(*map(_kinds, scenes)) - {"sharp"})
+    if not scenes:
+        raise UserError(
+            f"{root}: no pairs found; looked for {split}/SCENE/{{{blur_kind},sharp}}, SCENE/{{{blur_kind},sharp}}, "
+            f"{{{blur_kind},sharp}} and {split}_{blur_kind}/SEQUENCE beside {split}_sharp/SEQUENCE")
+    if kinds and blur_kind not in kinds:
+        raise UserError(f"{base}: no blur kind '{blur_kind}' here; there is {', '.join(kinds)}: choose one of these")
+    pairs, problems = [], []
+    for scene in scenes:
+        for kind in (blur_kind, "sharp"):
+            if not (scene / kind).is_dir():
+                problems.append(f"{scene}: the folder '{kind}' is missing; add it")
+        found, lonely = _match(scene / blur_kind, scene / "sharp", scene.resolve().name)
+        pairs += found
+        problems += lonely
+    return _index(pairs, problems, "GoPro" if scenes != [base] else "one scene", blur_kind, str(base))
+
+
+def pair_folders(blurred_dir: str | Path, sharp_dir: str | Path) -> PairIndex:
+    """Pair the images of any two folders by path and stem below them; the subfolders are the scenes."""
+    blurred, sharp = _folder(blurred_dir), _folder(sharp_dir)
+    return _index(*_match(blurred, sharp), "two folders", None, f"{blurred} | {sharp}")
+
+
+def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_bad: bool = False) -> PairIndex:
+    """Decode every file once, in parallel through the cache, and return the index without its bad pairs.
+
+    Bad: unreadable or truncated files, sizes that differ, images smaller than `crop` pixels, a blurred image
+    identical to its partner, and what `find_pairs` could not pair. Raises `UserError` with one line for each,
+    unless `skip_bad`: then they are in `problems`.
+    """
+    def inspect(pair: Pair) -> list[str]:
+        arrays, problems = {}, []
+        for path in (pair.blurred, pair.sharp):
+            try:
+                arrays[path] = images.read(path)
+            except UserError as problem:
+                problems.append(str(problem))
+        problems += [too_small(path, array, crop) for path, array in arrays.items()
+                     if crop and min(array.shape[:2]) < crop]
+        if problems:
+            return problems
+        blurred, sharp = arrays[pair.blurred], arrays[pair.sharp]
+        if blurred.shape != sharp.shape:
+            return [f"{pair.blurred}: {size(blurred)}, but its partner {pair.sharp} is {size(sharp)}"]
+        if np.array_equal(blurred, sharp):
+            return [f"{pair.blurred}: identical to its partner {pair.sharp}"]
+        return []
+
+    found = in_threads(inspect, index.pairs, "checking pairs")
+    problems = [*index.problems, *(line for lines in found for line in lines)]
+    if problems and not skip_bad:
+        raise UserError(some_lines(f"{line} (or leave such pairs out: --skip-bad True)" for line in problems))
+    good = tuple(pair for pair, lines in zip(index.pairs, found) if not lines)
+    if not good:
+        raise UserError(some_lines(problems) + f"\n{index.root}: no usable pair is left")
+    notes = (images.notes[path] for pair in good for path in (pair.blurred, pair.sharp) if path in images.notes)
+    return replace(index, pairs=good, problems=tuple(problems), notes=tuple(notes))
+
+
+def hold_out(pairs: Sequence[Pair], validation: str = "auto") -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """Split into (training, validation) so that no scene stands on both sides.
+
+    "auto": the scene with the fewest pairs, of those with at least 2 pairs and at most a quarter of all. Where no
+    scene is so, the smallest, cut to a quarter of all (the rest of it is used by neither side). With a single
+    scene, its last tenth by name, if there are 4 pairs or more. "none": nothing. Else scene names, by commas.
+    `GOPR0477_11_00` and `GOPR0477_11_00_AVG11` are one scene. Raises `UserError` for a name that is not there.
+    """
+    scenes = defaultdict(list)
+    for pair in pairs:
+        scenes[_scene(pair.scene)].append(pair)
+    if validation == "none":
+        return tuple(pairs), ()
+    if validation != "auto":
+        chosen = {_scene(name.strip()) for name in validation.split(",")}
+        if unknown := chosen - scenes.keys():
+            raise UserError(f"validation scene '{min(unknown)}' is not here; there is {', '.join(sorted(scenes))}")
+        if chosen == scenes.keys():
+            raise UserError(f"validation '{validation}' leaves no pair to train on; name fewer scenes")
+        held = [pair for pair in pairs if _scene(pair.scene) in chosen]
+    elif len(scenes) == 1:
+        ordered = sorted(pairs, key=lambda pair: pair.name)
+        held = ordered[-max(1, len(ordered) // 10):] if len(ordered) >= 4 else []
+        return tuple(pair for pair in pairs if pair not in held), tuple(held)
+    else:
+        quarter = max(1, len(pairs) // 4)
+        fitting = [name for name in scenes if 2 <= len(scenes[name]) <= quarter]
+        smallest = min(fitting or scenes, key=lambda name: (len(scenes[name]), name))
+        chosen, held = {smallest}, scenes[smallest][:quarter]
+    return tuple(pair for pair in pairs if _scene(pair.scene) not in chosen), tuple(held)
+
+
+def some_lines(lines: Iterable[str]) -> str:
+    """One problem a line, the first 20 of them."""
+    lines = list(lines)
+    more = [f"... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return "\n".join(lines[:MOST_LINES] + more)
+
+
+def size(image: np.ndarray) -> str:
+    """Width x height, as people write it."""
+    return f"{image.shape[1]}x{image.shape[0]}"
+
+
+def too_small(path: Path, image: np.ndarray, least: int) -> str:
+    """The line for an image that a window of `least` pixels does not fit in."""
+    return f"{path}: {size(image)} is smaller than {least}x{least}; choose a smaller --crop"
+
+
+def _scene(name: str) -> str:
+    """A scene's name without what marks a variant of it: GOPR0477_11_00_AVG11 -> GOPR0477_11_00."""
+    found = re.match(r"GOPR\d{4}_\d{2}_\d{2}", name)
+    return found.group() if found else name
+
+
+def _folder(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        raise UserError(f"{path}: " + ("is a file, not a folder" if path.exists() else "no such folder"))
+    return path
+
+
+def _kinds(folder: Path) -> set[str]:
+    """The image kinds below a scene: sharp, blur, blur_gamma, ..."""
+    return {entry.name for entry in folder.iterdir()
+            if entry.is_dir() and (entry.name == "sharp" or entry.name.startswith("blur"))}
+
+
+def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
+    """The official REDS archives, each of which may have unpacked into folders of its own."""
+    split = {"test": "val"}.get(split, split)
+
+    def sequences(kind: str) -> Path | None:
+        for depth in ("", "*/", "*/*/"):
+            for folder in sorted(root.glob(f"{depth}{split}_{kind}")):
+                if next(folder.glob("*/*.*"), None):
+                    return folder
+        return None
+
+    blurred, sharp = sequences(blur_kind), sequences("sharp")
+    if not (blurred and sharp):
+        return None
+    return _index(*_match(blurred, sharp), "REDS", blur_kind, str(root))
+
+
+def _match(blurred: Path, sharp: Path, scene: str | None = None) -> tuple[list[Pair], list[str]]:
+    """Pair files by relative path without suffix; the scene is `scene`, or else the relative folder."""
+    sides, problems = [], []
+    for folder in (blurred, sharp):
+        files = {}
+        for path in image_files(folder):
+            key = path.relative_to(folder).with_suffix("")
+            if key in files:
+                problems.append(f"{path}: the same name as {files[key].name}; remove one of them")
+            files.setdefault(key, path)
+        sides.append(files)
+    for files, others, where in ((sides[0], sides[1], sharp), (sides[1], sides[0], blurred)):
+        problems += [f"{path}: no partner {key} in {where}; add it or remove the file"
+                     for key, path in files.items() if key not in others]
+    pairs = []
+    for key in sorted(sides[0].keys() & sides[1].keys()):
+        name = scene if scene is not None else key.parent.as_posix().removeprefix(".")
+        pairs.append(Pair(sides[0][key], sides[1][key], name, f"{name}/{key.name}" if name else key.name))
+    return pairs, problems
+
+
+def _index(pairs: list[Pair], problems: list[str], layout: str, blur_kind: str | None, root: str) -> PairIndex:
+    if not pairs:
+        raise UserError(some_lines(problems or [f"{root}: no images found ({layout} layout)"]))
+    return PairIndex(tuple(pairs), tuple(problems), layout, blur_kind, root)
