@@ -1,0 +1,57 @@
+# Set-up and use with Python 3.11 to 3.13, make and git:
+#
+#   make train                   train on the built-in sample set
+#   make train ARGS="--data ../GOPRO --run runs/gopro"
+#   make test                    the tests; TORCH=1 adds those that need PyTorch, and installs it
+#   make check-tf215             the exported network and our instance normalisation under TensorFlow 2.15
+#   make env                     the environment alone, in .venv
+#
+# PYTHON=/path/to/python chooses the interpreter that environments are made from.
+
+ARGS ?= --data samples --recipe madn-sample --run runs/sample
+PYTHON ?= python3.13 python3.12 python3.11 python3
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+
+.PHONY: train test env check-tf215
+.DELETE_ON_ERROR:
+
+train: .venv/installed
+	.venv/bin/python -m madn.train $(ARGS)
+
+test: .venv/installed $(if $(filter 1,$(TORCH)),.venv/torch-installed)
+	.venv/bin/python -m pytest
+
+env: .venv/installed
+
+check-tf215: .venv/installed .venv-tf215/installed
+	.venv/bin/python tests/interop/make_reference.py build/interop
+	.venv-tf215/bin/python tests/interop/check_tf215.py build/interop
+
+# The stamps are written last: an install that was interrupted is begun again, a finished one is not repeated.
+.venv/installed: requirements/dev.txt setup.py
+	@$(call make_venv,$(PYTHON),311 <= v <= 313,3.11 to 3.13,.venv)
+	.venv/bin/python $(PIP_INSTALL) -r requirements/dev.txt
+	.venv/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Where pip finds no CPU build this is gigabytes of CUDA, so only TORCH=1 asks for it.
+.venv/torch-installed: requirements/torch.txt .venv/installed
+	.venv/bin/python $(PIP_INSTALL) -r requirements/torch.txt
+	@touch $@
+
+.venv-tf215/installed: requirements/tf215.txt
+	@$(call make_venv,$(if $(filter command line environment,$(origin PYTHON)),$(PYTHON)) python3.11 python3,v == 311,3.11,.venv-tf215)
+	.venv-tf215/bin/python $(PIP_INSTALL) -r requirements/tf215.txt
+	@touch $@
+
+# $(call make_venv,INTERPRETERS,TEST OF v,VERSIONS,FOLDER): a fresh environment from the first interpreter that runs,
+# passes the test and has the module that makes environments. Being on the PATH is not enough: a pyenv shim may fail.
+define make_venv
+for python in $(1); do \
+  if "$$python" -c 'import ensurepip, sys, venv; v = 100 * sys.version_info[0] + sys.version_info[1]; sys.exit(not ($(2)))' 2>/dev/null; then \
+    echo "installing into $(4) (`"$$python" --version`; about 2 GB, a few minutes)"; \
+    exec "$$python" -m venv --clear $(4); \
+  fi; \
+done; \
+echo "madn: no working Python $(3) with venv found (tried: $(strip $(1))); name one with PYTHON=/path/to/python" >&2; exit 1
+endef

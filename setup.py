@@ -1,0 +1,46 @@
+"""`pip install .` for madn and baselines; `make train` and `make test` install the pinned requirements/ instead."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+# Read, not imported: madn's own imports are not there yet.
+version = re.search(r'^__version__ = "(.+)"$', (here / "madn/__init__.py").read_text(encoding="utf-8"), re.M).group(1)
+readme = here / "README.md"
+
+setup(
+    name="madn",
+    version=version,
+    description="Motion deblurring with Keras 3: MADN and four baselines, trained, evaluated and exported",
+    long_description=readme.read_text(encoding="utf-8") if readme.is_file() else "",
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["madn", "madn.*", "baselines", "baselines.*"]),
+    python_requires=">=3.11,<3.14",
+    # tensorflow-addons is not among these: its last release needs TensorFlow 2.15 and cannot be imported beside
+    # Keras 3. `make check-tf215` uses it in an environment of its own.
+    install_requires=[
+        "tensorflow>=2.18",
+        "keras>=3.10,<4",
+        "tensorboard>=2.18",  # TensorFlow 2.21 no longer brings it
+        "h5py>=3.11",
+        "matplotlib>=3.9",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.10",  # madn opens no windows, and a server has no libGL
+        "pillow>=10.4",
+        "scikit-image>=0.25",
+        "scipy>=1.13",
+        "tqdm>=4.66",
+        "tyro>=0.9",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.18"],
+        "torch": ["torch>=2.6"],
+        "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "nbclient>=0.10"],
+        "export": [],  # a SavedModel takes nothing more
+        "dev": ["pytest>=8.3"],
+    },
+)

@@ -1,0 +1,165 @@
+"""The SavedModel does what the Keras network does, at any size, where there is neither madn nor Keras."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from madn.errors import UserError
+from madn.generator import build_generator
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("a SavedModel is written on the TensorFlow backend", allow_module_level=True)
+import tensorflow as tf
+
+from madn.imaging.serving import check_free, export_savedmodel, reflected_indices
+
+SIZES = ((32, 48), (37, 53), (64, 80), (1, 1))
+
+# What somebody who has TensorFlow alone would run; None in sys.modules makes an import fail.
+ALONE = """
+import sys
+sys.modules["madn"] = sys.modules["keras"] = None
+import numpy as np
+import tensorflow as tf
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+data = np.load(sys.argv[2])
+served = {name: signatures[name.split("-")[0]](tf.constant(data[name]))["deblurred"].numpy() for name in data.files}
+np.savez(sys.argv[3], **served)
+"""
+
+
+@pytest.fixture(scope="module")
+def generator() -> keras.Model:
+    """A tiny MADN whose untrained output lies within [0, 1], where clipping hides nothing."""
+    keras.utils.set_random_seed(0)
+    generator = build_generator(widths=(4, 8, 16))
+    last = generator.get_layer("upblock").get_layer("image")
+    kernel, bias = last.get_weights()
+    last.set_weights([0.03 * kernel, bias + 0.5])
+    return generator
+
+
+@pytest.fixture(scope="module")
+def exported(generator, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "deblur"
+    export_savedmodel(generator, folder, {"description": "tiny"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    return tf.saved_model.load(str(exported)).signatures
+
+
+def keras_restores(generator, images):
+    """The Keras path with NumPy's padding."""
+    height, width = images.shape[1:3]
+    padded = np.pad(images, [(0, 0), (0, -height % 16), (0, -width % 16), (0, 0)], mode="reflect")
+    return np.clip(generator(padded)["deblurred"].numpy()[:, :height, :width], 0, 1)
+
+
+def test_agrees_with_keras_where_neither_madn_nor_keras_can_be_imported(generator, exported, tmp_path):
+    random = np.random.default_rng(1)
+    images = {f"serving_default-{h}x{w}": random.random((2, h, w, 3), dtype=np.float32) for h, w in SIZES}
+    images["uint8-37x53"] = random.integers(0, 256, (1, 37, 53, 3), dtype=np.uint8)
+    np.savez(tmp_path / "in.npz", **images)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", ALONE, exported, tmp_path / "in.npz", tmp_path / "out.npz"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    served = np.load(tmp_path / "out.npz")
+    for height, width in SIZES:
+        name = f"serving_default-{height}x{width}"
+        expected = keras_restores(generator, images[name])
+        assert 0.05 < expected.min() and expected.max() < 0.95  # neither clipped nor constant
+        assert served[name].shape == images[name].shape and served[name].dtype == np.float32
+        np.testing.assert_allclose(served[name], expected, rtol=0, atol=1e-5)
+    expected = np.round(255 * keras_restores(generator, images["uint8-37x53"].astype(np.float32) / 255))
+    assert served["uint8-37x53"].dtype == np.uint8
+    assert np.abs(served["uint8-37x53"] - expected).max() <= 1  # a half may round either way after 1e-6
+    assert (served["uint8-37x53"] == expected).mean() > 0.999
+
+
+def test_uint8_signature_is_the_rounded_float_signature(signatures):
+    images = np.random.default_rng(2).integers(0, 256, (2, 19, 30, 3), dtype=np.uint8)
+    floats = signatures["serving_default"](tf.constant(images.astype(np.float32) / 255))["deblurred"].numpy()
+    served = signatures["uint8"](tf.constant(images))["deblurred"].numpy()
+    assert served.dtype == np.uint8 and len(np.unique(served)) > 20
+    np.testing.assert_array_equal(served, np.round(floats * 255).astype(np.uint8))
+
+
+def test_a_batch_equals_its_images_one_by_one(signatures):
+    images = np.random.default_rng(3).random((2, 33, 20, 3), dtype=np.float32)
+    both = signatures["serving_default"](tf.constant(images))["deblurred"].numpy()
+    single = [signatures["serving_default"](tf.constant(images[i : i + 1]))["deblurred"].numpy() for i in (0, 1)]
+    assert np.abs(both[0] - both[1]).max() > 0.01
+    np.testing.assert_allclose(both, np.concatenate(single), rtol=0, atol=1e-6)
+
+
+def test_outputs_are_clipped(tmp_path):
+    bright = keras.Input((None, None, 3))
+    # A network whose output is a plain tensor, 3 x - 1.
+    export_savedmodel(keras.Model(bright, keras.layers.Rescaling(3.0, -1.0)(bright)), tmp_path / "bright")
+    serve = tf.saved_model.load(str(tmp_path / "bright")).signatures
+    row = np.array([0, 85, 128, 170, 255], np.uint8)
+    images = np.broadcast_to(row[None, None, :, None], (1, 1, 5, 3)).copy()
+    np.testing.assert_array_equal(serve["uint8"](tf.constant(images))["deblurred"][0, 0, :, 0], [0, 0, 129, 255, 255])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 15, 16, 17, 31, 33])
+def test_padding_is_numpys_reflection_at_any_size(size):
+    expected = np.pad(np.arange(size), (0, -size % 16), mode="reflect")
+    np.testing.assert_array_equal(reflected_indices(tf.constant(size)), expected)
+
+
+def test_facts_stand_in_the_folder(exported):
+    about = json.loads((exported / "madn.json").read_text())
+    assert about["description"] == "tiny"
+    assert set(about["signatures"]) == {"serving_default", "uint8"}
+    assert 0 <= about["largest_difference_from_keras"] <= 1e-5
+    assert [path.name for path in exported.parent.iterdir()] == ["deblur"]  # no temporary folder is left
+
+
+def test_a_folder_in_use_is_left_alone(generator, exported, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"a")
+    (tmp_path / "file").write_bytes(b"a")
+    (tmp_path / "empty").mkdir()
+    for name in ("photos", "file"):
+        for overwrite in (False, True):
+            with pytest.raises(UserError, match=name):
+                export_savedmodel(generator, tmp_path / name, overwrite=overwrite)
+    with pytest.raises(UserError, match="already holds a SavedModel: add --overwrite True"):
+        export_savedmodel(generator, exported)
+    check_free(tmp_path / "empty", overwrite=False)
+    assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"a"
+
+
+def test_overwrite_replaces_the_whole_folder(tmp_path):
+    for scale in (1.0, 0.5):
+        x = keras.Input((None, None, 3))
+        export_savedmodel(keras.Model(x, keras.layers.Rescaling(scale)(x)), tmp_path / "model", overwrite=True)
+        (tmp_path / "model" / f"left_by_{scale}").touch()
+    serve = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
+    assert serve(tf.ones((1, 1, 1, 3)))["deblurred"].numpy().max() == 0.5
+    assert not (tmp_path / "model" / "left_by_1.0").exists()
+
+
+def test_a_savedmodel_that_differs_is_not_written(tmp_path, monkeypatch):
+    x = keras.Input((None, None, 3))
+    model = keras.Model(x, keras.layers.Rescaling(1.0)(x))
+    monkeypatch.setattr("madn.imaging.serving.reflected_indices", lambda size: tf.range(-(-size // 16) * 16) % 2)
+    with pytest.raises(RuntimeError, match="differs from the Keras model"):
+        export_savedmodel(model, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_backend_is_refused_in_one_line(generator, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(UserError, match="KERAS_BACKEND=tensorflow"):
+        export_savedmodel(generator, tmp_path / "model")
