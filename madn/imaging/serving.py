@@ -132,7 +132,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
     if not (folder / "saved_model.pb").is_file():
         raise UserError(f"{folder} holds other files and is left as it is: give an empty or a new folder")
     if not overwrite:
-        raise UserError(f"{folder} already holds a SavedModel: add --overwrite True to replace it, or give another folder")
+        raise UserError(f"{folder} already holds a SavedModel: add --overwrite to replace it, or give another folder")
 
 
 def require_tensorflow() -> None:
