@@ -134,7 +134,7 @@ def test_a_folder_in_use_is_left_alone(generator, exported, tmp_path):
         for overwrite in (False, True):
             with pytest.raises(UserError, match=name):
                 export_savedmodel(generator, tmp_path / name, overwrite=overwrite)
-    with pytest.raises(UserError, match="already holds a SavedModel: add --overwrite True"):
+    with pytest.raises(UserError, match="already holds a SavedModel: add --overwrite to"):
         export_savedmodel(generator, exported)
     check_free(tmp_path / "empty", overwrite=False)
     assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"a"
