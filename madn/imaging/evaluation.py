@@ -124,8 +124,8 @@ OnResult = Callable[[ImageResult, np.ndarray, np.ndarray, np.ndarray], None]
 
 
 def evaluate(network: Network, pairs: Sequence[Pair], protocol: Literal["full", "crop"] = "full", crop: int = 256,
-             seed: int = 0, on_result: OnResult = lambda *_: None) -> Evaluation:
-    """Measure `network` (float32 NHWC batch in [0, 1] -> the same) on pairs, one image at a time.
+             seed: int = 0, on_result: OnResult = lambda *_: None, multiple: int = 16) -> Evaluation:
+    """Measure `network` (float32 NHWC batch in [0, 1], sizes multiples of `multiple` -> the same) on pairs, one by one.
 
     `on_result(result, blurred, restored, sharp)` is called after each, with float32 (H, W, 3) images.
     Raises `UserError` for no pairs, an unreadable file, sizes that differ or an image smaller than the crop (or than
@@ -148,7 +148,7 @@ def evaluate(network: Network, pairs: Sequence[Pair], protocol: Literal["full", 
                 y, x = offset = tuple(int(chance.integers(0, n - crop + 1)) for n in blurred.shape[:2])
                 blurred, sharp = (image[y:y + crop, x:x + crop] for image in (blurred, sharp))
             start = time.perf_counter()
-            restored = restore(network, blurred)
+            restored = restore(network, blurred, multiple)
             seconds = time.perf_counter() - start
             scores = pool.map(score, (blurred, restored), (sharp, sharp))
             result = ImageResult(pair.scene, pair.name, blurred.shape[:2], offset, *scores, seconds)

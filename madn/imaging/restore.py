@@ -69,7 +69,7 @@ def output_files(source: Path, target: Path) -> list[tuple[Path, Path]]:
     return jobs
 
 
-def restore_files(network: Network, jobs: list[tuple[Path, Path]]) -> list[str]:
+def restore_files(network: Network, jobs: list[tuple[Path, Path]], multiple: int = 16) -> list[str]:
     """Restore each (input, output) of `jobs`; returns one line for each input that could not be read."""
     problems = []
     for source, target in tqdm(jobs, unit="photo", disable=len(jobs) == 1):
@@ -78,5 +78,5 @@ def restore_files(network: Network, jobs: list[tuple[Path, Path]]) -> list[str]:
         except UserError as problem:
             problems.append(str(problem))
             continue
-        write_image(target, restore(network, image))
+        write_image(target, restore(network, image, multiple))
     return problems

@@ -1,0 +1,105 @@
+"""Measure a trained network on pairs: python -m madn.evaluate MODEL --data DIR"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tqdm import tqdm
+
+from madn.commandline import parse
+from madn.data.images import DecodedImages
+from madn.data.index import PairIndex, check_pairs
+from madn.data.sets import open_pairs
+from madn.errors import UserError, run_door
+from madn.imaging.evaluation import evaluate
+from madn.imaging.metrics import SMALLEST
+from madn.imaging.pictures import comparison, triple_labels
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, on which pairs."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A run folder, a .weights.h5 file or a SavedModel folder."""
+    data: str | None = None
+    """Folder in the GoPro or REDS layout; 'samples' is the built-in sample set."""
+    blurred: Path | None = None
+    """Folder of blurred images, instead of --data."""
+    sharp: Path | None = None
+    """Folder of their sharp partners, under the same names."""
+    split: str = "test"
+    """Part of --data."""
+    blur_kind: str = "blur"
+    """GoPro's blurred images: blur or blur_gamma."""
+    protocol: Literal["full", "crop", "both"] = "full"
+    """Whole images, one random crop of each, or both after each other. Their numbers are not comparable."""
+    crop: int = 256
+    """Size of the crops in pixels."""
+    seed: int = 0
+    """Seed of the crops' places."""
+    limit: int | None = None
+    """Only the first N pairs."""
+    skip_bad: bool = False
+    """Leave bad pairs out and name them, instead of stopping."""
+    out: Path | None = None
+    """Folder for JSON and pictures; by default below the run folder, or in runs/evaluation for any other model."""
+    pictures: int = 12
+    """Side-by-side pictures (blurred, restored, sharp) of the first N pairs; 0 for none."""
+    which: Literal["best", "last"] = "best"
+    """Checkpoint of a run folder."""
+    recipe: str | None = None
+    """Recipe that a .weights.h5 file was trained with."""
+
+
+def main(argv: list[str]) -> None:
+    """The door: table on the screen; JSON and pictures in the output folder."""
+    options = parse(Options, argv, "python -m madn.evaluate", __doc__)
+    index = _pairs(options)
+    for problem in index.problems:
+        print(f"left out: {problem}")
+    from madn.loading import load_network  # late: a bad command line or folder is reported before Keras starts
+
+    model = load_network(options.model, options.which, options.recipe)
+    multiple = model.recipe.multiple if model.recipe else 1  # a SavedModel pads inside
+    out = options.out or _default_out(options)
+    print(f"{model.description}\n{len(index.pairs)} pairs of {index.root} ({index.layout}), "
+          f"blur kind: {index.blur_kind}")
+    for protocol in ("full", "crop") if options.protocol == "both" else (options.protocol,):
+        with tqdm(total=len(index.pairs), unit="image", desc=protocol, leave=False) as bar:
+            def shown(result, *images, protocol=protocol, bar=bar):
+                if bar.n < options.pictures:
+                    place = out / "pictures" / f"{protocol}_{result.name.replace('/', '_')}.png"
+                    comparison([images], place, [triple_labels(*images)])
+                bar.update()
+
+            results = evaluate(model.network, index.pairs, protocol, options.crop, options.seed, shown, multiple)
+        results.write_json(out / f"{protocol}.json", model=model.description, data=index.root,
+                           layout=index.layout, split=options.split if options.data else None,
+                           blur_kind=index.blur_kind, left_out=index.problems)
+        print(f"\n{results.table()}")
+    print(f"\nwritten to {out}")
+
+
+def _pairs(options: Options) -> PairIndex:
+    if options.limit is not None and options.limit < 1:
+        raise UserError(f"--limit {options.limit}: at least 1 pair is measured")
+    index = open_pairs(options.data, options.blurred, options.sharp, options.split, options.blur_kind)
+    index = replace(index, pairs=index.pairs[:options.limit])
+    # Every file is decoded once before the network starts: a broken one is named now, not in the middle.
+    smallest = SMALLEST if options.protocol == "full" else max(options.crop, SMALLEST)
+    return check_pairs(index, DecodedImages("none"), smallest, options.skip_bad)
+
+
+def _default_out(options: Options) -> Path:
+    model = Path(options.model).resolve()
+    data = (f"{Path(options.data).resolve().name}-{options.split}-{options.blur_kind}" if options.data
+            else options.blurred.resolve().name)
+    if model.is_dir() and not (model / "saved_model.pb").exists():
+        return Path(options.model) / "evaluation" / data
+    return Path("runs/evaluation") / model.name / data
+
+
+if __name__ == "__main__":
+    run_door(main)

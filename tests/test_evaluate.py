@@ -1,0 +1,95 @@
+"""The door on pairs in the GoPro layout, with a network that undoes how the pairs were darkened."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from madn import evaluate, loading
+from madn.errors import UserError
+from madn.imaging.files import read_image, to_float, write_image
+
+
+@pytest.fixture(autouse=True)
+def brightening(monkeypatch):
+    """What was asked to be loaded."""
+    calls = []
+
+    def load(*arguments):
+        calls.append(arguments)
+        recipe = SimpleNamespace(multiple=16)
+        return loading.Loaded(lambda batch: batch / np.float32(0.8), "a brightening network", recipe)
+
+    monkeypatch.setattr(loading, "load_network", load)
+    return calls
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """set/test/{s1,s2}/{blur,sharp}/*.png, three pairs of 64x80."""
+    for scene, name, photo in (("s1", "1", "astronaut"), ("s1", "2", "chelsea"), ("s2", "1", "coffee")):
+        sharp = to_float(getattr(data, photo)()[100:164, 100:180])
+        write_image(tmp_path / f"set/test/{scene}/sharp/{name}.png", sharp)
+        write_image(tmp_path / f"set/test/{scene}/blur/{name}.png", sharp * 0.8)
+    return tmp_path / "set"
+
+
+def test_table_json_and_pictures(folder, tmp_path, brightening, capsys):
+    evaluate.main(["runs/a", "--data", str(folder), "--out", f"{tmp_path}/out", "--pictures", "2", "--which", "last"])
+    assert brightening == [("runs/a", "last", None)]
+    said = capsys.readouterr().out
+    assert "a brightening network" in said and "3 pairs" in said and "blur kind: blur" in said
+    assert "psnr restored" in said and "mean of 3" in said and "SSIM" not in said
+    read = json.loads((tmp_path / "out/full.json").read_text())
+    assert [image["name"] for image in read["images"]] == ["s1/1", "s1/2", "s2/1"]
+    assert (read["model"], read["blur_kind"], read["protocol"]) == ("a brightening network", "blur", "full")
+    assert read["mean"]["restored"]["psnr"] > read["mean"]["blurred"]["psnr"] + 10
+    pictures = sorted((tmp_path / "out/pictures").iterdir())
+    assert [picture.name for picture in pictures] == ["full_s1_1.png", "full_s1_2.png"]
+    drawn = np.asarray(Image.open(pictures[0]))
+    sharp = np.rint(read_image(folder / "test/s1/sharp/1.png") * 255)
+    assert any(np.array_equal(drawn[-64:, left:left + 80], sharp) for left in range(drawn.shape[1] - 79))
+
+
+def test_both_protocols_limit_and_two_folders(folder, tmp_path):
+    evaluate.main(["runs/a", "--blurred", f"{folder}/test/s1/blur", "--sharp", f"{folder}/test/s1/sharp",
+                   "--limit", "1", "--protocol", "both", "--crop", "32", "--seed", "7", "--out", f"{tmp_path}/out", "--pictures", "0"])
+    full, crop = (json.loads((tmp_path / f"out/{name}.json").read_text()) for name in ("full", "crop"))
+    assert [len(full["images"]), len(crop["images"])] == [1, 1] and crop["images"][0]["size"] == [32, 32]
+    assert (crop["crop"], crop["seed"], full["crop"], full["blur_kind"]) == (32, 7, None, None)
+    assert not (tmp_path / "out/pictures").exists()
+
+
+def test_results_of_a_run_lie_in_its_folder(folder, tmp_path):
+    (tmp_path / "run").mkdir()
+    evaluate.main([f"{tmp_path}/run", "--data", str(folder), "--limit", "1", "--pictures", "0"])
+    assert (tmp_path / "run/evaluation/set-test-blur/full.json").is_file()
+
+
+def test_bad_pairs_are_named_before_the_model_is_loaded(folder, brightening):
+    broken = folder / "test/s1/blur/2.png"
+    broken.write_bytes(broken.read_bytes()[:500])
+    (folder / "test/s2/sharp/1.png").unlink()
+    with pytest.raises(UserError) as problem:
+        evaluate.main(["runs/a", "--data", str(folder)])
+    lines = str(problem.value).splitlines()
+    assert len(lines) == 2 and any("2.png: cannot be read" in line for line in lines)
+    assert any("s2/blur/1.png: no partner" in line for line in lines)
+    for arguments, message in ((["--crop", "65", "--protocol", "crop"], "80x64 is smaller than 65x65"),
+                               (["--limit", "0"], "--limit 0"), (["--blur-kind", "blur_gamma"], "blur_gamma")):
+        with pytest.raises(UserError, match=message):
+            evaluate.main(["runs/a", "--data", str(folder), *arguments])
+    with pytest.raises(UserError, match="--data DIR, or --blurred DIR and --sharp DIR"):
+        evaluate.main(["runs/a", "--blurred", str(folder)])
+    assert brightening == []
+
+
+def test_bad_pairs_can_be_left_out(folder, tmp_path, capsys):
+    (folder / "test/s2/sharp/1.png").unlink()
+    evaluate.main(["runs/a", "--data", str(folder), "--skip-bad", "--out", f"{tmp_path}/out", "--pictures", "0"])
+    read = json.loads((tmp_path / "out/full.json").read_text())
+    assert len(read["images"]) == 2 and len(read["left_out"]) == 1
+    assert "left out: " in capsys.readouterr().out
