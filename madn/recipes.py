@@ -4,9 +4,12 @@ import dataclasses
 import difflib
 import importlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from madn.errors import UserError
-from madn.training.recipe import Recipe
+
+if TYPE_CHECKING:  # importing it starts Keras, which a list of names can do without
+    from madn.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,22 @@ RECIPES = {
 }
 
 
-def get(name: str) -> Recipe:
+def get(name: str) -> "Recipe":
     """The recipe of that name. Raises `UserError` naming the nearest, or all, where there is none."""
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(RECIPES)}."
-        raise UserError(f"unknown recipe {name!r}: {hint} See python -m madn.train --list")
+    check_name(name)
     entry = RECIPES[name]
     return getattr(importlib.import_module(entry.module), entry.attribute)
 
 
-def from_fields(name: str, fields: dict) -> Recipe:
+def check_name(name: str | None) -> None:
+    """Raises `UserError` for the name of no recipe, at no cost; None passes."""
+    if name is not None and name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(RECIPES)}."
+        raise UserError(f"unknown recipe {name!r}: {hint} See python -m madn.train --list")
+
+
+def from_fields(name: str, fields: dict) -> "Recipe":
     """The recipe `name` with the stored `fields`. Raises `UserError` for a field that it does not have."""
     recipe = get(name)
     known = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
@@ -48,7 +56,7 @@ def from_fields(name: str, fields: dict) -> Recipe:
         key: tuple(value) if isinstance(known[key], tuple) else value for key, value in fields.items()})
 
 
-def differences(recipe: Recipe, other: Recipe) -> dict[str, tuple]:
+def differences(recipe: "Recipe", other: "Recipe") -> dict[str, tuple]:
     """Field -> (recipe's value, other's value), where they differ."""
     mine, theirs = recipe.fields(), other.fields()
     return {key: (mine[key], theirs.get(key)) for key in mine if mine[key] != theirs.get(key)}

@@ -1,0 +1,99 @@
+"""From what a user names (a set, two folders, photographs, the samples) to checked pairs and training crops."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from madn.data.crops import CropSource, PairCrops, PhotoCrops, find_photos
+from madn.data.images import DecodedImages
+from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, hold_out, pair_folders
+from madn.errors import UserError
+
+VALIDATION_CROP = 256
+
+
+@dataclass(frozen=True)
+class FixedCrops:
+    """Crops that never change, to score a run on: uint8 (n, height, width, 3), blurred and sharp."""
+
+    blurred: np.ndarray
+    sharp: np.ndarray
+
+    @classmethod
+    def of(cls, source: CropSource, count: int) -> "FixedCrops":
+        """The first crops of a source."""
+        crops = [source.crop_at(k) for k in range(count)]
+        return cls(*(np.stack(images) for images in zip(*crops, strict=True)))
+
+    @classmethod
+    def centres(cls, pairs: tuple[Pair, ...], images: DecodedImages, multiple: int) -> "FixedCrops":
+        """The middle of every pair, 256 pixels or as many as the smallest image has."""
+        shapes = [images.read(pair.sharp).shape for pair in pairs]
+        smallest = min(min(shape[:2]) for shape in shapes)
+        side = min(VALIDATION_CROP, smallest // multiple * multiple)
+        if not side:
+            raise UserError(f"held-out images must be at least {multiple} pixels; the smallest has {smallest}")
+
+        def middle(image):
+            top, left = ((n - side) // 2 for n in image.shape[:2])
+            return image[top:top + side, left:left + side]
+
+        return cls(np.stack([middle(images.read(pair.blurred)) for pair in pairs]),
+                   np.stack([middle(images.read(pair.sharp)) for pair in pairs]))
+
+    def floats(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The first `count` crops as float32 in [0, 1]."""
+        return tuple(x[:count].astype("float32") / 255 for x in (self.blurred, self.sharp))
+
+
+def open_pairs(data: str | None, blurred: str | Path | None = None, sharp: str | Path | None = None,
+               split: str = "train", blur_kind: str = "blur") -> PairIndex:
+    """The unchecked pairs of a set ("samples": the built-in one) or of two folders.
+
+    Raises `UserError` where both or neither are named, and as `find_pairs` does.
+    """
+    if (data is None) == (blurred is None) or (blurred is None) != (sharp is None):
+        raise UserError("give --data DIR, or --blurred DIR and --sharp DIR")
+    if blurred is not None:
+        return pair_folders(blurred, sharp)
+    if data == "samples":
+        from madn.data.samples import sample_folder
+
+        data = str(sample_folder())
+    return find_pairs(data, split, blur_kind)
+
+
+def open_source(crop: int, multiple: int, seed: int, augment: str, blur_kind: str, data: str | None = None,
+                blurred: str | None = None, sharp: str | None = None, photos: str | None = None,
+                validation: str = "auto", skip_bad: bool = False, cache: str = "memory",
+                cache_gb: float = 16.0) -> tuple[CropSource, FixedCrops | None, dict]:
+    """Training crops, held-out crops and a summary of both, everything decoded and checked.
+
+    Raises `UserError` naming every bad file, before any training.
+    """
+    images = DecodedImages(cache, cache_gb)
+    if photos is not None:
+        if data or blurred or sharp:
+            raise UserError("give --photos DIR alone, without --data, --blurred or --sharp")
+        return _photo_source(find_photos(photos), images, crop, seed, augment, validation, photos)
+    index = check_pairs(open_pairs(data, blurred, sharp, "train", blur_kind), images, crop, skip_bad)
+    train, held = hold_out(index.pairs, validation)
+    summary = {
+        "train": f"{len(train)} pairs of {data or index.root} ({index.layout}"
+                 + (f", blur kind {index.blur_kind})" if index.blur_kind else ")"),
+        "validation": [pair.name for pair in held], "left_out": list(index.problems), "notes": list(index.notes)}
+    fixed = FixedCrops.centres(held, images, multiple) if held else None
+    return PairCrops(train, images, crop, seed, augment), fixed, summary
+
+
+def _photo_source(photos, images, crop, seed, augment, validation, folder):
+    if validation not in ("auto", "none"):
+        raise UserError(f"--validation {validation}: photographs have no scenes; give auto or none")
+    count = len(photos) // 10 if validation == "auto" else 0
+    train, held = photos[:len(photos) - count], photos[len(photos) - count:]
+    source = PhotoCrops(train, images, crop, seed, augment)
+    fixed = FixedCrops.of(PhotoCrops(held, images, crop, seed), len(held)) if held else None
+    summary = {"train": f"{len(train)} photographs of {folder}, blurred by synthesised camera shake",
+               "validation": [photo.name for photo in held], "left_out": [], "notes": []}
+    return source, fixed, summary

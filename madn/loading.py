@@ -1,0 +1,112 @@
+"""Trained networks from where they lie: a run folder, a generator's weights file or a SavedModel."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from madn import recipes
+from madn.errors import UserError
+from madn.training.checkpoint import SUFFIX, load_generator, read_recipe
+from madn.training.recipe import Recipe
+from madn.training.runfolder import RunFolder
+
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready to restore.
+
+    `network`: float32 (batch, height, width, 3) in [0, 1] -> the same, unclipped; height and width multiples of
+    `recipe.multiple`. `recipe` and `model` (the Keras generator) are None for a SavedModel.
+    """
+
+    network: Network
+    description: str
+    recipe: Recipe | None = None
+    model: keras.Model | None = None
+    recipe_name: str | None = None
+
+
+def load_network(source: str | Path, which: str = "best", recipe: str | None = None) -> Loaded:
+    """Load a network.
+
+    Args:
+        source: a run folder, a `.weights.h5` file or a SavedModel folder.
+        which: "best" or "last" of a run folder.
+        recipe: name of the recipe of a weights file that does not say it; where it does, the two must agree.
+    Raises:
+        UserError: nothing there, a damaged file, or weights of another recipe or width.
+    """
+    source = Path(source)
+    if (source / "saved_model.pb").is_file():
+        return _savedmodel(source)
+    if source.is_dir():
+        run = RunFolder(source)
+        if run.settings() is None:
+            raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
+        file = run.generator(which)
+        if not file.is_file():
+            raise UserError(f"{source}: no {which} checkpoint yet; train it with python -m madn.train --run {source}")
+    elif source.name.endswith(SUFFIX) or source.is_file():
+        file = source
+    else:
+        raise UserError(f"{source}: no such run folder, {SUFFIX} file or SavedModel")
+    return _weights(file, recipe)
+
+
+def inference(generator: keras.Model) -> Network:
+    """The generator's `deblurred` output alone, compiled without XLA, from NumPy to NumPy."""
+    restoring = keras.Model(generator.input, generator.output["deblurred"])
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        compiled = tf.function(lambda images: restoring(images, training=False), reduce_retracing=True,
+                               jit_compile=False, autograph=False)
+        return lambda images: compiled(tf.constant(images)).numpy()
+    if keras.backend.backend() == "torch":
+        import torch
+
+        def run(images):
+            with torch.inference_mode():
+                return keras.ops.convert_to_numpy(restoring(images, training=False))
+
+        return run
+    return lambda images: keras.ops.convert_to_numpy(restoring(images, training=False))
+
+
+def _weights(file: Path, name: str | None) -> Loaded:
+    stored = read_recipe(file)
+    if stored is None and name is None:
+        raise UserError(f"{file}: this weights file does not say its recipe; name it with --recipe")
+    if stored is None:
+        recipe = recipes.get(name)
+    else:
+        if name is not None and name != stored["recipe"]:
+            raise UserError(f"{file}: weights of recipe {stored['recipe']}, not {name}; leave --recipe out")
+        name, recipe = stored["recipe"], recipes.from_fields(stored["recipe"], stored["fields"])
+    generator = recipe.build_generator()
+    load_generator(generator, file)
+    step = f", step {stored['step']}" if stored and "step" in stored else ""
+    return Loaded(inference(generator), f"{file} (recipe {name}{step})", recipe, generator, name)
+
+
+def _savedmodel(folder: Path) -> Loaded:
+    try:
+        import tensorflow as tf
+    except ImportError:
+        raise UserError(f"{folder}: a SavedModel needs TensorFlow, which is not installed here") from None
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        signature = loaded.signatures["serving_default"]
+    except (OSError, KeyError, ValueError) as problem:
+        reason = " ".join(str(problem).split())[:160]
+        raise UserError(f"{folder}: not a SavedModel with a serving_default signature ({reason})") from None
+
+    def network(images: np.ndarray, _loaded=loaded) -> np.ndarray:  # the signature alone does not keep the model alive
+        return signature(tf.constant(images))["deblurred"].numpy()
+
+    return Loaded(network, f"SavedModel {folder}")

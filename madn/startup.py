@@ -1,0 +1,32 @@
+"""Starting Keras and its backend without the notes that TensorFlow's libraries print before they can be told not to."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+def start_keras() -> None:
+    """Import keras; what its backend says while loading is shown only where the import fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _held_back():
+        import keras  # noqa: F401
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold back the process's standard error, C++ libraries' included; give it out after an exception."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

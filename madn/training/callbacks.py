@@ -1,0 +1,126 @@
+"""What happens around the training step: progress, logs, checkpoints, pictures, a clean stop."""
+
+import math
+import signal
+import time
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from madn.imaging.pictures import comparison, triple_labels
+from madn.training.checkpoint import save_generator, save_state
+from madn.training.runfolder import RunFolder
+
+
+class Stopped(Exception):
+    """The run was asked to stop (Ctrl-C or SIGTERM) and has saved its state."""
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar over the whole run, with the time left. The losses shown are read once a second, not at every step."""
+
+    def __init__(self, first_step: int, total_steps: int):
+        super().__init__()
+        self.bar = tqdm(total=total_steps, initial=first_step, unit="step", dynamic_ncols=True, smoothing=0.05)
+        self.shown = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update()
+        if time.monotonic() - self.shown > 1:
+            self.shown = time.monotonic()
+            self.bar.set_postfix(loss=f"{float(logs['loss']):.4f}", psnr=f"{float(logs['psnr']):.2f} dB", refresh=False)
+
+    def close(self):
+        self.bar.close()
+
+
+class Record(keras.callbacks.Callback):
+    """At the end of each round: a line in log.csv and TensorBoard, the state, the last and the best generator.
+
+    Args:
+        facts: recipe's name and fields, written into each generator's file.
+        rows: the log so far, which holds the best score of a resumed run.
+    """
+
+    def __init__(self, run: RunFolder, facts: dict, rows: list[dict], score: str):
+        super().__init__()
+        from tensorboard.summary import Writer
+
+        self.run, self.facts, self.score = run, facts, score
+        self.started = time.monotonic() - (float(rows[-1]["seconds"]) if rows else 0)
+        self.best = max((float(row[score]) for row in rows if row.get(score)), default=-math.inf)
+        self.writer = Writer(str(run.tensorboard))
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self.model.optimizer.iterations)
+        row = {"step": step, "seconds": round(time.monotonic() - self.started, 1),
+               "lr_g": float(self.model.optimizer.learning_rate)}
+        if self.model.d_optimizer is not None:
+            row["lr_d"] = float(self.model.d_optimizer.learning_rate)
+        row |= {name: float(value) for name, value in logs.items()}
+        for name, value in row.items():
+            self.writer.add_scalar(name, value, step=step)
+        self.writer.flush()
+        self.run.add_row(row)
+        facts = {"step": step, **{name: row[name] for name in ("val_psnr", "val_blurred_psnr") if name in row}}
+        save_generator(self.model.generator, self.run.generator("last"), **self.facts, **facts)
+        if row[self.score] > self.best:
+            self.best = row[self.score]
+            save_generator(self.model.generator, self.run.generator("best"), **self.facts, **facts)
+        save_state(self.model, self.run.state)
+
+    def close(self):
+        self.writer.close()
+
+
+class Pictures(keras.callbacks.Callback):
+    """At the end of each round, fixed crops: blurred | restored | sharp, with their PSNR.
+
+    Args:
+        blurred, sharp: a few float32 crops (n, height, width, 3) in [0, 1].
+    """
+
+    def __init__(self, run: RunFolder, blurred: np.ndarray, sharp: np.ndarray, keep: int = 20):
+        super().__init__()
+        self.run, self.blurred, self.sharp, self.keep = run, blurred, sharp, keep
+
+    def on_epoch_end(self, epoch, logs=None):
+        restored = keras.ops.convert_to_numpy(self.model.predict_on_batch(self.blurred)["deblurred"])
+        rows = [(b, np.clip(r, 0, 1), s) for b, r, s in zip(self.blurred, restored, self.sharp, strict=True)]
+        labels = [triple_labels(*row) for row in rows]
+        step = int(self.model.optimizer.iterations)
+        comparison(rows, self.run.samples / f"step-{step:07d}.png", labels)
+        comparison(rows, self.run.samples / "latest.png", labels)
+        kept = sorted(self.run.samples.glob("step-*.png"))
+        # Thin the series out evenly: drop every second one, the first and the newest stay.
+        if len(kept) > self.keep:
+            for picture in kept[1:-1:2]:
+                picture.unlink()
+
+
+class StopCleanly(keras.callbacks.Callback):
+    """Ctrl-C and SIGTERM end the run after the step at hand, its state saved; a second Ctrl-C ends it at once."""
+
+    def __init__(self, run: RunFolder):
+        super().__init__()
+        self.run, self.asked, self.before = run, False, {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number, frame):
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.asked:
+            save_state(self.model, self.run.state)
+            raise Stopped

@@ -1,0 +1,104 @@
+"""Weights on disk: the whole training state, and generators that say which recipe they belong to.
+
+Keras' own `.weights.h5` files, written under a temporary name first, so that no half-written file ever stands under
+its final one.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import h5py
+import keras
+
+from madn.errors import UserError
+from madn.imaging.files import atomic
+from madn.training.recipe import Recipe
+
+RECIPE = "madn_recipe"
+SUFFIX = ".weights.h5"
+
+
+def save_state(model: keras.Model, path: Path) -> None:
+    """Generator, critics, both optimisers and with them the step."""
+    with _atomic_weights(path) as part:
+        model.save_weights(part)
+
+
+def load_state(model: keras.Model, path: Path) -> int:
+    """Restore what `save_state` wrote into a model of the same recipe; returns the step.
+
+    Raises `UserError` for a damaged file or one of another network.
+    """
+    _load(model, path)
+    return int(model.optimizer.iterations)
+
+
+def save_generator(generator: keras.Model, path: Path, recipe: str, fields: dict, **facts) -> None:
+    """The generator alone, with the recipe's name and fields (and `facts`) in the file."""
+    with _atomic_weights(path) as part:
+        generator.save_weights(part)
+        with h5py.File(part, "a") as file:
+            file.attrs[RECIPE] = json.dumps({"recipe": recipe, "fields": fields, **facts})
+
+
+def load_generator(generator: keras.Model, path: Path, recipe: Recipe | None = None) -> None:
+    """Load weights into a generator, of the given recipe where one was asked for.
+
+    Raises `UserError` where the file is missing, damaged or of another network, with the fields that differ.
+    """
+    stored = read_recipe(path)
+    try:
+        _load(generator, path)
+    except UserError:
+        if not (stored and recipe):
+            raise
+        own = {field.name for field in dataclasses.fields(recipe)} - {field.name for field in dataclasses.fields(Recipe)}
+        mine = recipe.fields()
+        theirs = {key: value for key, value in stored["fields"].items() if key in own and value != mine[key]}
+        what = ", ".join(f"{key} {value} (here {mine[key]})" for key, value in theirs.items())
+        raise UserError(f"{path}: weights of another network: recipe {stored['recipe']}, {what}; "
+                        "give the same options, or other weights") from None
+
+
+def read_recipe(path: Path) -> dict | None:
+    """{"recipe": name, "fields": {...}, ...} as `save_generator` wrote it; None where a file has none.
+
+    Raises `UserError` where the file is missing or no HDF5 file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such weights file")
+    try:
+        with h5py.File(path) as file:
+            text = file.attrs.get(RECIPE)
+    except OSError:
+        raise UserError(f"{path}: not a readable {SUFFIX} file (damaged, cut short or of another kind)") from None
+    return None if text is None else json.loads(text)
+
+
+def _load(model: keras.Model, path: Path) -> None:
+    read_recipe(path)  # names a missing or damaged file
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError, OSError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise UserError(f"{path}: these weights do not fit the network, which may have another width: give the recipe "
+                        f"and the options they were trained with ({reason})") from None
+
+
+class _atomic_weights:
+    """`atomic`, with the suffix that Keras asks of a weights file kept on the temporary name."""
+
+    def __init__(self, path: Path):
+        self.outer = atomic(path)
+
+    def __enter__(self) -> Path:
+        self.part = self.outer.__enter__()
+        self.file = self.part.with_name(self.part.name + SUFFIX)
+        return self.file
+
+    def __exit__(self, kind, *rest):
+        if kind is None:
+            self.file.replace(self.part)
+        self.file.unlink(missing_ok=True)
+        return self.outer.__exit__(kind, *rest)

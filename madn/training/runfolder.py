@@ -1,0 +1,79 @@
+"""The run folder: settings, checkpoints, logs and pictures of one training run.
+
+    settings.json                  recipe, every field, data, versions, device, command
+    checkpoints/state.weights.h5   generator, critics, optimisers, step: what --resume reads
+    checkpoints/last.weights.h5    the generator as it is
+    checkpoints/best.weights.h5    the generator at its best validation PSNR
+    log.csv, tensorboard/          every loss term, PSNR and learning rate
+    samples/                       blurred | restored | sharp crops; latest.png is the newest
+"""
+
+import csv
+import json
+from pathlib import Path
+
+from madn.errors import UserError
+from madn.imaging.files import atomic
+
+SETTINGS = "settings.json"
+
+
+class RunFolder:
+    """Paths and small files of a run; nothing is created before `write_settings`."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.state = self.path / "checkpoints" / "state.weights.h5"
+        self.log = self.path / "log.csv"
+        self.tensorboard = self.path / "tensorboard"
+        self.samples = self.path / "samples"
+
+    def generator(self, which: str) -> Path:
+        """The weights file of the `best` or `last` generator."""
+        return self.path / "checkpoints" / f"{which}.weights.h5"
+
+    def settings(self) -> dict | None:
+        """What settings.json says; None where there is no run. Raises `UserError` where it cannot be read."""
+        file = self.path / SETTINGS
+        if not file.is_file():
+            return None
+        try:
+            settings = json.loads(file.read_text())
+            settings["recipe"], settings["fields"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{file}: not a run's settings; choose another --run folder") from None
+        return settings
+
+    def write_settings(self, settings: dict) -> None:
+        try:
+            with atomic(self.path / SETTINGS) as part:
+                part.write_text(json.dumps(settings, indent=2) + "\n")
+        except OSError as problem:
+            raise UserError(f"{self.path}: cannot write the run folder ({problem.strerror}); choose another --run") from None
+
+    def rows(self) -> list[dict[str, str]]:
+        """The lines of log.csv."""
+        if not self.log.is_file():
+            return []
+        with self.log.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def keep_rows(self, step: int) -> None:
+        """Drop the lines after `step`, which a resumed run will write again."""
+        rows = [row for row in self.rows() if int(row["step"]) <= step]
+        if not rows:
+            self.log.unlink(missing_ok=True)
+            return
+        with atomic(self.log) as part, part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def add_row(self, row: dict) -> None:
+        """Append a line to log.csv; the first one makes the header."""
+        new = not self.log.is_file()
+        with self.log.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)

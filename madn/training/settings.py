@@ -1,0 +1,37 @@
+"""What a run was: recipe, fields, data, versions, device and command, for settings.json."""
+
+import platform
+import shlex
+import sys
+from datetime import datetime, timezone
+
+import keras
+
+from madn.imaging.evaluation import versions
+from madn.training.recipe import Recipe
+
+
+def describe(name: str, recipe: Recipe, about: dict) -> dict:
+    """Everything that settings.json holds, as plain JSON values."""
+    return {
+        "recipe": name, "paper": recipe.paper, "fields": recipe.fields(), **about,
+        "command": shlex.join(["python", "-m", "madn.train", *sys.argv[1:]]),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": device(), "backend": keras.backend.backend(), "versions": versions(),
+    }
+
+
+def device() -> str:
+    """The accelerator that training runs on, or the processor."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        if gpus:
+            return ", ".join(tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in gpus)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
+    return f"CPU {platform.processor() or platform.machine()}"
