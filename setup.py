@@ -27,14 +27,14 @@ setup(
         "keras>=3.10,<4",
         "tensorboard>=2.18",  # TensorFlow 2.21 no longer brings it
         "h5py>=3.11",
-        "matplotlib>=3.9",
+        "matplotlib>=3.10",
         "numpy>=1.26",
         "opencv-python-headless>=4.10",  # madn opens no windows, and a server has no libGL
         "pillow>=10.4",
         "scikit-image>=0.25",
         "scipy>=1.13",
         "tqdm>=4.66",
-        "tyro>=0.9",
+        "tyro>=1.0",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18"],
