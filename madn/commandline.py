@@ -27,7 +27,7 @@ def parse(options: type[Options], argv: Sequence[str], prog: str, description: s
             return tyro.cli(
                 options, args=list(argv), prog=prog, description=description,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
     except SystemExit as stop:
         if stop.code in (0, None):

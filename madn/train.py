@@ -72,12 +72,12 @@ def main(argv: list[str]) -> int | None:
         recipe = recipes.from_fields(name, stored["fields"])
         options = dataclasses.replace(options, **{key: stored["data"][key] for key in DATA_FIELDS})
     command = dataclasses.make_dataclass("Command", [
-        ("options", Options, dataclasses.field(default=options)),
-        ("settings", type(recipe), dataclasses.field(default=recipe))])
+        ("training", Options, dataclasses.field(default=options)),
+        ("recipe", type(recipe), dataclasses.field(default=recipe))])
     parsed = parse(command, argv, "python -m madn.train", f"Train {name}: {recipes.RECIPES[name].summary}.")
     if stored:
-        _check_same(run, recipe, parsed.settings, options, parsed.options)
-    return _train(name, parsed.settings, parsed.options, run)
+        _check_same(run, recipe, parsed.recipe, options, parsed.training)
+    return _train(name, parsed.recipe, parsed.training, run)
 
 
 def _train(name: str, recipe, options: Options, run) -> int | None:
