@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+import cv2
 import numpy as np
 
 from madn.data.images import DecodedImages, in_threads
@@ -126,10 +127,12 @@ def _window(rng: np.random.Generator, path: Path, image: np.ndarray, length: int
 def _augmented(rng: np.random.Generator, blurred: np.ndarray, sharp: np.ndarray,
                augment: Augment) -> tuple[np.ndarray, np.ndarray]:
     mirror, flip, turns = rng.integers((2, 2, 4))
+    if augment == "none":
+        return blurred, sharp
     if augment == "flips":
-        moves = (slice(None, None, -1 if flip else 1), slice(None, None, -1 if mirror else 1))
-        return blurred[moves], sharp[moves]
-    if augment == "dihedral":
-        moves = (slice(None), slice(None, None, -1 if mirror else 1))
-        return np.rot90(blurred[moves], turns), np.rot90(sharp[moves], turns)
+        moves = [(cv2.flip, 1)] * mirror + [(cv2.flip, 0)] * flip
+    else:
+        moves = [(cv2.flip, 1)] * mirror + [(cv2.rotate, turns - 1)] * int(turns > 0)
+    for move, how in moves:  # OpenCV's are ten times faster than copying a NumPy view with negative strides
+        blurred, sharp = move(blurred, int(how)), move(sharp, int(how))
     return blurred, sharp

@@ -3,10 +3,12 @@
 `python -m madn.data.pipeline --data DIR` measures it: crops per second in the first epoch and from the cache.
 """
 
+import atexit
 import contextlib
 import os
 import re
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -40,10 +42,21 @@ def training_dataset(source: CropSource, batch: int, first_step: int = 0, steps:
     workers = workers or os.cpu_count()
     shape = (batch, source.crop, source.crop, 3)
 
+    def numpy_draw(step):
+        if _closing.is_set():
+            raise RuntimeError("Python is closing")
+        _drawing.add(threading.get_ident())
+        try:
+            return _draw(source, batch, step)
+        finally:
+            _drawing.discard(threading.get_ident())
+
     def draw(step):
-        pair = tf.numpy_function(lambda step: _draw(source, batch, step), [step], (tf.uint8, tf.uint8))
+        pair = tf.numpy_function(numpy_draw, [step], (tf.uint8, tf.uint8))
         return tuple(tf.cast(tf.ensure_shape(images, shape), tf.float32) / 255.0 for images in pair)
 
+    atexit.unregister(_settle)
+    atexit.register(_settle)
     dataset = tf.data.Dataset.counter(first_step)
     if steps is not None:
         dataset = dataset.take(steps)
@@ -83,6 +96,24 @@ def input_errors() -> Iterator[None]:
         raise
 
 
+_closing = threading.Event()
+_drawing: set[int] = set()  # TensorFlow's threads that are inside Python
+
+
+def _settle() -> None:
+    """Let TensorFlow's threads leave Python before Python ends.
+
+    An iterator that is still referenced then (by the traceback of an uncaught error, by a notebook) would otherwise
+    wait for a thread that waits for the interpreter, and the process would hang. The wait is short: the threads
+    stop as soon as their buffers are full.
+    """
+    _closing.set()
+    quiet = 0
+    while quiet < 5:
+        time.sleep(0.02)
+        quiet = 0 if _drawing else quiet + 1
+
+
 def _draw(source: CropSource, batch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Batch number `step`: two uint8 arrays (batch, crop, crop, 3)."""
     blurred, sharp = np.empty((2, batch, source.crop, source.crop, 3), np.uint8)
@@ -109,18 +140,18 @@ def measure(options: Measure, crop: int) -> tuple[float, float]:
     """Crops per second in the first epoch (decoding every file) and after it (from the memory cache)."""
     source = PairCrops(find_pairs(options.data).pairs, DecodedImages("memory"), crop, seed=0, augment="dihedral")
     epoch = max(1, len(source) // options.batch)
-    start = time.perf_counter()
-    for _ in training_dataset(source, options.batch, steps=epoch):
-        pass
-    first = epoch * options.batch / (time.perf_counter() - start)
-    for k in range(len(source)):  # what the last, incomplete batch left out
-        source.crop_at(k)
-    steps, start = 0, time.perf_counter()
-    for _ in training_dataset(source, options.batch, first_step=epoch):
-        steps += 1
-        if time.perf_counter() - start > options.seconds:
-            break
-    return first, steps * options.batch / (time.perf_counter() - start)
+    rates = []
+    for first_step, seconds in ((0, np.inf), (epoch, options.seconds)):
+        dataset = training_dataset(source, options.batch, first_step, epoch if first_step == 0 else None)
+        steps, start = 0, time.perf_counter()
+        for _ in dataset:
+            steps += 1
+            if time.perf_counter() - start > seconds:
+                break
+        rates.append(steps * options.batch / (time.perf_counter() - start))
+        for pair in source.pairs:  # what the first epoch's last, incomplete batch left out
+            source.images.read(pair.blurred), source.images.read(pair.sharp)
+    return tuple(rates)
 
 
 def main(argv: list[str]) -> None:
