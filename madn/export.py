@@ -4,7 +4,6 @@ Any height, width and batch; signatures `serving_default` (float32 in [0, 1]) an
 again and compared with the Keras network before it takes its place. madn.json inside it says what it is.
 """
 
-import dataclasses
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +61,9 @@ def facts(loaded: "Loaded") -> dict:
     import keras
     import tensorflow
 
-    recipe = loaded.recipe
     versions = {"madn": __version__, "keras": keras.__version__, "tensorflow": tensorflow.__version__,
                 "python": platform.python_version()}
-    return {"description": loaded.description,
-            "recipe": dataclasses.asdict(recipe) if dataclasses.is_dataclass(recipe) else recipe,
+    return {"description": loaded.description, "recipe": loaded.recipe_name, "fields": loaded.recipe.fields(),
             "versions": versions}
 
 
