@@ -1,4 +1,4 @@
-"""Compares what make_reference.py wrote with TensorFlow 2.15 and tensorflow-addons, to 1e-5. Exits with 1 if they differ.
+"""Compares what make_reference.py wrote with TensorFlow 2.15 and tensorflow-addons, to 1e-5; exit code 1 if any differs.
 
 Runs in the environment of requirements/tf215.txt, where there is neither madn nor Keras 3.
 
