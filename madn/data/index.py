@@ -50,7 +50,7 @@ def find_pairs(root: str | Path, split: str = "train", blur_kind: str = "blur") 
     if reds:
         return reds
     base = root / split if (root / split).is_dir() else root
-    scenes = [base] if _kinds(base) else sorted(folder for folder in base.iterdir() if folder.is_dir() and _kinds(folder))
+    scenes = [base] if _kinds(base) else [entry for entry in sorted(base.iterdir()) if entry.is_dir() and _kinds(entry)]
     kinds = sorted(set().union(*map(_kinds, scenes)) - {"sharp"})
     if not scenes:
         raise UserError(
@@ -190,9 +190,12 @@ def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
                     return folder
         return None
 
-    blurred, sharp = sequences(blur_kind), sequences("sharp")
-    if not (blurred and sharp):
+    sharp, blurred = sequences("sharp"), sequences(blur_kind)
+    if not sharp:
         return None
+    if not blurred:
+        raise UserError(f"{root}: there is {sharp.name}, but no {split}_{blur_kind}: unpack it here, "
+                        "or choose the blur kind that is here")
     return _index(*_match(blurred, sharp), "REDS", blur_kind, str(root))
 
 

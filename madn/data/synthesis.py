@@ -64,7 +64,8 @@ def blur_photo(photo: np.ndarray, poses: np.ndarray, gamma: float = GAMMA) -> np
             continue
         turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), float(np.degrees(angle)), 1.0)
         turn[:, 2] += dx, dy
-        total += cv2.warpAffine(linear, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        total += cv2.warpAffine(linear, turn, (width, height), flags=cv2.INTER_LINEAR,
+                                borderMode=cv2.BORDER_REFLECT_101)
     return (total / len(poses)) ** np.float32(1.0 / gamma)
 
 

@@ -1,0 +1,137 @@
+"""Crops: one window for both images, every pair once an epoch, and crop k a function of (seed, k) alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from madn.data.crops import PairCrops, PhotoCrops, find_photos
+from madn.data.images import DecodedImages
+from madn.data.index import Pair
+from madn.errors import UserError
+
+CROP = 24
+
+
+@pytest.fixture
+def pairs(tmp_path) -> tuple[Pair, ...]:
+    """Five pairs that tell where a pixel is from: red is the row, green the column, blue the pair; blurred + 1."""
+    made = []
+    for n in range(5):
+        rows, columns = np.mgrid[:40 + n, :50]
+        for kind, plus in (("sharp", 0), ("blur", 1)):
+            path = tmp_path / "set" / kind / f"{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.stack([rows, columns, np.full(rows.shape, 10 * n)], axis=2) + plus
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+        made.append(Pair(tmp_path / f"set/blur/{n}.png", tmp_path / f"set/sharp/{n}.png", "set", f"set/{n}"))
+    return tuple(made)
+
+
+def source(pairs, seed=0, augment="none", crop=CROP):
+    return PairCrops(pairs, DecodedImages(), crop, seed, augment)
+
+
+@pytest.mark.parametrize("augment", ["none", "flips", "dihedral"])
+def test_both_images_have_the_same_window_and_moves(pairs, augment):
+    crops = source(pairs, augment=augment)
+    for k in range(40):
+        blurred, sharp = crops.crop_at(k)
+        assert blurred.shape == sharp.shape == (CROP, CROP, 3) and blurred.dtype == sharp.dtype == np.uint8
+        np.testing.assert_array_equal(blurred, sharp + 1)
+
+
+@pytest.mark.parametrize("augment, expected", [("none", 1), ("flips", 4), ("dihedral", 8)])
+def test_all_moves_of_the_augmentation_occur_equally_often(pairs, augment, expected):
+    """A crop's row and column gradients tell its orientation: (d red / d row, d red / d column, ...)."""
+    crops = source(pairs, augment=augment)
+    counts = {}
+    for k in range(400):
+        red_green = crops.crop_at(k)[1][..., :2].astype(int)
+        seen = tuple(red_green[1, 0] - red_green[0, 0]) + tuple(red_green[0, 1] - red_green[0, 0])
+        counts[seen] = counts.get(seen, 0) + 1
+    assert len(counts) == expected and (1, 0, 0, 1) in counts
+    assert min(counts.values()) > 0.6 * 400 / expected
+
+
+def test_an_epoch_has_every_pair_once_in_a_new_order(pairs):
+    crops = source(pairs)
+    assert len(crops) == 5
+    orders = [[int(crops.crop_at(5 * epoch + place)[1][0, 0, 2]) // 10 for place in range(5)] for epoch in range(6)]
+    assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
+    assert len({tuple(order) for order in orders}) > 3
+
+
+def test_windows_reach_every_place(pairs):
+    tops = {int(source(pairs).crop_at(k)[1][0, 0, 0]) for k in range(0, 1500)}
+    assert tops == set(range(40 + 4 - CROP + 1))
+
+
+def test_crop_k_needs_no_replay_and_the_seed_counts(pairs):
+    crops = source(pairs, seed=3, augment="dihedral")
+    run = [crops.crop_at(k) for k in range(17)]
+    np.testing.assert_array_equal(source(pairs, seed=3, augment="dihedral").crop_at(16), run[16])
+    other = [source(pairs, seed=4, augment="dihedral").crop_at(k) for k in range(17)]
+    assert not all(np.array_equal(a, b) for a, b in zip(run, other))
+
+
+def test_a_file_that_breaks_during_training_is_named(pairs):
+    with pytest.raises(UserError, match="smaller than 64x64"):
+        source(pairs, crop=64).crop_at(0)
+    pairs[2].sharp.write_bytes(pairs[2].sharp.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"sharp/2\.png: cannot be read"):
+        [source(pairs).crop_at(k) for k in range(5)]
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[Path]:
+    for name, photo in (("a", data.coffee()), ("b", data.camera())):
+        Image.fromarray(photo[:200, :240]).save(tmp_path / f"{name}.png")
+    return find_photos(tmp_path)
+
+
+def test_photographs_are_blurred_differently_each_time(photos):
+    crops = PhotoCrops(photos, DecodedImages(), 64, seed=1)
+    first, third = crops.crop_at(0), crops.crop_at(2)
+    assert len(crops) == 2 and first[0].shape == first[1].shape == (64, 64, 3) and first[0].dtype == np.uint8
+    for blurred, sharp in (first, third):
+        detail = [sum(np.abs(np.diff(image.astype(float), axis=axis)).mean() for axis in (0, 1))
+                  for image in (blurred, sharp)]
+        assert detail[0] < detail[1]
+        assert abs(blurred.mean() - sharp.mean()) < 12  # the same place
+    again = PhotoCrops(photos, DecodedImages(), 64, seed=1).crop_at(2)
+    np.testing.assert_array_equal(again, third)
+
+
+def test_the_sharp_crop_is_the_photograph_and_the_blur_sees_beyond_the_crop(tmp_path):
+    """Vertical edges only: no reflected border means that the blurred crop is constant along columns."""
+    stripes = np.repeat((np.arange(400) // 7 % 2 * 255).astype(np.uint8)[None, :, None], 400, 0).repeat(3, 2)
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    crops = PhotoCrops([tmp_path / "stripes.png"], DecodedImages(), 48, seed=0, rotation=0.0)
+    for k in range(10):
+        blurred, sharp = crops.crop_at(k)
+        assert set(np.unique(sharp)) == {0, 255}
+        assert np.ptp(blurred.astype(int), axis=0).max() <= 1
+        columns = blurred[0, :, 0].astype(int)
+        np.testing.assert_allclose(columns[:34], columns[14:], atol=2)  # its period is that of the stripes, to the edge
+
+
+def test_noise_has_the_standard_deviation_asked_for(photos):
+    plain, noisy = (PhotoCrops(photos, DecodedImages(), 64, 1, noise=noise).crop_at(0)[0] for noise in (0.0, 0.02))
+    inside = (plain > 40) & (plain < 215)
+    assert (noisy.astype(float) - plain)[inside].std() == pytest.approx(0.02 * 255, rel=0.05)
+
+
+def test_photographs_that_are_too_small_or_broken_are_named(photos, tmp_path):
+    photos[0].write_bytes(photos[0].read_bytes()[:500])
+    with pytest.raises(UserError) as error:
+        PhotoCrops(photos, DecodedImages(), 190, seed=0)
+    lines = str(error.value).splitlines()
+    assert "a.png: cannot be read" in lines[0] and "b.png: 240x200 is smaller than 220x220" in lines[1]
+    with pytest.raises(UserError, match="no such folder"):
+        find_photos(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no photographs"):
+        find_photos(tmp_path / "empty")

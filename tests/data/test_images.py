@@ -1,0 +1,93 @@
+"""Decoded images are the files' pixels, whichever cache holds them, and the limit holds."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from madn.data.images import DecodedImages, cache_folder, decode, in_threads
+from madn.errors import UserError
+
+
+@pytest.fixture
+def files(tmp_path) -> dict[Path, np.ndarray]:
+    rng = np.random.default_rng(0)
+    made = {tmp_path / f"{n}.png": rng.integers(0, 256, (20 + n, 30, 3), np.uint8) for n in range(4)}
+    for path, pixels in made.items():
+        Image.fromarray(pixels).save(path)
+    return made
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_reads_are_the_pixels_and_decode_once(files, tmp_path, cache):
+    images = DecodedImages(cache, 1.0, tmp_path / "cache")
+    for _ in range(2):
+        for path, pixels in files.items():
+            read = images.read(path)
+            assert read.dtype == np.uint8 and (read == pixels).all()
+    assert images.stats()["reads"] == 8 and images.stats()["decodes"] == (8 if cache == "none" else 4)
+
+
+def test_a_later_run_finds_the_disk_cache_and_a_changed_file_is_read_anew(files, tmp_path):
+    first = DecodedImages("disk", 1.0, tmp_path / "cache")
+    in_threads(first.read, list(files) * 10, "")  # many readers at a time
+    later = DecodedImages("disk", 1.0, tmp_path / "cache")
+    assert all((later.read(path) == pixels).all() for path, pixels in files.items())
+    assert later.stats()["decodes"] == 0
+    path = next(iter(files))
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(path)
+    assert DecodedImages("disk", 1.0, tmp_path / "cache").read(path).shape == (9, 9, 3)
+    assert len(list((tmp_path / "cache").iterdir())) == 5  # and no temporary file is left
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_the_limit_holds(files, tmp_path, cache):
+    images = DecodedImages(cache, 4000 / 1e9, tmp_path / "cache")  # two images of about 1,900 bytes
+    for path in list(files) * 2:
+        assert (images.read(path) == files[path]).all()
+    assert images.stats()["decodes"] == 4 + 2 and images.stats()["cached_gb"] * 1e9 <= 4000
+
+
+def test_pixels_that_are_not_8_bit_rgb_are_converted_and_named(tmp_path):
+    rng = np.random.default_rng(1)
+    grey, rgba = rng.integers(0, 256, (8, 9), np.uint8), rng.integers(0, 256, (8, 9, 4), np.uint8)
+    deep = rng.integers(0, 65536, (8, 9, 3), np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(rgba).save(tmp_path / "rgba.png")
+    Image.fromarray(deep[..., 0]).save(tmp_path / "grey16.png")
+    cv2.imwrite(str(tmp_path / "rgb16.png"), deep[..., ::-1])
+    rounded = np.rint(deep / 257.0)
+    for name, expected in (("grey", np.repeat(grey[..., None], 3, 2)), ("rgba", rgba[..., :3]), ("rgb16", rounded),
+                           ("grey16", np.repeat(rounded[..., :1], 3, 2))):
+        pixels, note = decode(tmp_path / f"{name}.png")
+        assert pixels.dtype == np.uint8 and (pixels == expected).all(), name
+        assert note.startswith(str(tmp_path / f"{name}.png")) and note.endswith("taken as 8-bit RGB")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("kept", [0, 0.05, 0.5, 0.97])
+def test_truncated_files_are_refused_by_name(tmp_path, suffix, kept):
+    path = tmp_path / f"cut.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    assert decode(path)[0].shape == (64, 64, 3)
+    path.write_bytes(path.read_bytes()[:int(kept * path.stat().st_size)])
+    with pytest.raises(UserError, match=rf"cut\.{suffix}: cannot be read"):
+        decode(path)
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_missing_file_and_an_unknown_cache(tmp_path, cache):
+    with pytest.raises(UserError, match="gone.png"):
+        DecodedImages(cache, folder=tmp_path).read(tmp_path / "gone.png")
+    with pytest.raises(UserError, match="memory, disk or none"):
+        DecodedImages("ram")
+
+
+def test_cache_folder_is_set_by_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("MADN_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("MADN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "madn"
