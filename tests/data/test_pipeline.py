@@ -77,11 +77,14 @@ def test_an_uncaught_error_ends_the_process(folder):
         from madn.data.pipeline import *
         class Slow(PairCrops):
             def crop_at(self, k):
-                time.sleep(0.01)
+                time.sleep(0.02)
                 return super().crop_at(k)
         source = Slow(find_pairs({str(folder)!r}).pairs, DecodedImages(), 32, 0)
-        for _ in training_dataset(source, 8):
+        def train():
+            batches = iter(training_dataset(source, 16))
+            next(batches)
             raise ArithmeticError('on the way')
+        train()
     """
     run = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True,
                          cwd=Path(__file__).parents[2])
