@@ -46,6 +46,7 @@ def build_generator(
     coarsest_second_input: str = "blurred",
     resize: str = "bicubic",
     antialias: bool = True,
+    init: str = "glorot_uniform",
     name: str = "madn_generator",
 ) -> keras.Model:
     """The generator G as a functional model (section 3.3, Figure 2).
@@ -53,11 +54,12 @@ def build_generator(
     Takes a blurred image (batch, height, width, 3), float32 RGB in [0, 1]; height and width multiples of
     4 * 2**(scales - 1), 16 by default (`ValueError` otherwise). Returns a dictionary, nothing clipped:
     `deblurred` (batch, height, width, 3), `gradient` (batch, height, width, gradient_channels) and `scales`, the
-    list [I_1, I_2, ...] of SN's outputs from full resolution down.
+    list [I_1, I_2, ...] of SN's outputs from full resolution down. `init="zero_residual"` starts every residual
+    branch and every output convolution at zero, so that activations do not grow from block to block.
     """
     if scale_taps in ("by_scale", "image") and scales != 3:
         raise ValueError(f"scale_taps={scale_taps!r} takes SN's passes 2 and 3, so scales must be 3; received {scales}")
-    blocks = _Blocks(widths, res_blocks, nested_mode, deconv_kernel)
+    blocks = _Blocks(widths, res_blocks, nested_mode, deconv_kernel, init)
     blurred = keras.Input((None, None, 3), name="blurred")
     blur = [RequireMultiple(4 * 2 ** (scales - 1), name="blur_1")(blurred)]
     blur += [Resize(0.5**i, resize, antialias, name=f"blur_{i + 1}")(blur[0]) for i in range(1, scales)]
@@ -99,9 +101,10 @@ def build_generator(
 class _Blocks:
     """The paper's blocks (section 3.3.1): each a convolution or deconvolution with ReLU and a nested residual group."""
 
-    def __init__(self, widths, res_blocks, nested_mode, deconv_kernel):
+    def __init__(self, widths, res_blocks, nested_mode, deconv_kernel, init):
         self.widths, self.res_blocks, self.nested_mode, self.deconv_kernel = (
             tuple(widths), res_blocks, nested_mode, deconv_kernel)
+        self.last_init = "zeros" if init == "zero_residual" else init
 
     def encode(self, x, width, name, strides):
         """InBlock (stride 1) and EBlock (stride 2): convolution, then residual blocks."""
@@ -109,11 +112,15 @@ class _Blocks:
         return self.residuals(x, name)
 
     def residuals(self, x, name):
-        return nested_residual_group(x, self.res_blocks, name, self.nested_mode)
+        return nested_residual_group(x, self.res_blocks, name, self.nested_mode, self.last_init)
 
     def deconv(self, x, width, name, strides):
         kernel = self.deconv_kernel if strides == 2 else 3
         return layers.Conv2DTranspose(width, kernel, strides, padding="same", activation="relu", name=f"{name}_deconv")(x)
+
+    def image(self, x, channels, name):
+        """The final 1x1 convolution, linear."""
+        return layers.Conv2D(channels, 1, kernel_initializer=self.last_init, name=name)(x)
 
     def join(self, x, skip, name, mode):
         """A skip connection: addition, or concatenation and a 3x3 convolution back to the width."""
@@ -135,7 +142,7 @@ def scale_network(blocks: _Blocks, skip: str, taps: str, global_residual: bool) 
     t2 = blocks.residuals(d1, "dblock2")
     d2 = blocks.join(blocks.deconv(t2, c1, "dblock2", 2), e0, "dblock2", skip)
     t1 = blocks.deconv(blocks.residuals(d2, "outblock"), c1, "outblock", 1)
-    image = layers.Conv2D(3, 1, name="outblock_image")(t1)
+    image = blocks.image(t1, 3, "outblock_image")
     if global_residual:
         image = layers.Add(name="outblock_residual")([image, x[..., :3]])
     half, quarter = (e1, e2) if taps == "encoder" else (t2, t3)
@@ -160,7 +167,7 @@ def gradient_network(blocks: _Blocks, skip: str, merge_kernel: int, channels: in
     half_features = blocks.residuals(d1, "dblock2")
     d2 = blocks.join(blocks.deconv(half_features, c1, "dblock2", 2), g0, "dblock2", skip)
     features = blocks.deconv(blocks.residuals(d2, "outblock"), c1, "outblock", 1)
-    image = layers.Conv2D(channels, 1, name="outblock_image")(features)
+    image = blocks.image(features, channels, "outblock_image")
     return keras.Model([gradient, half, quarter],
                        {"image": image, "features": features, "half_features": half_features}, name="gn")
 
@@ -178,4 +185,4 @@ def up_block(blocks: _Blocks, fusion: str, width: int) -> keras.Model:
         x = layers.Conv2D(c2, 3, padding="same", activation="relu", name="merge")(x)
     x = blocks.residuals(x, "upblock")
     x = blocks.deconv(x, c1, "upblock", 1 if fusion == "full" else 2)
-    return keras.Model(features, layers.Conv2D(3, 1, name="image")(x), name="upblock")
+    return keras.Model(features, blocks.image(x, 3, "image"), name="upblock")

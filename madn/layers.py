@@ -146,19 +146,19 @@ class InstanceNormalization(layers.GroupNormalization):
         super().__init__(groups=-1, epsilon=epsilon, **kwargs)
 
 
-def residual_block(x, name: str, kernel: int = 3):
+def residual_block(x, name: str, last_init: str = "glorot_uniform"):
     """x + Conv(ReLU(Conv(x))): no normalisation, no activation after the addition (MADN section 3.3.3, Fig. 4b)."""
-    return layers.Add(name=f"{name}_add")([x, residual_branch(x, name, kernel)])
+    return layers.Add(name=f"{name}_add")([x, residual_branch(x, name, last_init)])
 
 
-def residual_branch(x, name: str, kernel: int = 3):
-    """F(x) = Conv(ReLU(Conv(x))), width preserving."""
+def residual_branch(x, name: str, last_init: str = "glorot_uniform"):
+    """F(x) = Conv(ReLU(Conv(x))), width preserving; `last_init` initialises the second kernel."""
     width = x.shape[-1]
-    y = layers.Conv2D(width, kernel, padding="same", activation="relu", name=f"{name}_conv1")(x)
-    return layers.Conv2D(width, kernel, padding="same", name=f"{name}_conv2")(y)
+    y = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"{name}_conv1")(x)
+    return layers.Conv2D(width, 3, padding="same", kernel_initializer=last_init, name=f"{name}_conv2")(y)
 
 
-def nested_residual_group(x, blocks: int, name: str, mode: str = "branch"):
+def nested_residual_group(x, blocks: int, name: str, mode: str = "branch", last_init: str = "glorot_uniform"):
     """The nested residual link of MADN Eq. 9, extended to `blocks` blocks.
 
     P + R1(P) + R2(P + R1(P)) + ... : with R the residual branch (`mode="branch"`) the nested sum is, term by term,
@@ -168,7 +168,7 @@ def nested_residual_group(x, blocks: int, name: str, mode: str = "branch"):
     """
     for k in range(1, blocks + 1):
         if mode == "branch":
-            x = residual_block(x, f"{name}_res{k}")
+            x = residual_block(x, f"{name}_res{k}", last_init)
         else:
-            x = layers.Add(name=f"{name}_nest{k}")([x, residual_block(x, f"{name}_res{k}")])
+            x = layers.Add(name=f"{name}_nest{k}")([x, residual_block(x, f"{name}_res{k}", last_init)])
     return x

@@ -64,6 +64,8 @@ class MADNRecipe(Recipe):
     resize: Literal["bicubic", "bilinear"] = "bicubic"
     antialias: bool = True
     """Antialias when sizes shrink."""
+    init: Literal["glorot_uniform", "zero_residual"] = "glorot_uniform"
+    """zero_residual: residual branches and output convolutions start at zero, which short, narrow runs need."""
     d_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
     """Channels of the discriminator's five pairs of convolutions."""
     d_dense: int = 1024
@@ -108,7 +110,7 @@ class MADNRecipe(Recipe):
             self.widths, self.res_blocks, self.scales, self.nested_mode, self.deconv_kernel, self.sn_skip,
             self.gn_skip, self.scale_taps, self.merge_kernel, self.fusion, self.gn_input, self.gradient_channels,
             self.sobel_epsilon, self.global_residual, self.stop_gradient_across_scales, self.coarsest_second_input,
-            self.resize, self.antialias)
+            self.resize, self.antialias, self.init)
 
     def build_critics(self):
         if self.adversarial_domains == "none":

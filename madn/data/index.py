@@ -103,7 +103,7 @@ def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_
     found = in_threads(inspect, index.pairs, "checking pairs")
     problems = [*index.problems, *(line for lines in found for line in lines)]
     if problems and not skip_bad:
-        raise UserError(some_lines(f"{line} (or leave such pairs out: --skip-bad True)" for line in problems))
+        raise UserError(some_lines(f"{line} (or leave such pairs out: --skip-bad)" for line in problems))
     good = tuple(pair for pair, lines in zip(index.pairs, found) if not lines)
     if not good:
         raise UserError(some_lines(problems) + f"\n{index.root}: no usable pair is left")

@@ -6,6 +6,7 @@ its final one.
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import h5py
@@ -79,8 +80,10 @@ def read_recipe(path: Path) -> dict | None:
 def _load(model: keras.Model, path: Path) -> None:
     read_recipe(path)  # names a missing or damaged file
     try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as problem:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of some groups that the file lacks
+            model.load_weights(path)
+    except (ValueError, KeyError, OSError, UserWarning) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise UserError(f"{path}: these weights do not fit the network, which may have another width: give the recipe "
                         f"and the options they were trained with ({reason})") from None

@@ -74,7 +74,7 @@ class AdversarialModel(keras.Model):
         return network(images, training=True)
 
     def train_step(self, data):
-        blurred, sharp = data
+        blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)
         if not self.critics or self.update_order == "simultaneous":
             outputs = self._update(blurred, sharp, train_generator=True, train_critics=bool(self.critics))
         else:
@@ -88,7 +88,7 @@ class AdversarialModel(keras.Model):
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def test_step(self, data):
-        blurred, sharp = data
+        blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)
         outputs = self.generator(blurred, training=False)
         scores = {"psnr": batch_psnr(outputs["deblurred"], sharp), "blurred_psnr": batch_psnr(blurred, sharp)}
         for name, score in scores.items():

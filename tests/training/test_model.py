@@ -1,0 +1,173 @@
+"""The adversarial train_step: who moves, how far, in which order (the specification's oracles 15, 17, 18, 24)."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from helpers import TINY, batch, eager, same, values
+from keras import ops
+
+from madn.training.gradients import losses_and_gradients
+from madn.training.model import AdversarialModel
+
+
+def gradients(model, player):
+    """Gradients of the generator's ("loss") or the critics' objective by all variables of both."""
+    blurred, sharp = batch()
+    variables = [*model.generator.trainable_variables, *model.critic_variables]
+
+    def compute():
+        outputs = model.generator(blurred)
+        losses = model.objective.generator_losses if player == "loss" else model.objective.critic_losses
+        return [losses(blurred, sharp, outputs, model.critic)[0]], None
+
+    found = losses_and_gradients(compute, [variables])[2][0]
+    count = len(model.generator.trainable_variables)
+    return found[:count], found[count:]
+
+
+def test_critic_loss_gives_the_generator_no_gradient():
+    model = eager(TINY)
+    for_generator, for_critic = gradients(model, "critic_loss")
+    assert all(not np.any(ops.convert_to_numpy(g)) for g in for_generator)
+    assert all(np.any(ops.convert_to_numpy(g)) for g in for_critic)
+
+
+def test_lambda_zero_makes_the_generator_loss_independent_of_the_critic():
+    _, for_critic = gradients(eager(replace(TINY, adversarial=0.0)), "loss")
+    assert all(not np.any(ops.convert_to_numpy(g)) for g in for_critic)
+
+
+@pytest.mark.parametrize("order", ["simultaneous", "alternating"])
+def test_each_player_moves_its_own_weights(order):
+    blurred, sharp = batch()
+    for frozen in ("generator", "critic"):
+        recipe = replace(TINY, update_order=order, **{"lr_g" if frozen == "generator" else "lr_d": 0.0})
+        model = eager(recipe)
+        g, d = values(model.generator.variables), values(model.critic_variables)
+        model.train_on_batch(blurred, sharp)
+        assert same(g, values(model.generator.variables)) == (frozen == "generator")
+        assert same(d, values(model.critic_variables)) == (frozen == "critic")
+
+
+def test_first_adam_step_moves_each_weight_by_its_learning_rate():
+    model = eager(replace(TINY, clip_mode="none"))
+    for optimizer in (model.optimizer, model.d_optimizer):
+        assert (optimizer.epsilon, optimizer.beta_1, optimizer.beta_2) == (1e-8, 0.9, 0.999)
+    before = values(model.generator.trainable_variables), values(model.critic_variables)
+    for_generator, for_critic = gradients(model, "loss")[0], gradients(model, "critic_loss")[1]
+    model.train_on_batch(*batch())
+    after = values(model.generator.trainable_variables), values(model.critic_variables)
+    for old, new, found, rate in zip(before, after, (for_generator, for_critic), (1e-4, 4e-4), strict=True):
+        for a, b, g in zip(old, new, found, strict=True):
+            large = np.abs(ops.convert_to_numpy(g)) > 1e-3
+            np.testing.assert_allclose(np.abs(a - b)[large], rate, rtol=2e-2)
+    assert int(model.optimizer.iterations) == int(model.d_optimizer.iterations) == 1
+
+
+def test_simultaneous_takes_both_gradients_at_the_same_weights():
+    """Algorithm 1: the generator's step does not see the discriminator's; alternating order does."""
+    recipe = replace(TINY, adversarial=10.0, lr_d=0.1, clip_mode="none")
+    still = replace(recipe, lr_d=0.0)
+    moved = {}
+    for name, each in {"simultaneous": recipe, "alternating": replace(recipe, update_order="alternating"),
+                       "still": still}.items():
+        model = eager(each)
+        model.train_on_batch(*batch())
+        moved[name] = values(model.generator.trainable_variables)
+    assert same(moved["simultaneous"], moved["still"])
+    assert not same(moved["alternating"], moved["still"])
+
+
+def test_five_critic_steps_are_five():
+    model = eager(replace(TINY, update_order="alternating", critic_steps=5))
+    model.train_on_batch(*batch(10))
+    assert (int(model.optimizer.iterations), int(model.d_optimizer.iterations)) == (1, 5)
+    with pytest.raises(ValueError, match="alternating"):
+        model.compile(model.optimizer, model.d_optimizer, critic_steps=5)
+
+
+def test_without_critics_only_the_generator_learns():
+    model = eager(replace(TINY, adversarial_domains="none"))
+    assert not model.critics and model.d_optimizer is None
+    logs = model.train_on_batch(*batch(), return_dict=True)
+    assert "critic_loss" not in logs and np.isfinite(logs["loss"])
+
+
+def test_two_discriminators_or_a_one_channel_gradient():
+    model = eager(replace(TINY, d_shared=False, gradient_channels=1))
+    assert {name: critic.input_shape[-1] for name, critic in model.critics.items()} == {"image": 3, "gradient": 1}
+    assert len(model.critic_variables) == 2 * 28
+    model.train_on_batch(*batch())
+    shared = eager(replace(TINY, gradient_channels=1))
+    assert shared.critics["image"] is shared.critics["gradient"] and len(shared.critic_variables) == 28
+    shared.train_on_batch(*batch())
+
+
+def test_clipping_reaches_the_generator():
+    """With the largest change allowed near 0, SGD-like readings cannot move: value clipping at 0 stops the generator."""
+    model = eager(replace(TINY, clip_mode="value", clip_maximum=0.0))
+    g, d = values(model.generator.variables), values(model.critic_variables)
+    model.train_on_batch(*batch())
+    assert same(g, values(model.generator.variables))
+    assert not same(d, values(model.critic_variables))
+
+
+def test_schedules():
+    recipe = replace(TINY, steps=None, batch=16, crop=256)
+    assert recipe.steps_per_epoch(2103) == 131
+    assert recipe.total_steps(2103) == 262_000
+    schedule = recipe.learning_rate(1e-4, 262_000)
+    steps = (0, 65_500, 131_000, 196_500, 262_000, 300_000)
+    np.testing.assert_allclose([float(schedule(s)) for s in steps],
+                               [1e-4, 9.1731e-5, 8.1225e-5, 6.5975e-5, 0, 0], rtol=1e-4)
+    linear = replace(recipe, lr_power=1.0).learning_rate(1e-4, 262_000)
+    np.testing.assert_allclose([float(linear(s)) for s in steps], [1e-4, 7.5e-5, 5e-5, 2.5e-5, 0, 0], rtol=1e-4, atol=1e-12)
+    critic = recipe.learning_rate(4e-4, 262_000)
+    assert all(float(critic(s)) == pytest.approx(4 * float(schedule(s))) for s in steps)
+
+
+def test_the_seed_decides_the_weights():
+    first, second, other = (eager(replace(TINY, seed=seed)) for seed in (3, 3, 4))
+    assert same(values(first.generator.variables), values(second.generator.variables))
+    assert not same(values(first.generator.variables), values(other.generator.variables))
+
+
+def test_bfloat16_keeps_weights_and_losses_in_float32():
+    model = eager(replace(TINY, precision="mixed_bfloat16"))
+    assert keras.config.dtype_policy().name == "float32"
+    assert {v.dtype for v in model.generator.variables} == {"float32"}
+    assert model.generator(batch()[0])["deblurred"].dtype == "bfloat16"
+    logs = model.train_on_batch(*batch(), return_dict=True)
+    assert all(np.isfinite(value) for value in logs.values())
+
+
+def test_training_compiles_under_xla():
+    pytest.importorskip("tensorflow")
+    plain, compiled = (replace(TINY, jit=jit).build_model(10) for jit in (False, True))
+    first, second = (model.train_on_batch(*batch(), return_dict=True) for model in (plain, compiled))
+    for name in first:
+        assert second[name] == pytest.approx(first[name], rel=1e-3, abs=1e-5), name
+
+
+def test_overfits_one_pair():
+    """Oracle 24: 400 steps of the content loss on one 64-pixel pair gain at least 2 dB over its 9-pixel box blur."""
+    cv2 = pytest.importorskip("cv2")
+    from skimage.data import astronaut
+
+    sharp = (astronaut()[180:244, 200:264] / np.float32(255))[None]
+    blurred = cv2.blur(sharp[0], (9, 9))[None]
+    recipe = replace(TINY, widths=(8, 16, 32), res_blocks=4, adversarial_domains="none", lr_g=1e-3, lr_power=1e-9,
+                     batch=1, crop=64, steps=400, jit=True)
+    model = recipe.build_model(10_000)
+    model.fit(np.repeat(blurred, 400, 0), np.repeat(sharp, 400, 0), batch_size=1, verbose=0)
+    scores = model.evaluate(blurred, sharp, verbose=0, return_dict=True)
+    assert scores["psnr"] > scores["blurred_psnr"] + 2
+
+
+def test_one_channel_models_share_trackers_with_the_objective():
+    model = eager(TINY)
+    logs = model.train_on_batch(*batch(), return_dict=True)
+    assert set(logs) == {"loss", "critic_loss", "gradient_norm", "psnr", "blurred_psnr", *model.objective.term_names}
+    assert isinstance(model, AdversarialModel)
