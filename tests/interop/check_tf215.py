@@ -1,6 +1,6 @@
-"""Compares what make_reference.py wrote with TensorFlow 2.15 and tensorflow-addons, to 1e-5; exit code 1 if any differs.
+"""Compares what make_reference.py wrote with TensorFlow 2.15 and tensorflow-addons, to 1e-5.
 
-Runs in the environment of requirements/tf215.txt, where there is neither madn nor Keras 3.
+Exit code 1 if any of it differs. Runs in the environment of requirements/tf215.txt: no madn and no Keras 3 there.
 
 Usage: python tests/interop/check_tf215.py FOLDER
 """
