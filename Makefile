@@ -8,7 +8,7 @@
 #
 # PYTHON=/path/to/python chooses the interpreter that environments are made from.
 
-ARGS ?= --data samples --recipe madn-sample --run runs/sample
+ARGS ?= --data samples --recipe madn-sample --run runs/sample --resume
 PYTHON ?= python3.13 python3.12 python3.11 python3
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 

@@ -32,7 +32,7 @@ class Options:
     run: str = "runs/latest"
     """Run folder: settings, checkpoints, logs, pictures."""
     resume: bool = False
-    """Go on from the run folder's last checkpoint, with its settings."""
+    """Go on from the run folder's last checkpoint, with its settings; start where there is none."""
     weights: str | None = None
     """Start from this generator's .weights.h5 file."""
     round_steps: int = 0
@@ -68,14 +68,14 @@ def main(argv: list[str]) -> int | None:
     name = asked.recipe or (stored or {}).get("recipe") or ("madn" if named else "madn-sample")
     recipe, options = recipes.get(name), Options()
     _check_run(run, stored, name, asked.resume)
-    if stored:
+    if stored and asked.resume:
         recipe = recipes.from_fields(name, stored["fields"])
         options = dataclasses.replace(options, **{key: stored["data"][key] for key in DATA_FIELDS})
     command = dataclasses.make_dataclass("Command", [
         ("training", Options, dataclasses.field(default=options)),
         ("recipe", type(recipe), dataclasses.field(default=recipe))])
     parsed = parse(command, argv, "python -m madn.train", f"Train {name}: {recipes.RECIPES[name].summary}.")
-    if stored:
+    if stored and asked.resume:
         _check_same(run, recipe, parsed.recipe, options, parsed.training)
     return _train(name, parsed.recipe, parsed.training, run)
 
@@ -101,7 +101,7 @@ def _train(name: str, recipe, options: Options, run) -> int | None:
     run.write_settings(settings)
     print(f"{name} on {summary['train']} ({settings['device']}); run folder {run.path}", flush=True)
     try:
-        step = train(name, recipe, source, run, validation, options.resume, options.round_steps, options.weights)
+        step = train(name, recipe, source, run, validation, options.round_steps, options.weights)
     except Stopped:
         print(f"\nstopped and saved; go on with: python -m madn.train --run {run.path} --resume")
         return 130
@@ -121,9 +121,6 @@ def _check_run(run, stored: dict | None, name: str, resume: bool) -> None:
     if stored and stored["recipe"] != name:
         raise UserError(f"{run.path}: this run folder belongs to recipe {stored['recipe']}, not {name}; "
                         "choose another --run")
-    if resume and not run.state.is_file():
-        raise UserError(f"{run.path}: nothing to resume here (no {run.state.relative_to(run.path)}); "
-                        "leave --resume out")
     if not resume and run.state.is_file():
         raise UserError(f"{run.path}: holds a run already; add --resume to go on with it, or choose another --run")
 

@@ -3,7 +3,6 @@
 from madn.data.crops import CropSource
 from madn.data.pipeline import input_errors, numpy_batches, training_dataset
 from madn.data.sets import FixedCrops
-from madn.errors import UserError
 from madn.training.callbacks import Pictures, Progress, Record, StopCleanly
 from madn.training.checkpoint import load_generator, load_state
 from madn.training.recipe import Recipe
@@ -13,22 +12,23 @@ PICTURES = 4
 
 
 def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validation: FixedCrops | None = None,
-          resume: bool = False, round_steps: int = 0, weights: str | None = None) -> int:
+          round_steps: int = 0, weights: str | None = None) -> int:
     """Train `recipe` on the crops of `source`, in rounds of `round_steps` (0: an epoch, 100 steps at least).
 
+    Goes on from the state in the run folder, if there is one, else starts, from the generator's `weights` if given.
     A round ends with validation, a line in the logs, checkpoints and a picture. Returns the last step. Raises
     `Stopped` where it was asked to stop, its state saved.
     """
     total = recipe.total_steps(len(source))
     model = recipe.build_model(total)
     step = 0
-    if resume:
+    if run.state.is_file():
         step = load_state(model, run.state)
         run.keep_rows(step)
     elif weights:
         load_generator(model.generator, weights)
     if step >= total:
-        raise UserError(f"{run.path}: all {total} steps are done; give more --steps to go on")
+        return step
     round_steps = round_steps or max(recipe.steps_per_epoch(len(source)), min(100, max(1, total // 10)))
     fixed = validation or FixedCrops.of(source, min(PICTURES, len(source)))
     record = Record(run, {"recipe": name, "fields": recipe.fields()}, run.rows(), "val_psnr" if validation else "psnr")

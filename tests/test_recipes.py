@@ -1,0 +1,56 @@
+"""The registry, the published settings and Figure 9's variants."""
+
+import dataclasses
+import json
+
+import pytest
+
+from madn import recipes
+from madn.errors import UserError
+from madn.recipe import FIGURE_9A, FIGURE_9B, FIGURE_9C, MADN
+
+
+def test_the_default_is_the_published_setting():
+    assert (MADN.batch, MADN.crop, MADN.epochs, MADN.steps) == (16, 256, 2000, None)
+    assert (MADN.lr_g, MADN.lr_d, MADN.lr_power) == (1e-4, 4e-4, 0.3)
+    assert (MADN.adam_beta_1, MADN.adam_beta_2, MADN.adam_epsilon) == (0.9, 0.999, 1e-8)
+    assert (MADN.adversarial, MADN.phi1, MADN.phi2, MADN.alpha, MADN.gradient_weight, MADN.image_weight) == (
+        0.05, 0.5, 1, 0.01, 0.01, 1)
+    assert (MADN.widths, MADN.clip_mode, MADN.clip_maximum) == ((64, 128, 256), "global_norm", 2.0)
+
+
+def test_figure_9_changes_the_loss_alone():
+    assert set(recipes.differences(MADN, FIGURE_9A)) == {"adversarial_domains", "phi1", "gradient_weight"}
+    assert set(recipes.differences(FIGURE_9A, FIGURE_9B)) == {"adversarial_domains"}
+    assert FIGURE_9C == MADN
+    assert not FIGURE_9A.build_critics() and set(FIGURE_9B.build_critics()) == {"image"}
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_comes_back_from_its_json(name):
+    recipe = recipes.get(name)
+    fields = json.loads(json.dumps(recipe.fields()))
+    assert recipes.from_fields(name, fields) == recipe
+    assert recipe.paper.split(",")[0] in recipes.RECIPES[name].summary
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"batch": 0}, "--batch must be at least 1; received 0"),
+    ({"crop": 100}, "--crop must be a multiple of 32; received 100"),
+    ({"steps": 0}, "--steps must be at least 1"),
+    ({"critic_steps": 5}, "--critic-steps above 1 needs --update-order alternating"),
+    ({"scales": 2}, "--scale-weights takes one weight for each of the 2 scales; received 3"),
+    ({"scales": 2, "scale_weights": (1.0, 1.0), "scale_taps": "image"}, "--scale-taps image needs --scales 3"),
+    ({"widths": (0, 8, 16)}, "--widths"),
+])
+def test_values_out_of_range_are_named(change, said):
+    with pytest.raises(UserError) as problem:
+        dataclasses.replace(MADN, **change)
+    assert said in str(problem.value)
+
+
+def test_unknown_names():
+    with pytest.raises(UserError, match="unknown recipe 'madm': did you mean madn"):
+        recipes.get("madm")
+    with pytest.raises(UserError, match="recipe madn has no field depth"):
+        recipes.from_fields("madn", {"depth": 3})

@@ -1,0 +1,127 @@
+"""The run: rounds, what the folder holds, stop and resume."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from helpers import TINY
+
+from madn.data.sets import FixedCrops
+from madn.training import loop
+from madn.training.callbacks import Record, Stopped
+from madn.training.loop import segments, train
+from madn.training.runfolder import RunFolder
+
+RECIPE = replace(TINY, adversarial_domains="none", steps=6)
+
+
+class Crops:
+    """Four fixed pairs, in an order that depends on k alone."""
+
+    crop = 32
+
+    def __len__(self):
+        return 4
+
+    def crop_at(self, k):
+        sharp = np.random.default_rng(k).integers(0, 256, (32, 32, 3), np.uint8)
+        return np.roll(sharp, 1, axis=1), sharp
+
+
+def weights(file):
+    found = {}
+    with h5py.File(file) as opened:
+        opened.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
+    return found
+
+
+def run_to_the_end(folder):
+    run = RunFolder(folder)
+    validation = FixedCrops.of(Crops(), 2)
+    assert train("madn", RECIPE, Crops(), run, validation, round_steps=2) == 6
+    return run
+
+
+@pytest.mark.parametrize(("step", "total", "expected"), [
+    (0, 6, [(0, 2, 3)]),
+    (0, 7, [(0, 2, 3), (6, 1, 1)]),
+    (3, 7, [(3, 1, 1), (4, 2, 1), (6, 1, 1)]),
+    (5, 6, [(5, 1, 1)]),
+    (0, 1, [(0, 1, 1)]),
+    (6, 6, []),
+])
+def test_rounds_end_at_multiples_also_after_a_resume(step, total, expected):
+    assert segments(step, total, 2) == expected
+
+
+def test_a_run_fills_its_folder_and_a_stopped_one_ends_as_the_undisturbed(tmp_path, monkeypatch):
+    whole = run_to_the_end(tmp_path / "whole")
+    rows = whole.rows()
+    assert [int(row["step"]) for row in rows] == [2, 4, 6]
+    assert {"lr_g", "loss", "content", "pixel", "image", "psnr", "val_psnr", "val_blurred_psnr"} <= set(rows[0])
+    assert float(rows[-1]["lr_g"]) == 0
+    assert sorted(path.name for path in (tmp_path / "whole" / "checkpoints").iterdir()) == [
+        "best.weights.h5", "last.weights.h5", "state.weights.h5"]
+    assert sorted(path.name for path in whole.samples.iterdir()) == [
+        "latest.png", "step-0000002.png", "step-0000004.png", "step-0000006.png"]
+    assert any(whole.tensorboard.iterdir())
+    facts = json.loads(h5py.File(whole.generator("last")).attrs["madn_recipe"])
+    assert (facts["recipe"], facts["step"], tuple(facts["fields"]["widths"])) == ("madn", 6, TINY.widths)
+
+    # Ctrl-C in step 3, in the middle of a round.
+    original = loop.StopCleanly.on_train_batch_end
+    steps = []
+
+    def interrupt(self, batch, logs=None):
+        steps.append(batch)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, batch, logs)
+
+    monkeypatch.setattr(loop.StopCleanly, "on_train_batch_end", interrupt)
+    with pytest.raises(Stopped):
+        run_to_the_end(tmp_path / "stopped")
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    stopped = run_to_the_end(tmp_path / "stopped")
+    assert [int(row["step"]) for row in stopped.rows()] == [2, 4, 6]
+    expected, found = weights(whole.generator("last")), weights(stopped.generator("last"))
+    assert expected.keys() == found.keys() and len(expected) > 20
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-6, err_msg=name)
+
+
+def test_a_finished_run_is_left_alone(tmp_path):
+    run = RunFolder(tmp_path)
+    recipe = replace(RECIPE, steps=1)
+    assert train("madn", recipe, Crops(), run) == 1
+    before = run.state.read_bytes()
+    assert train("madn", recipe, Crops(), run) == 1
+    assert run.state.read_bytes() == before
+    assert "val_psnr" not in run.rows()[0]
+
+
+def test_best_keeps_the_highest_score(tmp_path):
+    run = RunFolder(tmp_path)
+    record = Record(run, {"recipe": "madn", "fields": TINY.fields()}, [], "val_psnr")
+    record.set_model(TINY.build_model(10))
+    for score in (20.0, 22.0, 21.0):
+        record.model.optimizer.iterations.assign_add(1)
+        record.on_epoch_end(0, {"val_psnr": score})
+    record.close()
+    stored = [json.loads(h5py.File(run.generator(which)).attrs["madn_recipe"]) for which in ("best", "last")]
+    assert [(each["step"], each["val_psnr"]) for each in stored] == [(2, 22.0), (3, 21.0)]
+
+
+def test_the_log_drops_what_a_resumed_run_writes_again(tmp_path):
+    run = RunFolder(tmp_path)
+    for step in (2, 4, 6):
+        run.add_row({"step": step, "loss": step / 10})
+    run.keep_rows(4)
+    assert run.rows() == [{"step": "2", "loss": "0.2"}, {"step": "4", "loss": "0.4"}]
+    run.keep_rows(0)
+    assert run.rows() == []
