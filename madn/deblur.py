@@ -10,6 +10,7 @@ import tyro
 from madn.commandline import parse
 from madn.errors import run_door
 from madn.imaging.restore import output_files, restore_files
+from madn.startup import start_keras
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ def main(argv: list[str]) -> int:
     """The door; 1 when some of the photos could not be read."""
     options = parse(Options, argv, "python -m madn.deblur", __doc__)
     jobs = output_files(options.source, options.target)
-    from madn.loading import load_network  # late: a missing photo is reported before Keras starts
+    start_keras()  # late: a missing photo is reported before
+    from madn.loading import load_network
 
     model = load_network(options.model, options.which, options.recipe)
-    multiple = model.recipe.multiple if model.recipe else 1  # a SavedModel pads inside
-    problems = restore_files(model.network, jobs, multiple)
+    problems = restore_files(model.network, jobs, model.multiple)
     for line in problems:
         print(f"madn: error: {line}", file=sys.stderr)
     print(f"{len(jobs) - len(problems)} of {len(jobs)} photos restored to {options.target} by {model.description}")

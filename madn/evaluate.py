@@ -15,6 +15,7 @@ from madn.errors import UserError, run_door
 from madn.imaging.evaluation import evaluate
 from madn.imaging.metrics import SMALLEST
 from madn.imaging.pictures import comparison, triple_labels
+from madn.startup import start_keras
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,10 @@ def main(argv: list[str]) -> None:
     index = _pairs(options)
     for problem in index.problems:
         print(f"left out: {problem}")
-    from madn.loading import load_network  # late: a bad command line or folder is reported before Keras starts
+    start_keras()  # late: a bad command line or folder is reported before
+    from madn.loading import load_network
 
     model = load_network(options.model, options.which, options.recipe)
-    multiple = model.recipe.multiple if model.recipe else 1  # a SavedModel pads inside
     out = options.out or _default_out(options)
     print(f"{model.description}\n{len(index.pairs)} pairs of {index.root} ({index.layout}), "
           f"blur kind: {index.blur_kind}")
@@ -74,7 +75,8 @@ def main(argv: list[str]) -> None:
                     comparison([images], place, [triple_labels(*images)])
                 bar.update()
 
-            results = evaluate(model.network, index.pairs, protocol, options.crop, options.seed, shown, multiple)
+            results = evaluate(model.network, index.pairs, protocol, options.crop, options.seed, shown,
+                               model.multiple)
         results.write_json(out / f"{protocol}.json", model=model.description, data=index.root,
                            layout=index.layout, split=options.split if options.data else None,
                            blur_kind=index.blur_kind, left_out=index.problems)

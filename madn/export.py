@@ -14,6 +14,7 @@ import tyro
 from madn import __version__
 from madn.commandline import parse
 from madn.errors import UserError, run_door
+from madn.startup import start_keras
 
 if TYPE_CHECKING:
     from madn.loading import Loaded
@@ -38,8 +39,8 @@ class Options:
 def main(argv: list[str]) -> None:
     """The door."""
     options = parse(Options, argv, "python -m madn.export", __doc__)
-    # Before the network is loaded, which takes longer.
-    try:
+    start_keras()
+    try:  # before the network is loaded, which takes longer
         from madn.imaging import serving
     except ModuleNotFoundError as missing:
         raise UserError(f"a SavedModel is written by TensorFlow, and {missing.name} is not installed here") from None

@@ -30,6 +30,11 @@ class Loaded:
     model: keras.Model | None = None
     recipe_name: str | None = None
 
+    @property
+    def multiple(self) -> int:
+        """What image sizes must be padded to a multiple of; a SavedModel pads inside."""
+        return self.recipe.multiple if self.recipe else 1
+
 
 def load_network(source: str | Path, which: str = "best", recipe: str | None = None) -> Loaded:
     """Load a network.

@@ -45,12 +45,15 @@ class Record(keras.callbacks.Callback):
 
     def __init__(self, run: RunFolder, facts: dict, rows: list[dict], score: str):
         super().__init__()
-        from tensorboard.summary import Writer
-
         self.run, self.facts, self.score = run, facts, score
         self.started = time.monotonic() - (float(rows[-1]["seconds"]) if rows else 0)
         self.best = max((float(row[score]) for row in rows if row.get(score)), default=-math.inf)
-        self.writer = Writer(str(run.tensorboard))
+        try:
+            from tensorboard.summary import Writer
+
+            self.writer = Writer(str(run.tensorboard))
+        except ImportError:  # a machine with PyTorch alone may lack it; log.csv holds the same numbers
+            self.writer = None
 
     def on_epoch_end(self, epoch, logs=None):
         step = int(self.model.optimizer.iterations)
@@ -59,9 +62,10 @@ class Record(keras.callbacks.Callback):
         if self.model.d_optimizer is not None:
             row["lr_d"] = float(self.model.d_optimizer.learning_rate)
         row |= {name: float(value) for name, value in logs.items()}
-        for name, value in row.items():
-            self.writer.add_scalar(name, value, step=step)
-        self.writer.flush()
+        if self.writer:
+            for name, value in row.items():
+                self.writer.add_scalar(name, value, step=step)
+            self.writer.flush()
         self.run.add_row(row)
         facts = {"step": step, **{name: row[name] for name in ("val_psnr", "val_blurred_psnr") if name in row}}
         save_generator(self.model.generator, self.run.generator("last"), **self.facts, **facts)
@@ -71,7 +75,8 @@ class Record(keras.callbacks.Callback):
         save_state(self.model, self.run.state)
 
     def close(self):
-        self.writer.close()
+        if self.writer:
+            self.writer.close()
 
 
 class Pictures(keras.callbacks.Callback):
