@@ -93,7 +93,7 @@ def build_generator(
     else:
         up = up_block(blocks, fusion, 2 * widths[1])([gradient["half_features"], finest["decoded_half"]])
     if global_residual:
-        up = layers.Add(name="global_residual")([up, blur[0]])
+        up = layers.Add(dtype="float32", name="global_residual")([up, blurred])
     outputs = {"deblurred": up, "gradient": gradient["image"], "scales": [passes[i]["image"] for i in range(scales)]}
     return keras.Model(blurred, outputs, name=name)
 
@@ -119,8 +119,8 @@ class _Blocks:
         return layers.Conv2DTranspose(width, kernel, strides, padding="same", activation="relu", name=f"{name}_deconv")(x)
 
     def image(self, x, channels, name):
-        """The final 1x1 convolution, linear."""
-        return layers.Conv2D(channels, 1, kernel_initializer=self.last_init, name=name)(x)
+        """The final 1x1 convolution, linear; in float32 also where the network computes in bfloat16."""
+        return layers.Conv2D(channels, 1, kernel_initializer=self.last_init, dtype="float32", name=name)(x)
 
     def join(self, x, skip, name, mode):
         """A skip connection: addition, or concatenation and a 3x3 convolution back to the width."""
@@ -144,7 +144,7 @@ def scale_network(blocks: _Blocks, skip: str, taps: str, global_residual: bool) 
     t1 = blocks.deconv(blocks.residuals(d2, "outblock"), c1, "outblock", 1)
     image = blocks.image(t1, 3, "outblock_image")
     if global_residual:
-        image = layers.Add(name="outblock_residual")([image, x[..., :3]])
+        image = layers.Add(dtype="float32", name="outblock_residual")([image, x[..., :3]])
     half, quarter = (e1, e2) if taps == "encoder" else (t2, t3)
     return keras.Model(x, {"image": image, "full": t1, "half": half, "quarter": quarter, "decoded_half": t2}, name="sn")
 
