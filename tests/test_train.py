@@ -1,0 +1,136 @@
+"""python -m madn.train: a short run on pictures, and one line with exit code 2 for what is wrong."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from madn.errors import run_door
+from madn.recipe import MADN
+from madn.train import main
+from madn.training.checkpoint import save_generator
+from madn.training.runfolder import RunFolder
+
+SMALL = ["--widths", "4", "8", "16", "--res-blocks", "1", "--d-widths", "4", "4", "4", "4", "8", "--d-dense", "8",
+         "--crop", "32", "--batch", "2"]
+
+
+def picture(path, seed=0, size=(48, 64), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = {"RGB": (3,), "L": (), "RGBA": (4,)}[mode]
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, *channels), np.uint8), mode).save(path)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Two scenes of three pairs in the GoPro layout."""
+    root = tmp_path / "set"
+    for scene in ("GOPR0001_00_00", "GOPR0002_00_00"):
+        for i in range(3):
+            for k, kind in enumerate(("blur", "sharp")):
+                picture(root / "train" / scene / kind / f"{i:06}.png", seed=10 * i + k)
+    return root
+
+
+def fails(capsys, *argv):
+    """The one line that the command ends with, its exit code being 2."""
+    with pytest.raises(SystemExit) as stop:
+        run_door(main, [str(word) for word in argv])
+    said = capsys.readouterr().err.strip()
+    assert stop.value.code == 2
+    assert said.startswith("madn: error: ") and "\n" not in said, said
+    return said
+
+
+def test_a_run_resumes_where_it_was_killed_and_refuses_other_settings(pairs, tmp_path, capsys):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "madn.train", "--data", str(pairs), "--run", str(run), *SMALL,
+               "--adversarial-domains", "none", "--steps", "100000", "--round-steps", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not RunFolder(run).rows() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err[-2000:]
+    assert f"stopped and saved; go on with: python -m madn.train --run {run} --resume" in out
+
+    settings = json.loads((run / "settings.json").read_text())
+    assert settings["recipe"] == "madn" and settings["fields"]["widths"] == [4, 8, 16]
+    assert settings["pairs"]["validation"] == ["GOPR0001_00_00/000000"]
+    assert {"keras", "tensorflow", "madn"} <= set(settings["versions"]) and settings["device"] and settings["command"]
+
+    step = int(RunFolder(run).rows()[-1]["step"])
+    main(["--run", str(run), "--resume", "--steps", str(step + 4)])
+    assert int(RunFolder(run).rows()[-1]["step"]) == step + 4
+    assert "held-out crops" in capsys.readouterr().out
+
+    assert "holds a run already; add --resume" in fails(capsys, "--run", run)
+    assert "belongs to recipe madn, not madn-fig9a" in fails(capsys, "--run", run, "--resume", "--recipe", "madn-fig9a")
+    assert "other settings: lr_g 0.0001 (asked: 0.5)" in fails(capsys, "--run", run, "--resume", "--lr-g", "0.5")
+
+
+def test_bad_data_is_named_before_anything_is_written(pairs, tmp_path, capsys):
+    run, scene = tmp_path / "run", pairs / "train" / "GOPR0001_00_00"
+    start = ["--data", pairs, "--run", run, *SMALL]
+    (tmp_path / "empty").mkdir()
+    assert f"{tmp_path}/empty: no pairs found" in fails(capsys, "--data", tmp_path / "empty", "--run", run)
+    assert "no such folder" in fails(capsys, "--data", tmp_path / "nowhere", "--run", run)
+    assert "--run" not in fails(capsys, *start, "--blur-kind", "blur_gamma") and not run.exists()
+
+    sharp = scene / "sharp" / "000001.png"
+    whole = sharp.read_bytes()
+    sharp.unlink()
+    assert str(scene / "blur" / "000001.png") in fails(capsys, *start)
+    sharp.write_bytes(whole[: len(whole) // 2])
+    assert str(sharp) in fails(capsys, *start)
+    picture(sharp, size=(16, 16))
+    picture(scene / "blur" / "000001.png", seed=5, size=(48, 64))
+    assert "16" in fails(capsys, *start)
+    assert not run.exists()
+
+
+def test_grey_and_rgba_training_images_are_taken_and_named(pairs, tmp_path, capsys):
+    scene = pairs / "train" / "GOPR0002_00_00" / "sharp"
+    picture(scene / "000000.png", mode="L")
+    picture(scene / "000001.png", mode="RGBA")
+    main(["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps", "1"])
+    said = capsys.readouterr().out
+    for name in ("000000.png", "000001.png"):
+        assert f"{scene / name}: " in said
+    assert (tmp_path / "run" / "checkpoints" / "best.weights.h5").is_file()
+
+
+def test_bad_settings_are_named(pairs, tmp_path, capsys):
+    run = ["--run", tmp_path / "run"]
+    assert "unknown recipe 'madm': did you mean madn" in fails(capsys, "--recipe", "madm", *run)
+    assert "--lrr" in fails(capsys, "--data", pairs, *run, "--lrr", "3")
+    assert "--crop must be a multiple of 32; received 100" in fails(capsys, "--data", pairs, *run, "--crop", "100")
+    assert "--batch" in fails(capsys, "--data", pairs, *run, "--batch", "many")
+    assert "give --data DIR, or" in fails(capsys, "--blurred", pairs, *run)
+    file = tmp_path / "narrow.weights.h5"
+    narrow = replace(MADN, widths=(4, 8, 16))
+    save_generator(narrow.build_generator(), file, "madn", narrow.fields())
+    said = fails(capsys, "--data", pairs, *run, "--widths", "8", "16", "32", "--weights", file)
+    assert "narrow.weights.h5: weights of another network" in said and "[4, 8, 16] (here [8, 16, 32])" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_list_names_every_recipe_and_its_paper(capsys):
+    main(["--list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("madn ") and "Zhu et al. 2023" in line for line in lines) and len(lines) >= 5
+
+
+def test_help_explains_the_recipes_fields(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--recipe", "madn", "--help"])
+    said = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "--widths INT INT INT" in said and "Channels at full, half and quarter" in said and "--resume" in said
