@@ -27,7 +27,7 @@ def parse(options: type[Options], argv: Sequence[str], prog: str, description: s
             return tyro.cli(
                 options, args=list(argv), prog=prog, description=description,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -36,7 +36,13 @@ def parse(options: type[Options], argv: Sequence[str], prog: str, description: s
 
 
 def _one_line(box: str) -> str:
-    """The text of tyro's error box, without its frame, its title and its pointer to --help."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│╭╮╰╯─ ") for line in box.splitlines()]
-    lines = [line for line in lines[1:] if line and not line.startswith("For full helptext")]
-    return re.sub(r"\s+", " ", " ".join(lines)) or "bad command line"
+    """The text of tyro's error box, without its frame, its title, the help texts and the pointer to --help."""
+    plain = re.split("For full helptext", re.sub(r"\x1b\[[0-9;]*m", "", box))[0]
+    if "Required options" in plain:  # the names stand alone, indented by four
+        parts = re.split(r"^│ ─+ │$", plain, flags=re.M)
+        missing, unknown = (re.findall(r"^│ {5}(\S+)", part, re.M) for part in [*parts, ""][:2])
+        return f"missing {', '.join(missing)}" + (f"; unrecognized {' '.join(unknown)}" if unknown else "")
+    lines = [line.strip("│╭╮╰╯─ ") for line in plain.splitlines()]
+    text = " ".join(line for line in lines[1:] if line)
+    text = text.split("Argument helptext:")[0]
+    return re.sub(r"\s+", " ", text).strip() or "bad command line"

@@ -9,7 +9,7 @@ class UserError(Exception):
 
 
 def run_door(door: Callable[[list[str]], int | None], argv: list[str] | None = None) -> None:
-    """Run a command's `main(argv)` and exit: 0 when it ends well, 2 with one line on a `UserError`.
+    """Run a command's `main(argv)` and exit: 0 when it ends well, 2 with one line on a `UserError` or a file's fault.
 
     130 after Ctrl-C, as shells have it.
     """
@@ -18,6 +18,11 @@ def run_door(door: Callable[[list[str]], int | None], argv: list[str] | None = N
     except UserError as problem:
         for line in str(problem).splitlines():
             print(f"madn: error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as problem:
+        if not problem.filename:
+            raise
+        print(f"madn: error: {problem.filename}: {problem.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("madn: stopped", file=sys.stderr)

@@ -65,6 +65,8 @@ def main(argv: list[str]) -> None:
 
     model = load_network(options.model, options.which, options.recipe)
     out = options.out or _default_out(options)
+    if model.recipe and index.blur_kind and model.recipe.blur_kind != index.blur_kind:
+        print(f"note: trained on {model.recipe.blur_kind}, measured on {index.blur_kind}")
     print(f"{model.description}\n{len(index.pairs)} pairs of {index.root} ({index.layout}), "
           f"blur kind: {index.blur_kind}")
     for protocol in ("full", "crop") if options.protocol == "both" else (options.protocol,):
@@ -78,7 +80,7 @@ def main(argv: list[str]) -> None:
             results = evaluate(model.network, index.pairs, protocol, options.crop, options.seed, shown,
                                model.multiple)
         results.write_json(out / f"{protocol}.json", model=model.description, data=index.root,
-                           layout=index.layout, split=options.split if options.data else None,
+                           layout=index.layout, split=options.split if Path(index.root).name == options.split else None,
                            blur_kind=index.blur_kind, left_out=index.problems)
         print(f"\n{results.table()}")
     print(f"\nwritten to {out}")

@@ -52,7 +52,8 @@ def main(argv: list[str]) -> None:
     loaded = load_network(options.run, options.which, options.recipe)
     if loaded.model is None:
         raise UserError(f"{options.run} is a SavedModel already: give a run folder or a weights file")
-    difference = serving.export_savedmodel(loaded.model, options.folder, facts(loaded), options.overwrite)
+    difference = serving.export_savedmodel(loaded.model, options.folder, facts(loaded), options.overwrite,
+                                           loaded.multiple)
     print(f"wrote {options.folder}: {loaded.description}; at most {difference:.1e} away from Keras over "
           f"{len(serving.CHECKED_SIZES)} image sizes")
 

@@ -61,8 +61,10 @@ def build_generator(
         raise ValueError(f"scale_taps={scale_taps!r} takes SN's passes 2 and 3, so scales must be 3; received {scales}")
     blocks = _Blocks(widths, res_blocks, nested_mode, deconv_kernel, init)
     blurred = keras.Input((None, None, 3), name="blurred")
-    blur = [RequireMultiple(4 * 2 ** (scales - 1), name="blur_1")(blurred)]
-    blur += [Resize(0.5**i, resize, antialias, name=f"blur_{i + 1}")(blur[0]) for i in range(1, scales)]
+    # Images and gradient maps stay float32 under mixed precision; bfloat16's 8 bits would blur what is looked for.
+    blur = [RequireMultiple(4 * 2 ** (scales - 1), dtype="float32", name="blur_1")(blurred)]
+    blur += [Resize(0.5**i, resize, antialias, dtype="float32", name=f"blur_{i + 1}")(blur[0])
+             for i in range(1, scales)]
 
     sn = scale_network(blocks, sn_skip, scale_taps, global_residual)
     passes: dict[int, dict] = {}
@@ -73,8 +75,8 @@ def build_generator(
             second = passes[i + 1]["image"]
             if stop_gradient_across_scales:
                 second = StopGradient(name=f"stop_{i + 2}")(second)
-            second = Resize(2, resize, name=f"up_{i + 2}")(second)
-        passes[i] = sn(layers.Concatenate(name=f"sn_input_{i + 1}")([blur[i], second]))
+            second = Resize(2, resize, dtype="float32", name=f"up_{i + 2}")(second)
+        passes[i] = sn(layers.Concatenate(dtype="float32", name=f"sn_input_{i + 1}")([blur[i], second]))
 
     finest = passes[0]
     if scale_taps == "by_scale":
@@ -84,7 +86,7 @@ def build_generator(
     else:
         half, quarter = finest["half"], finest["quarter"]
     source = blur[0] if gn_input == "blurred" else finest["image"]
-    blurred_gradient = SobelMagnitude(gradient_channels, sobel_epsilon, name="sobel")(source)
+    blurred_gradient = SobelMagnitude(gradient_channels, sobel_epsilon, dtype="float32", name="sobel")(source)
     gn = gradient_network(blocks, gn_skip, merge_kernel, gradient_channels, half.shape[-1], quarter.shape[-1])
     gradient = gn([blurred_gradient, half, quarter])
 

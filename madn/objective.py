@@ -24,7 +24,7 @@ class MADNObjective:
     """Turns a batch and the generator's outputs into named terms and their weighted sum.
 
     `adversarial_domains`: "both" (the paper), "image" or "none" (Figure 9's ablations).
-    `reduce`: "mean", or "sum" over each image's elements, for the norms of Eqs. 12 and 13.
+    `reduction`: "mean", or "sum" over each image's elements, for the norms of Eq. 13.
     """
 
     adversarial: float = 0.05
@@ -63,10 +63,10 @@ class MADNObjective:
         truths = self._truths(sharp, len(outputs["scales"]))
         terms = {
             "pixel": self._pixel(outputs["scales"], truths),
-            "gradient_content": self._norm(l1, sharp_gradient, gradient),
-            "restored_gradient": self._norm(l1, sobel_magnitude(sharp, self.sobel_epsilon),
-                                            sobel_magnitude(restored, self.sobel_epsilon)),
-            "image": self._norm(l1, restored, sharp),
+            "gradient_content": self._l1(sharp_gradient, gradient),
+            "restored_gradient": self._l1(sobel_magnitude(sharp, self.sobel_epsilon),
+                                          sobel_magnitude(restored, self.sobel_epsilon)),
+            "image": self._l1(restored, sharp),
         }
         content = (self.alpha * terms["pixel"] + self.phi1 * terms["gradient_content"]
                    + self.phi2 * (self.gradient_weight * terms["restored_gradient"]
@@ -99,8 +99,8 @@ class MADNObjective:
         return sum(terms.values()), terms
 
     def _pixel(self, scales, truths):
-        """Eq. 12: the sum over scales of w^i / (2 N^i) ||I_i - I_i^true||^2."""
-        return sum(0.5 * weight * self._norm(l2, ops.cast(image, "float32"), truth)
+        """Eq. 12: the sum over scales of w^i / (2 N^i) ||I_i - I_i^true||^2, a mean whatever `reduction` says."""
+        return sum(0.5 * weight * l2(image, truth)
                    for weight, image, truth in zip(self.scale_weights, scales, truths, strict=True))
 
     def _truths(self, sharp, scales: int) -> list:
@@ -110,6 +110,6 @@ class MADNObjective:
     def _gradient(self, images, channels: int):
         return sobel_magnitude(luma(images) if channels == 1 else images, self.sobel_epsilon)
 
-    def _norm(self, mean, a, b):
-        elements = 1 if self.reduction == "mean" else a.shape[1] * a.shape[2] * a.shape[3]
-        return elements * mean(a, b)
+    def _l1(self, a, b):
+        """The norms of Eq. 13, by `reduction`."""
+        return l1(a, b) * (1 if self.reduction == "mean" else a.shape[1] * a.shape[2] * a.shape[3])

@@ -94,16 +94,21 @@ class MADNRecipe(Recipe):
 
     def __post_init__(self):
         super().__post_init__()
+        if min(*self.widths, *self.d_widths, self.d_dense, self.res_blocks, self.scales, self.deconv_kernel,
+               self.merge_kernel) < 1:
+            raise UserError("--widths, --d-widths, --d-dense, --res-blocks, --scales and kernels must be at least 1")
         if len(self.scale_weights) != self.scales:
             raise UserError(f"--scale-weights takes one weight for each of the {self.scales} scales; "
                             f"received {len(self.scale_weights)}")
-        if self.crop % (4 * 2 ** (self.scales - 1)):
-            raise UserError(f"--crop must be a multiple of {4 * 2 ** (self.scales - 1)} for --scales {self.scales}; "
+        if self.crop % self.multiple:
+            raise UserError(f"--crop must be a multiple of {self.multiple} for --scales {self.scales}; "
                             f"received {self.crop}")
-        if min(*self.widths, *self.d_widths, self.d_dense, self.res_blocks, self.scales) < 1:
-            raise UserError("--widths, --d-widths, --d-dense, --res-blocks and --scales must be at least 1")
         if self.scale_taps in ("by_scale", "image") and self.scales != 3:
             raise UserError(f"--scale-taps {self.scale_taps} needs --scales 3; received {self.scales}")
+
+    @property
+    def multiple(self):
+        return 4 * 2 ** (self.scales - 1)
 
     def build_generator(self):
         return build_generator(

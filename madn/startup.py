@@ -6,12 +6,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from madn.errors import UserError
+
 
 def start_keras() -> None:
     """Import keras; what its backend says while loading is shown only where the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _held_back():
-        import keras  # noqa: F401
+    try:
+        with _held_back():
+            import keras  # noqa: F401
+    except ModuleNotFoundError as missing:
+        raise UserError(f"{missing.name} is not installed; install it, or set KERAS_BACKEND to a backend that is "
+                        "(tensorflow, torch)") from None
 
 
 @contextlib.contextmanager
@@ -23,7 +29,9 @@ def _held_back() -> Iterator[None]:
         os.dup2(said.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except BaseException as problem:
+            if isinstance(problem, ModuleNotFoundError):
+                raise
             said.seek(0)
             os.write(kept, said.read())
             raise

@@ -36,7 +36,7 @@ class Options:
     weights: str | None = None
     """Start from this generator's .weights.h5 file."""
     round_steps: int = 0
-    """Steps between validations, checkpoints and log lines; 0: an epoch, 100 at least."""
+    """Steps between validations, checkpoints and log lines; 0: an epoch, but at least 100 steps or a tenth of all."""
     cache: Literal["memory", "disk", "none"] = "memory"
     """Where decoded images are kept."""
     cache_gb: float = 16.0
@@ -51,11 +51,14 @@ def main(argv: list[str]) -> int | None:
     from madn.startup import start_keras
     from madn.training.runfolder import RunFolder
 
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for option in ("--recipe", "--run", "--data", "--blurred", "--photos"):
         first.add_argument(option, nargs="?")
     first.add_argument("--resume", action="store_true")
-    asked, _ = first.parse_known_args(argv)
+    try:
+        asked, _ = first.parse_known_args(argv)
+    except argparse.ArgumentError as problem:
+        raise UserError(f"{problem} (see python -m madn.train --help)") from None
     if "--list" in argv:
         for name, entry in recipes.RECIPES.items():
             print(f"{name:14} {entry.summary}")
@@ -97,11 +100,12 @@ def _train(name: str, recipe, options: Options, run) -> int | None:
     for line in summary["left_out"] + summary["notes"]:
         print(line)
     about = {"data": chosen, "pairs": summary, "total_steps": recipe.total_steps(len(source)), "weights": options.weights}
-    settings = describe(name, recipe, about)
+    settings = describe(name, recipe, about, run.settings() if options.resume else None)
     run.write_settings(settings)
     print(f"{name} on {summary['train']} ({settings['device']}); run folder {run.path}", flush=True)
     try:
-        step = train(name, recipe, source, run, validation, options.round_steps, options.weights)
+        step = train(name, recipe, source, run, validation, options.round_steps,
+                     Path(options.weights) if options.weights else None)
     except Stopped:
         print(f"\nstopped and saved; go on with: python -m madn.train --run {run.path} --resume")
         return 130

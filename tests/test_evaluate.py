@@ -20,7 +20,7 @@ def brightening(monkeypatch):
 
     def load(*arguments):
         calls.append(arguments)
-        recipe = SimpleNamespace(multiple=16)
+        recipe = SimpleNamespace(multiple=16, blur_kind="blur")
         return loading.Loaded(lambda batch: batch / np.float32(0.8), "a brightening network", recipe)
 
     monkeypatch.setattr(loading, "load_network", load)

@@ -89,8 +89,8 @@ def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_
                 arrays[path] = images.read(path)
             except UserError as problem:
                 problems.append(str(problem))
-        problems += [too_small(path, array, crop) for path, array in arrays.items()
-                     if crop and min(array.shape[:2]) < crop]
+        small = [too_small(path, array, crop) for path, array in arrays.items() if crop and min(array.shape[:2]) < crop]
+        problems += small[:1]  # both of a pair are the same news
         if problems:
             return problems
         blurred, sharp = arrays[pair.blurred], arrays[pair.sharp]

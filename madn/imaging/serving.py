@@ -19,7 +19,6 @@ import tensorflow as tf
 
 from madn.errors import UserError
 
-MULTIPLE = 16
 TOLERANCE = 1e-5
 CHECKED_SIZES = ((32, 48), (37, 53), (64, 80))
 SIGNATURES = {
@@ -29,14 +28,15 @@ SIGNATURES = {
 
 
 class ServingModule(tf.Module):
-    """`generator` between uint8 or float images of any size: pads to a multiple of 16, restores, crops, clips.
+    """`generator` between uint8 or float images of any size: pads to a multiple of `multiple`, restores, crops, clips.
 
     `generator` is a Keras model on the TensorFlow backend, (batch, height, width, 3) in [0, 1] -> a tensor of that
     shape or a dictionary that holds it as `deblurred`.
     """
 
-    def __init__(self, generator: keras.Model):
+    def __init__(self, generator: keras.Model, multiple: int = 16):
         super().__init__()
+        self._multiple = multiple
         self._generator = lambda images: generator(images, training=False)
         # The variables alone, not the Keras objects around them: what is loaded must not need Keras.
         self.weights = [variable.value for variable in generator.variables]
@@ -45,8 +45,8 @@ class ServingModule(tf.Module):
     def restore(self, blurred: tf.Tensor) -> dict[str, tf.Tensor]:
         """float32 in [0, 1] -> {"deblurred": float32 in [0, 1] of the same shape}."""
         shape = tf.shape(blurred)
-        padded = tf.gather(blurred, reflected_indices(shape[1]), axis=1)
-        padded = tf.gather(padded, reflected_indices(shape[2]), axis=2)
+        padded = tf.gather(blurred, reflected_indices(shape[1], self._multiple), axis=1)
+        padded = tf.gather(padded, reflected_indices(shape[2], self._multiple), axis=2)
         outputs = self._generator(padded)
         deblurred = outputs["deblurred"] if isinstance(outputs, dict) else outputs
         deblurred = tf.cast(deblurred, tf.float32)[:, : shape[1], : shape[2]]
@@ -59,18 +59,18 @@ class ServingModule(tf.Module):
         return {"deblurred": tf.cast(tf.round(deblurred * 255.0), tf.uint8)}
 
 
-def reflected_indices(size: tf.Tensor) -> tf.Tensor:
-    """Indices that pad an axis of `size` at its end to a multiple of 16, as `numpy.pad(mode="reflect")` does.
+def reflected_indices(size: tf.Tensor, multiple: int = 16) -> tf.Tensor:
+    """Indices that pad an axis of `size` at its end to a multiple of `multiple`, as `numpy.pad(mode="reflect")` does.
 
     Unlike `tf.pad` it reflects as often as it must, so an axis may be shorter than its padding; one pixel repeats.
     """
     period = tf.maximum(2 * (size - 1), 1)
-    steps = tf.range(-(-size // MULTIPLE) * MULTIPLE) % period
+    steps = tf.range(-(-size // multiple) * multiple) % period
     return tf.minimum(steps, period - steps)
 
 
 def export_savedmodel(generator: keras.Model, folder: str | Path, facts: dict | None = None,
-                      overwrite: bool = False) -> float:
+                      overwrite: bool = False, multiple: int = 16) -> float:
     """Write `generator` to `folder` as a SavedModel with the signatures `serving_default` and `uint8`.
 
     `facts` go into madn.json inside the folder. The SavedModel is loaded again and compared with the Keras model
@@ -86,9 +86,9 @@ def export_savedmodel(generator: keras.Model, folder: str | Path, facts: dict | 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         fresh, old = Path(temporary, "fresh"), Path(temporary, "old")
-        module = ServingModule(generator)
+        module = ServingModule(generator, multiple)
         tf.saved_model.save(module, str(fresh), {"serving_default": module.restore, "uint8": module.restore_uint8})
-        difference = largest_difference(generator, fresh)
+        difference = largest_difference(generator, fresh, multiple)
         if not difference <= TOLERANCE:
             raise RuntimeError(f"The SavedModel differs from the Keras model by {difference:.1e} (at most "
                                f"{TOLERANCE:.0e} is allowed), so {folder} was not written.")
@@ -100,7 +100,7 @@ def export_savedmodel(generator: keras.Model, folder: str | Path, facts: dict | 
     return difference
 
 
-def largest_difference(generator: keras.Model, folder: str | Path) -> float:
+def largest_difference(generator: keras.Model, folder: str | Path, multiple: int = 16) -> float:
     """max |SavedModel - Keras| over random images at three sizes, one odd, padded here by NumPy.
 
     Keras is compiled for any size, as it is for inference: TensorFlow reorders float32 sums in such a graph, which
@@ -115,7 +115,7 @@ def largest_difference(generator: keras.Model, folder: str | Path) -> float:
         serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
         for height, width in CHECKED_SIZES:
             images = random.random((2, height, width, 3), dtype=np.float32)
-            padding = [(0, 0), (0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)]
+            padding = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
             expected = compiled(tf.constant(np.pad(images, padding, mode="reflect")))
             expected = expected["deblurred"] if isinstance(expected, dict) else expected
             expected = np.clip(tf.cast(expected, tf.float32).numpy()[:, :height, :width], 0, 1)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from madn.errors import UserError
 from madn.imaging.pictures import comparison, triple_labels
 from madn.training.checkpoint import save_generator, save_state
 from madn.training.runfolder import RunFolder
@@ -18,7 +19,7 @@ class Stopped(Exception):
 
 
 class Progress(keras.callbacks.Callback):
-    """One bar over the whole run, with the time left. The losses shown are read once a second, not at every step."""
+    """One bar over the whole run, with the time left."""
 
     def __init__(self, first_step: int, total_steps: int):
         super().__init__()
@@ -62,6 +63,9 @@ class Record(keras.callbacks.Callback):
         if self.model.d_optimizer is not None:
             row["lr_d"] = float(self.model.d_optimizer.learning_rate)
         row |= {name: float(value) for name, value in logs.items()}
+        if not math.isfinite(row["loss"]):
+            raise UserError(f"{self.run.path}: the loss is {row['loss']} at step {step}; the checkpoints of the round "
+                            "before are kept. Start again with a lower --lr-g")
         if self.writer:
             for name, value in row.items():
                 self.writer.add_scalar(name, value, step=step)
@@ -126,6 +130,10 @@ class StopCleanly(keras.callbacks.Callback):
         self.asked = True
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.asked:
+        if self.asked and batch + 1 < self.params["steps"]:
             save_state(self.model, self.run.state)
+            raise Stopped
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.asked:  # the round is complete, and `Record`, which comes before, has saved everything
             raise Stopped

@@ -81,7 +81,7 @@ def _load(model: keras.Model, path: Path) -> None:
     read_recipe(path)  # names a missing or damaged file
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns of some groups that the file lacks
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of some groups that the file lacks
             model.load_weights(path)
     except (ValueError, KeyError, OSError, UserWarning) as problem:
         reason = " ".join(str(problem).split())[:200]

@@ -1,5 +1,7 @@
 """A training run from its first or its resumed step to its last."""
 
+from pathlib import Path
+
 from madn.data.crops import CropSource
 from madn.data.pipeline import input_errors, numpy_batches, training_dataset
 from madn.data.sets import FixedCrops
@@ -12,8 +14,9 @@ PICTURES = 4
 
 
 def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validation: FixedCrops | None = None,
-          round_steps: int = 0, weights: str | None = None) -> int:
-    """Train `recipe` on the crops of `source`, in rounds of `round_steps` (0: an epoch, 100 steps at least).
+          round_steps: int = 0, weights: Path | None = None) -> int:
+    """Train `recipe` on the crops of `source`, in rounds of `round_steps` (0: an epoch, but at least 100 steps or a tenth
+    of all).
 
     Goes on from the state in the run folder, if there is one, else starts, from the generator's `weights` if given.
     A round ends with validation, a line in the logs, checkpoints and a picture. Returns the last step. Raises
@@ -26,7 +29,7 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
         step = load_state(model, run.state)
         run.keep_rows(step)
     elif weights:
-        load_generator(model.generator, weights)
+        load_generator(model.generator, weights, recipe)
     if step >= total:
         return step
     round_steps = round_steps or max(recipe.steps_per_epoch(len(source)), min(100, max(1, total // 10)))

@@ -18,8 +18,6 @@ class Recipe:
     """
 
     paper: ClassVar[str] = ""
-    multiple: ClassVar[int] = 16
-    """Heights and widths that the generator takes are multiples of this."""
     crop_multiple: ClassVar[int] = 32
 
     batch: int = 16
@@ -63,12 +61,19 @@ class Recipe:
         for field in ("batch", "crop", "epochs", "critic_steps"):
             if getattr(self, field) < 1:
                 raise UserError(f"--{field.replace('_', '-')} must be at least 1; received {getattr(self, field)}")
+        if self.seed < 0:
+            raise UserError(f"--seed must be 0 or more; received {self.seed}")
         if self.steps is not None and self.steps < 1:
             raise UserError(f"--steps must be at least 1; received {self.steps}")
         if self.crop % self.crop_multiple:
             raise UserError(f"--crop must be a multiple of {self.crop_multiple}; received {self.crop}")
         if self.update_order == "simultaneous" and self.critic_steps != 1:
             raise UserError("--critic-steps above 1 needs --update-order alternating")
+
+    @property
+    def multiple(self) -> int:
+        """Heights and widths that the generator takes are multiples of this."""
+        raise NotImplementedError
 
     def build_generator(self) -> keras.Model:
         """The generator: (batch, height, width, 3) in [0, 1] -> dictionary with `deblurred`."""

@@ -11,14 +11,20 @@ from madn.imaging.evaluation import versions
 from madn.training.recipe import Recipe
 
 
-def describe(name: str, recipe: Recipe, about: dict) -> dict:
-    """Everything that settings.json holds, as plain JSON values."""
-    return {
-        "recipe": name, "paper": recipe.paper, "fields": recipe.fields(), **about,
+def describe(name: str, recipe: Recipe, about: dict, before: dict | None = None) -> dict:
+    """Everything that settings.json holds, as plain JSON values.
+
+    `before`: what it held, where a run is resumed: how it was started stays, and this resumption joins the others.
+    """
+    process = {
         "command": shlex.join(["python", "-m", "madn.train", *sys.argv[1:]]),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "device": device(), "backend": keras.backend.backend(), "versions": versions(),
     }
+    said = {"recipe": name, "paper": recipe.paper, "fields": recipe.fields(), **about}
+    if before is None:
+        return {**said, **process}
+    return {**before, **said, "weights": before.get("weights"), "resumed": [*before.get("resumed", []), process]}
 
 
 def device() -> str:

@@ -156,7 +156,7 @@ def test_overwrite_replaces_the_whole_folder(tmp_path):
 def test_a_savedmodel_that_differs_is_not_written(tmp_path, monkeypatch):
     x = keras.Input((None, None, 3))
     model = keras.Model(x, keras.layers.Rescaling(1.0)(x))
-    monkeypatch.setattr("madn.imaging.serving.reflected_indices", lambda size: tf.range(-(-size // 16) * 16) % 2)
+    monkeypatch.setattr("madn.imaging.serving.reflected_indices", lambda size, multiple: tf.range(-(-size // 16) * 16) % 2)
     with pytest.raises(RuntimeError, match="differs from the Keras model"):
         export_savedmodel(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
