@@ -19,6 +19,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["madn", "madn.*", "baselines", "baselines.*"]),
+    package_data={"madn": ["published.json"]},
     python_requires=">=3.11,<3.14",
     # tensorflow-addons is not among these: its last release needs TensorFlow 2.15 and cannot be imported beside
     # Keras 3. `make check-tf215` uses it in an environment of its own.

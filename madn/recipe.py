@@ -2,7 +2,8 @@
 
 The published run: `python -m madn.train --data GOPRO --validation none --run runs/madn`
     Hardware in the paper: one 24 GB NVIDIA 3090 Ti, TensorFlow 2.4. In float32 the default network keeps about 25 GiB
-    of activations at batch 16 and crops of 256, which does not fit that card; `--precision mixed_bfloat16` halves it.
+    of activations (computed) at batch 16 and crops of 256, which does not fit that card; `--precision mixed_bfloat16`
+    takes about half of that (computed).
     262,000 steps (2000 epochs of 131), 9.9 EFLOP by count: about 86 hours on that card in bfloat16 at an assumed 40%
     of its peak. Not run here.
     Expected on the 1,111 GoPro test pairs (the paper's Table 4): PSNR 30.18 dB, SSIM 0.9312, which by its Nah row is
@@ -46,7 +47,9 @@ class MADNRecipe(Recipe):
     deconv_kernel: int = 3
     """Kernel of the stride-2 deconvolutions."""
     sn_skip: Literal["add", "concat"] = "add"
+    """How the scale network joins its skips: addition, or concatenation and a 3x3 convolution."""
     gn_skip: Literal["add", "concat"] = "add"
+    """The same in the gradient network."""
     scale_taps: Literal["decoder", "encoder", "by_scale", "image"] = "decoder"
     """Which scale features the gradient network takes."""
     merge_kernel: int = 3
@@ -56,12 +59,17 @@ class MADNRecipe(Recipe):
     gn_input: Literal["blurred", "sn_output"] = "blurred"
     """Whose gradient map enters the gradient network."""
     gradient_channels: Literal[1, 3] = 3
+    """Gradient maps of each colour, or of the luma."""
     sobel_epsilon: float = 1e-6
+    """Added under the root of the Sobel magnitude."""
     global_residual: bool = False
     """Add the blurred image to each restored one."""
     stop_gradient_across_scales: bool = False
+    """Keep a scale's gradient from reaching the coarser one."""
     coarsest_second_input: Literal["blurred", "zeros"] = "blurred"
+    """What the coarsest scale gets in place of a coarser result."""
     resize: Literal["bicubic", "bilinear"] = "bicubic"
+    """Interpolation between the scales."""
     antialias: bool = True
     """Antialias when sizes shrink."""
     init: Literal["glorot_uniform", "zero_residual"] = "glorot_uniform"
@@ -69,13 +77,17 @@ class MADNRecipe(Recipe):
     d_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
     """Channels of the discriminator's five pairs of convolutions."""
     d_dense: int = 1024
+    """Units of the discriminator's first dense layer."""
     d_strides: Literal["pair", "six", "literal"] = "pair"
+    """Reading of Table 1's strides: one for each pair, also for the last pair, or every convolution."""
     d_shared: bool = True
     """One discriminator for images and gradient maps, or two."""
     d_dense_activation: Literal["leaky_relu", "none"] = "leaky_relu"
+    """After the discriminator's first dense layer."""
     adversarial: float = 0.05
     """Weight lambda of the adversarial loss (Eq. 10)."""
     adversarial_domains: Literal["both", "image", "none"] = "both"
+    """Where the discriminator judges: images and gradient maps, images, or nowhere (Figure 9)."""
     phi1: float = 0.5
     """Weight of the gradient network's content loss (Eq. 13)."""
     phi2: float = 1.0
@@ -89,6 +101,7 @@ class MADNRecipe(Recipe):
     scale_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
     """Eq. 12's w^i, full resolution first."""
     reduction: Literal["mean", "sum"] = "mean"
+    """The norms of Eq. 13: over the elements of an image."""
     clip_mode: Literal["none", "global_norm", "value", "magnitude", "literal"] = "global_norm"
     """Gradient clipping: see madn.training.clipping."""
 
@@ -154,6 +167,7 @@ SAMPLE = replace(MADN, widths=(16, 32, 64), res_blocks=2, d_widths=(8, 8, 16, 32
 """For the built-in sample set: minutes on two CPU cores, `python -m madn.train` or `make train`.
 
 Departures, all for the short run: narrow networks of two residual blocks a group, small crops and batches, a higher
-learning rate, a tenth of the adversarial weight, flips and turns, and a start at the blurred image itself (its addition to the output, and branches
-that start at zero): from random images a few hundred steps do not reach the quality of their input.
+learning rate, a tenth of the adversarial weight, flips and turns, and a start at the blurred image itself (its
+addition to the output, and branches that start at zero): from random images a few hundred steps do not reach the
+quality of their input.
 """

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from madn.errors import run_door
+from madn.loading import load_network
 from madn.recipe import MADN
 from madn.train import main
 from madn.training.checkpoint import save_generator
@@ -91,8 +92,8 @@ def test_bad_data_is_named_before_anything_is_written(pairs, tmp_path, capsys):
     sharp.write_bytes(whole[: len(whole) // 2])
     assert str(sharp) in fails(capsys, *start)
     picture(sharp, size=(16, 16))
-    picture(scene / "blur" / "000001.png", seed=5, size=(48, 64))
-    assert "16" in fails(capsys, *start)
+    picture(scene / "blur" / "000001.png", seed=5, size=(16, 16))
+    assert "000001.png: 16x16" in fails(capsys, *start)
     assert not run.exists()
 
 
@@ -134,3 +135,34 @@ def test_help_explains_the_recipes_fields(capsys):
     said = capsys.readouterr().out
     assert stop.value.code == 0
     assert "--widths INT INT INT" in said and "Channels at full, half and quarter" in said and "--resume" in said
+
+
+def test_a_run_starts_from_given_weights(pairs, tmp_path):
+    tiny = replace(MADN, widths=(4, 8, 16), res_blocks=1)
+    file = tmp_path / "start.weights.h5"
+    generator = tiny.build_generator()
+    save_generator(generator, file, "madn", tiny.fields())
+    main(["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps", "1",
+          "--lr-g", "0", "--seed", "5", "--weights", str(file)])
+    trained = load_network(tmp_path / "run").model
+    for mine, given in zip(trained.variables, generator.variables, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), given.numpy())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path, capsys):
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit) as stop:
+        run_door(main, ["--data", str(pairs), "--run", str(run), *SMALL, "--adversarial-domains", "none", "--steps", "6",
+                        "--round-steps", "3", "--lr-g", "1e30", "--clip-mode", "none"])
+    last = capsys.readouterr().err.splitlines()[-1]  # after the progress bar
+    assert stop.value.code == 2 and f"madn: error: {run}: the loss is " in last and "lower --lr-g" in last
+    assert not (run / "checkpoints" / "best.weights.h5").exists()
+
+
+def test_flags_of_a_run_may_be_repeated_on_resume(pairs, tmp_path, capsys):
+    command = ["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps",
+               "1", "--skip-bad", "--global-residual"]
+    main(command)
+    main([*command, "--resume"])  # all steps are done: says so, changes nothing
+    assert capsys.readouterr().out.count("step 1:") == 2
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["resumed"]

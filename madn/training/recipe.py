@@ -35,8 +35,11 @@ class Recipe:
     lr_power: float = 0.3
     """Power of the polynomial decay to 0: lr = lr_0 (1 - step / steps) ** power."""
     adam_beta_1: float = 0.9
+    """Adam's decay of the first moment."""
     adam_beta_2: float = 0.999
+    """Adam's decay of the second moment."""
     adam_epsilon: float = 1e-8
+    """Adam's epsilon."""
     update_order: Literal["simultaneous", "alternating"] = "simultaneous"
     """Simultaneous: both gradients at the same weights. Alternating: the discriminator first."""
     critic_steps: int = 1
@@ -44,8 +47,11 @@ class Recipe:
     clip_mode: Literal["none", "global_norm", "value", "magnitude", "literal"] = "none"
     """Gradient clipping: see madn.training.clipping."""
     clip_minimum: float = 1e-5
+    """Least magnitude of a gradient's element (magnitude and literal)."""
     clip_maximum: float = 2.0
+    """Greatest norm, or magnitude of an element."""
     clip_scope: Literal["generator", "both"] = "generator"
+    """Whose gradients are clipped."""
     augment: Literal["none", "flips", "dihedral"] = "none"
     """Flips, or flips and 90-degree turns, of both images alike."""
     blur_kind: Literal["blur", "blur_gamma"] = "blur"

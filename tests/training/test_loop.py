@@ -95,6 +95,21 @@ def test_a_run_fills_its_folder_and_a_stopped_one_ends_as_the_undisturbed(tmp_pa
         np.testing.assert_allclose(found[name], expected[name], atol=1e-6, err_msg=name)
 
 
+def test_a_stop_at_the_end_of_a_round_keeps_the_round(tmp_path, monkeypatch):
+    original = loop.StopCleanly.on_train_batch_end
+
+    def interrupt(self, batch, logs=None):
+        self.asked |= batch == 1  # the second and last step of the round
+        original(self, batch, logs)
+
+    monkeypatch.setattr(loop.StopCleanly, "on_train_batch_end", interrupt)
+    with pytest.raises(Stopped):
+        run_to_the_end(tmp_path)
+    run = RunFolder(tmp_path)
+    assert [int(row["step"]) for row in run.rows()] == [2]
+    assert run.generator("best").is_file() and run.state.is_file()
+
+
 def test_a_finished_run_is_left_alone(tmp_path):
     run = RunFolder(tmp_path)
     recipe = replace(RECIPE, steps=1)
@@ -111,7 +126,7 @@ def test_best_keeps_the_highest_score(tmp_path):
     record.set_model(TINY.build_model(10))
     for score in (20.0, 22.0, 21.0):
         record.model.optimizer.iterations.assign_add(1)
-        record.on_epoch_end(0, {"val_psnr": score})
+        record.on_epoch_end(0, {"loss": 0.1, "val_psnr": score})
     record.close()
     stored = [json.loads(h5py.File(run.generator(which)).attrs["madn_recipe"]) for which in ("best", "last")]
     assert [(each["step"], each["val_psnr"]) for each in stored] == [(2, 22.0), (3, 21.0)]

@@ -9,7 +9,6 @@ from helpers import TINY, batch, eager, same, values
 from keras import ops
 
 from madn.training.gradients import losses_and_gradients
-from madn.training.model import AdversarialModel
 
 
 def gradients(model, player):
@@ -139,6 +138,8 @@ def test_bfloat16_keeps_weights_and_losses_in_float32():
     assert keras.config.dtype_policy().name == "float32"
     assert {v.dtype for v in model.generator.variables} == {"float32"}
     assert model.generator.get_layer("sn").get_layer("inblock_conv").compute_dtype == "bfloat16"
+    for name in ("blur_1", "blur_2", "up_3", "sobel", "sn_input_1"):
+        assert model.generator.get_layer(name).output.dtype == "float32"
     assert model.generator(batch()[0])["deblurred"].dtype == "float32"  # an image needs more than 8 bits
     logs = model.train_on_batch(*batch(), return_dict=True)
     assert all(np.isfinite(value) for value in logs.values())
@@ -167,8 +168,7 @@ def test_overfits_one_pair():
     assert scores["psnr"] > scores["blurred_psnr"] + 2
 
 
-def test_one_channel_models_share_trackers_with_the_objective():
+def test_every_term_is_logged():
     model = eager(TINY)
     logs = model.train_on_batch(*batch(), return_dict=True)
     assert set(logs) == {"loss", "critic_loss", "gradient_norm", "psnr", "blurred_psnr", *model.objective.term_names}
-    assert isinstance(model, AdversarialModel)
