@@ -1,29 +1,21 @@
-"""Batches for training, as a tf.data pipeline or as a NumPy generator of the same batches.
-
-`python -m madn.data.pipeline --data DIR` measures it: crops per second in the first epoch and from the cache.
-"""
+"""Batches for training, as a tf.data pipeline or as a NumPy generator of the same batches."""
 
 import atexit
 import contextlib
 import os
 import re
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from madn.commandline import parse
-from madn.data.crops import CropSource, PairCrops
-from madn.data.images import DecodedImages
-from madn.data.index import find_pairs
-from madn.errors import UserError, run_door
+from madn.data.crops import CropSource
+from madn.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -37,8 +29,12 @@ def training_dataset(source: CropSource, batch: int, first_step: int = 0, steps:
     by `workers` threads (default: one per core), and come in order. What goes wrong inside arrives as a TensorFlow
     error: iterate within `input_errors`.
     """
+    import keras
     import tensorflow as tf
 
+    if keras.backend.backend() != "tensorflow":
+        with contextlib.suppress(RuntimeError):  # TensorFlow is at work already
+            tf.config.set_visible_devices([], "GPU")  # its memory is the other backend's
     workers = workers or os.cpu_count()
     shape = (batch, source.crop, source.crop, 3)
 
@@ -120,49 +116,3 @@ def _draw(source: CropSource, batch: int, step: int) -> tuple[np.ndarray, np.nda
     for place in range(batch):
         blurred[place], sharp[place] = source.crop_at(int(step) * batch + place)
     return blurred, sharp
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Measure the training pipeline over a set of pairs."""
-
-    data: str
-    """Folder of the pairs."""
-    crops: tuple[int, ...] = (64, 256)
-    """Crop sizes in pixels."""
-    batch: int = 16
-    """Crops in a batch."""
-    seconds: float = 5.0
-    """How long to read from the cache."""
-
-
-def measure(options: Measure, crop: int) -> tuple[float, float]:
-    """Crops per second in the first epoch (decoding every file) and after it (from the memory cache)."""
-    source = PairCrops(find_pairs(options.data).pairs, DecodedImages("memory"), crop, seed=0, augment="dihedral")
-    epoch = max(1, len(source) // options.batch)
-    rates = []
-    for first_step, seconds in ((0, np.inf), (epoch, options.seconds)):
-        dataset = training_dataset(source, options.batch, first_step, epoch if first_step == 0 else None)
-        steps, start = 0, time.perf_counter()
-        for _ in dataset:
-            steps += 1
-            if time.perf_counter() - start > seconds:
-                break
-        rates.append(steps * options.batch / (time.perf_counter() - start))
-        for pair in source.pairs:  # what the first epoch's last, incomplete batch left out
-            source.images.read(pair.blurred), source.images.read(pair.sharp)
-    return tuple(rates)
-
-
-def main(argv: list[str]) -> None:
-    """Print one line per crop size."""
-    options = parse(Measure, argv, "python -m madn.data.pipeline")
-    print(f"{len(find_pairs(options.data).pairs)} pairs of {options.data}, batches of {options.batch}, "
-          f"{os.cpu_count()} cores")
-    for crop in options.crops:
-        first, cached = measure(options, crop)
-        print(f"crop {crop}: first epoch {first:.0f} crops/s, cached {cached:.0f} crops/s ({cached / first:.0f}x)")
-
-
-if __name__ == "__main__":
-    run_door(main, sys.argv[1:])

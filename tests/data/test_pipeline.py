@@ -12,7 +12,7 @@ from PIL import Image
 from madn.data.crops import PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import find_pairs
-from madn.data.pipeline import input_errors, main, numpy_batches, training_dataset
+from madn.data.pipeline import input_errors, numpy_batches, training_dataset
 from madn.errors import UserError
 
 
@@ -74,7 +74,10 @@ def test_an_uncaught_error_ends_the_process(folder):
     """An iterator alive at exit, with TensorFlow's threads inside Python, once made it hang."""
     program = f"""if True:
         import time
-        from madn.data.pipeline import *
+        from madn.data.crops import PairCrops
+        from madn.data.images import DecodedImages
+        from madn.data.index import find_pairs
+        from madn.data.pipeline import training_dataset
         class Slow(PairCrops):
             def crop_at(self, k):
                 time.sleep(0.02)
@@ -89,9 +92,3 @@ def test_an_uncaught_error_ends_the_process(folder):
     run = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True,
                          cwd=Path(__file__).parents[2])
     assert run.returncode == 1 and "ArithmeticError: on the way" in run.stderr
-
-
-def test_the_measure_prints_both_rates(folder, capsys):
-    main(["--data", str(folder), "--crops", "32", "--batch", "2", "--seconds", "0.2"])
-    said = capsys.readouterr().out
-    assert "7 pairs" in said and "crop 32: first epoch" in said and "cached" in said
