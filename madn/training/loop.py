@@ -54,7 +54,8 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
 def segments(step: int, total: int, round_steps: int) -> list[tuple[int, int, int]]:
     """Cut [step, total) into (first step, steps in a round, rounds), rounds ending at multiples of `round_steps`.
 
-    So a resumed run ends its rounds where an undisturbed one does.
+    So a resumed run ends its rounds where an undisturbed one does; the first line of its log then averages what was
+    left of its round.
     """
     cuts = []
     if step % round_steps:

@@ -94,8 +94,8 @@ class Recipe:
         raise NotImplementedError
 
     def steps_per_epoch(self, pairs: int) -> int:
-        """Batches that one pass over `pairs` fills, the remainder dropped; at least 1."""
-        return max(1, pairs // self.batch)
+        """Generator updates in one pass over `pairs`, the last, incomplete batch dropped; at least 1."""
+        return max(1, pairs // (self.batch * self.critic_steps))
 
     def total_steps(self, pairs: int) -> int:
         """Generator updates of the whole run."""

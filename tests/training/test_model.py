@@ -117,6 +117,7 @@ def test_schedules():
     recipe = replace(TINY, steps=None, batch=16, crop=256)
     assert recipe.steps_per_epoch(2103) == 131
     assert recipe.total_steps(2103) == 262_000
+    assert replace(recipe, critic_steps=5, update_order="alternating").steps_per_epoch(2103) == 26
     schedule = recipe.learning_rate(1e-4, 262_000)
     steps = (0, 65_500, 131_000, 196_500, 262_000, 300_000)
     np.testing.assert_allclose([float(schedule(s)) for s in steps],
@@ -161,7 +162,7 @@ def test_overfits_one_pair():
     sharp = (astronaut()[180:244, 200:264] / np.float32(255))[None]
     blurred = cv2.blur(sharp[0], (9, 9))[None]
     recipe = replace(TINY, widths=(8, 16, 32), res_blocks=4, adversarial_domains="none", lr_g=1e-3, lr_power=1e-9,
-                     batch=1, crop=64, steps=400, jit=True)
+                     batch=1, crop=64, steps=400)
     model = recipe.build_model(10_000)
     model.fit(np.repeat(blurred, 400, 0), np.repeat(sharp, 400, 0), batch_size=1, verbose=0)
     scores = model.evaluate(blurred, sharp, verbose=0, return_dict=True)
