@@ -1,5 +1,6 @@
 """What a user did wrong, said in one line; every door ends with exit code 2 on it."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -19,6 +20,9 @@ def run_door(door: Callable[[list[str]], int | None], argv: list[str] | None = N
         for line in str(problem).splitlines():
             print(f"madn: error: {line}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # the reader, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as problem:
         if not problem.filename:
             raise

@@ -26,7 +26,7 @@ def test_weights_file_and_run_folder_give_the_same_network(tmp_path, weights):
     file, generator = weights
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
-    (run / "settings.json").write_text(json.dumps({"recipe": "madn", "fields": TINY.fields()}))
+    (run / "settings.json").write_text(json.dumps({"recipe": "madn", "fields": TINY.fields(), "data": {}}))
     image = np.random.default_rng(0).random((1, 32, 48, 3), dtype=np.float32)
     expected = generator(image)["deblurred"]
     loaded = load_network(file)

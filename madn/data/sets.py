@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -64,36 +65,58 @@ def open_pairs(data: str | None, blurred: str | Path | None = None, sharp: str |
     return find_pairs(data, split, blur_kind)
 
 
-def open_source(crop: int, multiple: int, seed: int, augment: str, blur_kind: str, data: str | None = None,
-                blurred: str | None = None, sharp: str | None = None, photos: str | None = None,
-                validation: str = "auto", skip_bad: bool = False, cache: str = "memory",
-                cache_gb: float = 16.0) -> tuple[CropSource, FixedCrops | None, dict]:
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which images to train on, and how they are kept."""
+
+    data: str | None = None
+    """Folder of pairs in the GoPro or REDS layout; by default samples, the built-in sample set."""
+    blurred: str | None = None
+    """Folder of blurred images, with --sharp, instead of --data."""
+    sharp: str | None = None
+    """Folder of their sharp partners, under the same names."""
+    photos: str | None = None
+    """Folder of sharp photographs to blur, instead of --data."""
+    validation: str = "auto"
+    """Scenes held out to score the run: names with commas between, auto (a small scene) or none."""
+    skip_bad: bool = False
+    """Leave bad pairs out and name them, instead of stopping."""
+    cache: Literal["memory", "disk", "none"] = "memory"
+    """Where decoded images are kept."""
+    cache_gb: float = 16.0
+    """Bound of that cache, in 10^9 bytes; what does not fit is decoded each time."""
+
+
+def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augment: str,
+                blur_kind: str) -> tuple[CropSource, FixedCrops | None, dict]:
     """Training crops, held-out crops and a summary of both, everything decoded and checked.
 
     Raises `UserError` naming every bad file, before any training.
     """
-    images = DecodedImages(cache, cache_gb)
-    if photos is not None:
-        if data or blurred or sharp:
-            raise UserError("give --photos DIR alone, without --data, --blurred or --sharp")
-        return _photo_source(find_photos(photos), images, crop, seed, augment, validation, photos)
-    index = check_pairs(open_pairs(data, blurred, sharp, "train", blur_kind), images, crop, skip_bad)
-    train, held = hold_out(index.pairs, validation)
-    summary = {
-        "train": f"{len(train)} pairs of {data or index.root} ({index.layout}"
-                 + (f", blur kind {index.blur_kind})" if index.blur_kind else ")"),
-        "validation": [pair.name for pair in held], "left_out": list(index.problems), "notes": list(index.notes)}
+    images = DecodedImages(options.cache, options.cache_gb)
+    if options.photos is not None:
+        return _photo_source(options, images, crop, seed, augment)
+    named = options.data or (None if options.blurred or options.sharp else "samples")
+    index = check_pairs(open_pairs(named, options.blurred, options.sharp, "train", blur_kind), images, crop,
+                        options.skip_bad)
+    train, held = hold_out(index.pairs, options.validation)
+    kind = f", blur kind {index.blur_kind}" if index.blur_kind else ""
+    summary = {"train": f"{len(train)} pairs of {named or index.root} ({index.layout}{kind})",
+               "validation": [pair.name for pair in held], "left_out": list(index.problems), "notes": list(index.notes)}
     fixed = FixedCrops.centres(held, images, multiple) if held else None
     return PairCrops(train, images, crop, seed, augment), fixed, summary
 
 
-def _photo_source(photos, images, crop, seed, augment, validation, folder):
-    if validation not in ("auto", "none"):
-        raise UserError(f"--validation {validation}: photographs have no scenes; give auto or none")
-    count = len(photos) // 10 if validation == "auto" else 0
+def _photo_source(options, images, crop, seed, augment):
+    if options.data or options.blurred or options.sharp:
+        raise UserError("give --photos DIR alone, without --data, --blurred or --sharp")
+    if options.validation not in ("auto", "none"):
+        raise UserError(f"--validation {options.validation}: photographs have no scenes; give auto or none")
+    photos = find_photos(options.photos)
+    count = len(photos) // 10 if options.validation == "auto" else 0
     train, held = photos[:len(photos) - count], photos[len(photos) - count:]
     source = PhotoCrops(train, images, crop, seed, augment)
     fixed = FixedCrops.of(PhotoCrops(held, images, crop, seed), len(held)) if held else None
-    summary = {"train": f"{len(train)} photographs of {folder}, blurred by synthesised camera shake",
-               "validation": [photo.name for photo in held], "left_out": [], "notes": []}
+    summary = {"train": f"{len(train)} photographs of {options.photos}, blurred by synthesised camera shake",
+               "validation": [photo.name for photo in held], "left_out": [], "notes": list(images.notes.values())}
     return source, fixed, summary

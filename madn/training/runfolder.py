@@ -39,10 +39,40 @@ class RunFolder:
             return None
         try:
             settings = json.loads(file.read_text())
-            settings["recipe"], settings["fields"]
+            settings["recipe"], settings["fields"], settings["data"]
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{file}: not a run's settings; choose another --run folder") from None
         return settings
+
+    def settings_to_go_on(self, recipe: str | None, resume: bool) -> dict | None:
+        """The settings of the run that is to be resumed; None where a run starts.
+
+        Raises `UserError` where the folder holds a run of another recipe, or one that is not to be resumed.
+        """
+        settings = self.settings()
+        if settings and recipe not in (None, settings["recipe"]):
+            raise UserError(f"{self.path}: this run folder belongs to recipe {settings['recipe']}, not {recipe}; "
+                            "choose another --run")
+        if not resume and self.state.is_file():
+            raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or choose another --run")
+        return settings if resume else None
+
+    def check_same(self, stored: dict, asked: dict) -> None:
+        """Raises `UserError` where a resumed run is asked for other settings; its length and cache may change."""
+        changed = [key for key in asked if key not in ("steps", "epochs", "cache", "cache_gb")
+                   and asked[key] != stored.get(key)]
+        if changed:
+            what = ", ".join(f"{key} {stored.get(key)} (asked: {asked[key]})" for key in changed)
+            raise UserError(f"{self.path}: this run has other settings: {what}; leave them out or choose another --run")
+
+    def result(self) -> str:
+        """Where the run stands and where its files are, for the screen."""
+        row = self.rows()[-1]
+        score = "{:.2f} dB (blurred {:.2f} dB)".format
+        line = f"step {row['step']}: training crops {score(float(row['psnr']), float(row['blurred_psnr']))}"
+        if "val_psnr" in row:
+            line += f"; held-out crops {score(float(row['val_psnr']), float(row['val_blurred_psnr']))}"
+        return f"{line}\nweights {self.generator('best')}, pictures {self.samples / 'latest.png'}, log {self.log}"
 
     def write_settings(self, settings: dict) -> None:
         try:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from madn.data.sets import FixedCrops, open_pairs, open_source
+from madn.data.sets import DataOptions, FixedCrops, open_pairs, open_source
 from madn.errors import UserError
 
 SETTINGS = {"crop": 32, "multiple": 16, "seed": 0, "augment": "none", "blur_kind": "blur"}
@@ -20,28 +20,28 @@ def test_a_set_gives_training_crops_and_the_middle_of_the_held_out_pairs(tmp_pat
         for i in range(4):
             for k, kind in enumerate(("blur", "sharp")):
                 picture(tmp_path / "train" / scene / kind / f"{i}.png", 100 * s + 10 * i + k)
-    source, fixed, summary = open_source(**SETTINGS, data=str(tmp_path), validation="B")
+    source, fixed, summary = open_source(DataOptions(data=str(tmp_path), validation="B"), **SETTINGS)
     assert len(source) == 4 and summary["validation"] == ["B/0", "B/1", "B/2", "B/3"]
     sharp = np.asarray(Image.open(tmp_path / "train" / "B" / "sharp" / "2.png"))
     np.testing.assert_array_equal(fixed.sharp[2], sharp[:, 8:72])  # 64 of 80 columns, the middle
     floats = fixed.floats(2)
     assert floats[0].shape == (2, 64, 64, 3) and floats[0].dtype == np.float32 and 0.9 < floats[0].max() <= 1
-    assert open_source(**SETTINGS, data=str(tmp_path), validation="none")[1] is None
+    assert open_source(DataOptions(data=str(tmp_path), validation="none"), **SETTINGS)[1] is None
 
 
 def test_a_folder_of_photographs_is_a_training_set(tmp_path):
     for i in range(10):
         picture(tmp_path / f"{i}.png", i, (160, 160))
-    source, fixed, summary = open_source(**SETTINGS, photos=str(tmp_path))
+    source, fixed, summary = open_source(DataOptions(photos=str(tmp_path)), **SETTINGS)
     assert len(source) == 9 and summary["validation"] == ["9.png"]
     blurred, sharp = source.crop_at(0)
     assert blurred.shape == sharp.shape == (32, 32, 3)
     assert blurred.std() < 0.7 * sharp.std()  # noise that was averaged along a path
     assert fixed.blurred.shape == (1, 32, 32, 3)
     with pytest.raises(UserError, match="photographs have no scenes"):
-        open_source(**SETTINGS, photos=str(tmp_path), validation="A")
+        open_source(DataOptions(photos=str(tmp_path), validation="A"), **SETTINGS)
     with pytest.raises(UserError, match="--photos DIR alone"):
-        open_source(**SETTINGS, photos=str(tmp_path), data=str(tmp_path))
+        open_source(DataOptions(photos=str(tmp_path), data=str(tmp_path)), **SETTINGS)
 
 
 def test_what_names_no_pairs_is_refused(tmp_path):
