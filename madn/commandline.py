@@ -35,14 +35,15 @@ def parse(options: type[Options], argv: Sequence[str], prog: str, description: s
         raise UserError(f"{_one_line(said.getvalue())} (see {prog} --help)") from None
 
 
+FRAME = "│╭╮╰╯─"  # spaces and dashes where standard output is no UTF-8
+
+
 def _one_line(box: str) -> str:
     """The text of tyro's error box, without its frame, its title, the help texts and the pointer to --help."""
-    plain = re.split("For full helptext", re.sub(r"\x1b\[[0-9;]*m", "", box))[0]
-    if "Required options" in plain:  # the names stand alone, indented by four
-        parts = re.split(r"^│ ─+ │$", plain, flags=re.M)
-        missing, unknown = (re.findall(r"^│ {5}(\S+)", part, re.M) for part in [*parts, ""][:2])
+    plain = re.sub(rf"[{FRAME}]", " ", re.sub(r"\x1b\[[0-9;]*m", "", box)).split("For full helptext")[0]
+    if "Required options" in plain:  # names stand indented by six; those that are not options come second
+        missing, _, unknown = (re.findall(r"^ {6}(\S+)", part, re.M)
+                               for part in plain.partition("Unrecognized options"))
         return f"missing {', '.join(missing)}" + (f"; unrecognized {' '.join(unknown)}" if unknown else "")
-    lines = [line.strip("│╭╮╰╯─ ") for line in plain.splitlines()]
-    text = " ".join(line for line in lines[1:] if line)
-    text = text.split("Argument helptext:")[0]
-    return re.sub(r"\s+", " ", text).strip() or "bad command line"
+    lines = [line.strip() for line in plain.splitlines() if not re.fullmatch(r"[\s-]*", line)]
+    return re.sub(r"\s+", " ", " ".join(lines[1:]).split("Argument helptext:")[0]).strip() or "bad command line"

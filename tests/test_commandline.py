@@ -1,5 +1,7 @@
 """Command lines: what is wrong is said in one line."""
 
+import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -35,7 +37,9 @@ class Options:
     (["a", "--model", "b", "--count", "many"], "Error parsing --count"),
     (["a", "--model", "b", "--cuont", "4"], "Unrecognized options: --cuont, 4 Perhaps you meant: --count"),
 ])
-def test_what_is_wrong_is_said_in_one_line(argv, said):
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])  # which decides on the frame of tyro's message
+def test_what_is_wrong_is_said_in_one_line(argv, said, encoding, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
     with pytest.raises(UserError) as problem:
         parse(Options, argv, "madn.test")
     assert str(problem.value).startswith(said) and "\n" not in str(problem.value)
