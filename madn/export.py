@@ -4,16 +4,15 @@ Any height, width and batch; signatures `serving_default` (float32 in [0, 1]) an
 again and compared with the Keras network before it takes its place. madn.json inside it says what it is.
 """
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from madn import __version__
 from madn.commandline import parse
 from madn.errors import UserError, run_door
+from madn.imaging.evaluation import versions
 from madn.startup import start_keras
 
 if TYPE_CHECKING:
@@ -60,13 +59,8 @@ def main(argv: list[str]) -> None:
 
 def facts(loaded: "Loaded") -> dict:
     """What madn.json says of a network that `madn.loading.load_network` returned: its name, recipe and versions."""
-    import keras
-    import tensorflow
-
-    versions = {"madn": __version__, "keras": keras.__version__, "tensorflow": tensorflow.__version__,
-                "python": platform.python_version()}
     return {"description": loaded.description, "recipe": loaded.recipe_name, "fields": loaded.recipe.fields(),
-            "versions": versions}
+            "versions": versions()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Trained networks from where they lie: a run folder, a generator's weights file or a SavedModel."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +8,10 @@ import numpy as np
 
 from madn import recipes
 from madn.errors import UserError
+from madn.imaging.restore import Network
 from madn.training.checkpoint import SUFFIX, load_generator, read_recipe
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
-
-Network = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)

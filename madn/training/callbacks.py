@@ -1,6 +1,7 @@
 """What happens around the training step: progress, logs, checkpoints, pictures, a clean stop."""
 
 import math
+import shutil
 import signal
 import time
 
@@ -9,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from madn.errors import UserError
+from madn.imaging.files import atomic
 from madn.imaging.pictures import comparison, triple_labels
 from madn.training.checkpoint import save_generator, save_state
 from madn.training.runfolder import RunFolder
@@ -98,9 +100,10 @@ class Pictures(keras.callbacks.Callback):
         restored = keras.ops.convert_to_numpy(self.model.predict_on_batch(self.blurred)["deblurred"])
         rows = [(b, np.clip(r, 0, 1), s) for b, r, s in zip(self.blurred, restored, self.sharp, strict=True)]
         labels = [triple_labels(*row) for row in rows]
-        step = int(self.model.optimizer.iterations)
-        comparison(rows, self.run.samples / f"step-{step:07d}.png", labels)
-        comparison(rows, self.run.samples / "latest.png", labels)
+        newest = self.run.samples / f"step-{int(self.model.optimizer.iterations):07d}.png"
+        comparison(rows, newest, labels)
+        with atomic(self.run.samples / "latest.png") as part:
+            shutil.copyfile(newest, part)
         kept = sorted(self.run.samples.glob("step-*.png"))
         # Thin the series out evenly: drop every second one, the first and the newest stay.
         if len(kept) > self.keep:
