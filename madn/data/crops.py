@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -16,6 +17,7 @@ from madn.imaging.files import image_files, to_uint8
 
 Augment = Literal["none", "flips", "dihedral"]
 ORDER, CROP = 0, 1  # the two uses of the seed
+LONGEST, ROTATION = 24.0, 0.005  # of a synthesised camera shake: pixels and radians
 
 
 class CropSource(Protocol):
@@ -61,18 +63,15 @@ class PhotoCrops:
 
     The length of the shake's path is uniform in [longest / 5, longest] pixels, its turn at most `rotation` radians;
     `noise` is the standard deviation of Gaussian noise on the blurred crop, in units of the [0, 1] range. A margin
-    around the crop is blurred with it and cut off, so the photographs must be larger than the crop by two `margin`s.
-    All photographs are decoded first: raises `UserError` naming those that are unreadable or too small.
+    around the crop is blurred with it and cut off, so the photographs must be larger than the crop by two margins:
+    `photo_side`. Raises `UserError` naming the file when one cannot be decoded or is smaller.
     """
 
     def __init__(self, photos: Sequence[Path], images: DecodedImages, crop: int, seed: int, augment: Augment = "none",
-                 longest: float = 24.0, rotation: float = 0.005, noise: float = 0.0):
+                 longest: float = LONGEST, rotation: float = ROTATION, noise: float = 0.0):
         self.photos, self.images, self.crop, self.seed, self.augment = tuple(photos), images, crop, seed, augment
         self.longest, self.rotation, self.noise = longest, rotation, noise
         self.margin = reach(longest, rotation, crop)
-        problems = [line for line in in_threads(self._problem, self.photos, "checking photographs") if line]
-        if problems:
-            raise UserError(some_lines(problems))
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -92,15 +91,28 @@ class PhotoCrops:
             blurred = blurred + rng.normal(scale=self.noise, size=blurred.shape)
         return _augmented(rng, to_uint8(blurred), sharp, self.augment)
 
-    def _problem(self, path: Path) -> str | None:
-        try:
-            photo = self.images.read(path)
-        except UserError as problem:
-            return str(problem)
-        least = self.crop + 2 * self.margin
-        if min(photo.shape[:2]) < least:
-            return too_small(path, photo, least) + f" (the crop of {self.crop} and a margin for the blur)"
-        return None
+
+class MixedCrops:
+    """Crops of pairs and of photographs: of any n crops in a row, `photo_share` * n, to within one, are photographs'.
+
+    Crop k is a photograph's where floor(k * photo_share) grows at k; the crops that come before it from either source
+    are counted in closed form, and it is the next crop of its own source. `photo_share` is above 0 and below 1.
+    An epoch makes one pass over the pairs: len(pairs) / (1 - photo_share) crops, rounded up.
+    """
+
+    def __init__(self, pairs: CropSource, photos: CropSource, photo_share: float):
+        if not 0 < photo_share < 1:
+            raise UserError(f"--photo-share must be above 0 and below 1; received {photo_share}")
+        self.pairs, self.photos, self.crop = pairs, photos, pairs.crop
+        self.share = Fraction(str(photo_share))  # exact, where a product with a float would drift
+
+    def __len__(self) -> int:
+        return int(-(-len(self.pairs) // (1 - self.share)))
+
+    def crop_at(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Crop k of the run: (blurred, sharp), each uint8 (crop, crop, 3) RGB."""
+        before, after = int(k * self.share), int((k + 1) * self.share)
+        return self.photos.crop_at(before) if after > before else self.pairs.crop_at(k - before)
 
 
 def find_photos(folder: str | Path) -> list[Path]:
@@ -109,6 +121,37 @@ def find_photos(folder: str | Path) -> list[Path]:
     if not photos:
         raise UserError(f"{folder}: no photographs found" if Path(folder).is_dir() else f"{folder}: no such folder")
     return photos
+
+
+def photo_side(crop: int, longest: float = LONGEST, rotation: float = ROTATION) -> int:
+    """The least side of a photograph, in pixels, that a crop and the margin for its blur fit in."""
+    return crop + 2 * reach(longest, rotation, crop)
+
+
+def check_photos(photos: Sequence[Path], images: DecodedImages, least: int,
+                 skip_bad: bool = False) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Decode every photograph once, in parallel through the cache: (those that can be used, a line for each other).
+
+    Bad: unreadable or truncated files, and sides below `least` pixels. Raises `UserError` with the lines, unless
+    `skip_bad`, and where no photograph is left.
+    """
+    def inspect(path: Path) -> str | None:
+        try:
+            photo = images.read(path)
+        except UserError as problem:
+            return str(problem)
+        if min(photo.shape[:2]) < least:
+            return too_small(path, photo, least) + " (a margin for the blur is added to it)"
+        return None
+
+    found = in_threads(inspect, photos, "checking photographs")
+    problems = tuple(line for line in found if line)
+    if problems and not skip_bad:
+        raise UserError(some_lines(f"{line} (or leave such photographs out: --skip-bad)" for line in problems))
+    good = tuple(path for path, line in zip(photos, found) if not line)
+    if not good:
+        raise UserError(some_lines(problems) + "\nno usable photograph is left")
+    return good, problems
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,12 +1,14 @@
-"""From what a user names (a set, two folders, photographs, the samples) to checked pairs and training crops."""
+"""From what a user names (sets, two folders, photographs, the samples) to checked pairs and training crops."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from madn.data.crops import CropSource, PairCrops, PhotoCrops, find_photos
+from madn.data.crops import (CropSource, MixedCrops, PairCrops, PhotoCrops, check_photos, find_photos,
+                             photo_side)
 from madn.data.images import DecodedImages
 from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, hold_out, pair_folders
 from madn.errors import UserError
@@ -48,39 +50,62 @@ class FixedCrops:
         return tuple(x[:count].astype("float32") / 255 for x in (self.blurred, self.sharp))
 
 
-def open_pairs(data: str | None, blurred: str | Path | None = None, sharp: str | Path | None = None,
+def open_pairs(data: str | Sequence[str] | None, blurred: str | Path | None = None, sharp: str | Path | None = None,
                split: str = "train", blur_kind: str = "blur") -> PairIndex:
-    """The unchecked pairs of a set ("samples": the built-in one) or of two folders.
+    """The unchecked pairs of one or several sets ("samples": the built-in one) or of two folders.
 
     Raises `UserError` where both or neither are named, and as `find_pairs` does.
     """
-    if (data is None) == (blurred is None) or (blurred is None) != (sharp is None):
+    sets = _names(data)
+    if bool(sets) == (blurred is not None) or (blurred is None) != (sharp is None):
         raise UserError("give --data DIR, or --blurred DIR and --sharp DIR")
     if blurred is not None:
         return pair_folders(blurred, sharp)
-    if data == "samples":
+    if len({Path(name).resolve() for name in sets}) < len(sets):
+        raise UserError(f"--data {' '.join(sets)}: the same set twice; name it once")
+    indices = [_open_set(name, split, blur_kind) for name in sets]
+    return indices[0] if len(indices) == 1 else _joined(indices)
+
+
+def _names(data: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (data,) if isinstance(data, str) else tuple(data or ())
+
+
+def _open_set(name: str, split: str, blur_kind: str) -> PairIndex:
+    if name == "samples":
         from madn.data.samples import sample_folder
 
-        data = str(sample_folder())
-    return find_pairs(data, split, blur_kind)
+        name = str(sample_folder())
+    return find_pairs(name, split, blur_kind)
+
+
+def _joined(indices: Sequence[PairIndex]) -> PairIndex:
+    """Several sets as one. Scenes of the same name are one scene, as those of RealBlur-J and RealBlur-R are."""
+    return PairIndex(
+        sum((index.pairs for index in indices), ()), sum((index.problems for index in indices), ()),
+        " and ".join(dict.fromkeys(index.layout for index in indices)),
+        " and ".join(dict.fromkeys(index.blur_kind for index in indices if index.blur_kind)) or None,
+        " and ".join(index.root for index in indices), sum((index.notes for index in indices), ()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Which images to train on, and how they are kept."""
 
-    data: str | None = None
-    """Folder of pairs in the GoPro or REDS layout; by default samples, the built-in sample set."""
+    data: str | list[str] | None = None
+    """Folder of pairs in the GoPro, REDS or RealBlur layout, or several; by default samples, the built-in set."""
     blurred: str | None = None
     """Folder of blurred images, with --sharp, instead of --data."""
     sharp: str | None = None
     """Folder of their sharp partners, under the same names."""
     photos: str | None = None
-    """Folder of sharp photographs to blur, instead of --data."""
+    """Folder of sharp photographs to blur; the pairs, if any are named, are mixed with them."""
+    photo_share: float | None = None
+    """Share of photographs' crops where pairs are named as well; by default one half."""
     validation: str = "auto"
     """Scenes held out to score the run: names with commas between, auto (a small scene) or none."""
     skip_bad: bool = False
-    """Leave bad pairs out and name them, instead of stopping."""
+    """Leave bad pairs and photographs out and name them, instead of stopping."""
     cache: Literal["memory", "disk", "none"] = "memory"
     """Where decoded images are kept."""
     cache_gb: float = 16.0
@@ -91,32 +116,46 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
                 blur_kind: str) -> tuple[CropSource, FixedCrops | None, dict]:
     """Training crops, held-out crops and a summary of both, everything decoded and checked.
 
+    Pairs and photographs together are mixed (`MixedCrops`), and only pairs are held out.
     Raises `UserError` naming every bad file, before any training.
     """
     images = DecodedImages(options.cache, options.cache_gb)
-    if options.photos is not None:
+    pairs_named = options.data is not None or options.blurred or options.sharp
+    if options.photo_share is not None and not (options.photos and pairs_named):
+        raise UserError("--photo-share needs both photographs (--photos DIR) and pairs (--data DIR)")
+    if options.photos is not None and not pairs_named:
         return _photo_source(options, images, crop, seed, augment)
-    named = options.data or (None if options.blurred or options.sharp else "samples")
+    named = ["samples"] if not pairs_named else _names(options.data)
     index = check_pairs(open_pairs(named, options.blurred, options.sharp, "train", blur_kind), images, crop,
                         options.skip_bad)
     train, held = hold_out(index.pairs, options.validation)
-    kind = f", blur kind {index.blur_kind}" if index.blur_kind else ""
-    summary = {"train": f"{len(train)} pairs of {named or index.root} ({index.layout}{kind})",
-               "validation": [pair.name for pair in held], "left_out": list(index.problems), "notes": list(index.notes)}
     fixed = FixedCrops.centres(held, images, multiple) if held else None
-    return PairCrops(train, images, crop, seed, augment), fixed, summary
+    source = PairCrops(train, images, crop, seed, augment)
+    kind = f", blur kind {index.blur_kind}" if index.blur_kind else ""
+    summary = {"train": f"{len(train)} pairs of {' and '.join(named) or index.root} ({index.layout}{kind})",
+               "validation": [pair.name for pair in held], "left_out": list(index.problems), "notes": list(index.notes)}
+    if options.photos is not None:
+        share = 0.5 if options.photo_share is None else options.photo_share
+        photos, problems = check_photos(find_photos(options.photos), images, photo_side(crop), options.skip_bad)
+        source = MixedCrops(source, PhotoCrops(photos, images, crop, seed, augment), share)
+        summary["train"] += f" and, for a share of {share:g} of the crops, {_about(photos, options)}"
+        summary["left_out"] += problems
+        summary["notes"] += [images.notes[path] for path in photos if path in images.notes]
+    return source, fixed, summary
 
 
 def _photo_source(options, images, crop, seed, augment):
-    if options.data or options.blurred or options.sharp:
-        raise UserError("give --photos DIR alone, without --data, --blurred or --sharp")
     if options.validation not in ("auto", "none"):
         raise UserError(f"--validation {options.validation}: photographs have no scenes; give auto or none")
-    photos = find_photos(options.photos)
+    photos, problems = check_photos(find_photos(options.photos), images, photo_side(crop), options.skip_bad)
     count = len(photos) // 10 if options.validation == "auto" else 0
     train, held = photos[:len(photos) - count], photos[len(photos) - count:]
     source = PhotoCrops(train, images, crop, seed, augment)
     fixed = FixedCrops.of(PhotoCrops(held, images, crop, seed), len(held)) if held else None
-    summary = {"train": f"{len(train)} photographs of {options.photos}, blurred by synthesised camera shake",
-               "validation": [photo.name for photo in held], "left_out": [], "notes": list(images.notes.values())}
+    summary = {"train": _about(train, options), "validation": [photo.name for photo in held],
+               "left_out": list(problems), "notes": [images.notes[path] for path in photos if path in images.notes]}
     return source, fixed, summary
+
+
+def _about(photos: Sequence[Path], options: DataOptions) -> str:
+    return f"{len(photos)} photographs of {options.photos}, blurred by synthesised camera shake"

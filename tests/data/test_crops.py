@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from madn.data.crops import PairCrops, PhotoCrops, find_photos
+from madn.data.crops import MixedCrops, PairCrops, PhotoCrops, check_photos, find_photos, photo_side
 from madn.data.images import DecodedImages
 from madn.data.index import Pair
 from madn.errors import UserError
@@ -125,13 +125,55 @@ def test_noise_has_the_standard_deviation_asked_for(photos):
 
 
 def test_photographs_that_are_too_small_or_broken_are_named(photos, tmp_path):
+    assert photo_side(190) == 220
     photos[0].write_bytes(photos[0].read_bytes()[:500])
     with pytest.raises(UserError) as error:
-        PhotoCrops(photos, DecodedImages(), 190, seed=0)
+        check_photos(photos, DecodedImages(), 220)
     lines = str(error.value).splitlines()
     assert "a.png: cannot be read" in lines[0] and "b.png: 240x200 is smaller than 220x220" in lines[1]
+    assert all("--skip-bad" in line for line in lines)
+    good, problems = check_photos(photos, DecodedImages(), 200, skip_bad=True)
+    assert good == (photos[1],) and len(problems) == 1 and "a.png: cannot be read" in problems[0]
+    with pytest.raises(UserError, match="no usable photograph is left"):
+        check_photos(photos, DecodedImages(), 220, skip_bad=True)
+    with pytest.raises(UserError, match="smaller than 220x220"):
+        PhotoCrops(photos[1:], DecodedImages(), 190, seed=0).crop_at(0)
     with pytest.raises(UserError, match="no such folder"):
         find_photos(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no photographs"):
         find_photos(tmp_path / "empty")
+
+
+class Numbered:
+    """A source whose crop k says k."""
+
+    crop = 8
+
+    def __init__(self, name, length):
+        self.name, self.length = name, length
+
+    def __len__(self):
+        return self.length
+
+    def crop_at(self, k):
+        return self.name, k
+
+
+@pytest.mark.parametrize("share, epoch", [(0.5, 14), (0.25, 10), (0.1, 8), (0.37, 12), (0.9, 70)])
+def test_a_mixture_takes_each_source_in_its_order_at_its_share(share, epoch):
+    mixed = MixedCrops(Numbered("pair", 7), Numbered("photo", 3), share)
+    assert len(mixed) == epoch and mixed.crop == 8
+    drawn = [mixed.crop_at(k) for k in range(1000)]
+    for name, part in (("pair", 1 - share), ("photo", share)):
+        assert [k for source, k in drawn if source == name] == list(range(round(1000 * part)))
+        for first in range(0, 900, 13):  # in every batch
+            assert abs(sum(source == name for source, _ in drawn[first:first + 16]) - 16 * part) < 1
+    assert mixed.crop_at(937) == drawn[937] == MixedCrops(Numbered("pair", 7), Numbered("photo", 3), share).crop_at(937)
+    assert ("pair", 6) in drawn[:epoch]  # an epoch: every pair once
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, 1.5])
+def test_a_mixture_needs_both_its_sources(share):
+    with pytest.raises(UserError, match="--photo-share must be above 0 and below 1"):
+        MixedCrops(Numbered("pair", 7), Numbered("photo", 3), share)

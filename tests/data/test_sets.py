@@ -1,9 +1,13 @@
 """From what a user names to crops: held-out scenes, photographs, two folders."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from madn.commandline import parse
 from madn.data.sets import DataOptions, FixedCrops, open_pairs, open_source
 from madn.errors import UserError
 
@@ -40,12 +44,70 @@ def test_a_folder_of_photographs_is_a_training_set(tmp_path):
     assert fixed.blurred.shape == (1, 32, 32, 3)
     with pytest.raises(UserError, match="photographs have no scenes"):
         open_source(DataOptions(photos=str(tmp_path), validation="A"), **SETTINGS)
-    with pytest.raises(UserError, match="--photos DIR alone"):
-        open_source(DataOptions(photos=str(tmp_path), data=str(tmp_path)), **SETTINGS)
+    with pytest.raises(UserError, match="--photo-share needs both"):
+        open_source(DataOptions(photos=str(tmp_path), photo_share=0.5), **SETTINGS)
+    (tmp_path / "5.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="5.png: cannot be read.*--skip-bad"):
+        open_source(DataOptions(photos=str(tmp_path)), **SETTINGS)
+    source, fixed, summary = open_source(DataOptions(photos=str(tmp_path), skip_bad=True), **SETTINGS)
+    assert len(source) == 9 and fixed is None and "5.png: cannot be read" in summary["left_out"][0]
+
+
+def gopro(root, scenes, pairs=4):
+    for s, scene in enumerate(scenes):
+        for i in range(pairs):
+            for k, kind in enumerate(("blur", "sharp")):
+                picture(root / "train" / scene / kind / f"{i}.png", 1000 * s + 100 * ord(root.name[0]) + 10 * i + k)
+    return str(root)
+
+
+def test_several_sets_are_one(tmp_path):
+    one, two = gopro(tmp_path / "one", "AB"), gopro(tmp_path / "two", "CD", pairs=3)
+    index = open_pairs([one, two])
+    assert [pair.name for pair in index.pairs][::7] == ["A/0", "B/3"] and len(index.pairs) == 14
+    assert index.layout == "GoPro" and index.blur_kind == "blur" and index.root == f"{one}/train and {two}/train"
+    source, fixed, summary = open_source(DataOptions(data=[one, two]), **SETTINGS)
+    assert summary["validation"] == ["C/0", "C/1", "C/2"] and len(source) == 11 and len(fixed.sharp) == 3
+    assert summary["train"] == f"11 pairs of {one} and {two} (GoPro, blur kind blur)"
+    assert open_source(DataOptions(data=[one, two], validation="A,D"), **SETTINGS)[2]["validation"][4] == "D/0"
+    with pytest.raises(UserError, match="the same set twice"):
+        open_pairs([one, two, one])
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        open_pairs([one, str(tmp_path / "nowhere")])
+
+
+def test_pairs_and_photographs_are_mixed(tmp_path):
+    root = gopro(tmp_path / "set", "AB")
+    for i in range(3):
+        picture(tmp_path / "photos" / f"{i}.png", i, (160, 160))
+    options = DataOptions(data=root, photos=str(tmp_path / "photos"), photo_share=0.75, validation="B")
+    source, fixed, summary = open_source(options, **SETTINGS)
+    assert len(source) == 16 and summary["validation"] == ["B/0", "B/1", "B/2", "B/3"] and len(fixed.sharp) == 4
+    assert "4 pairs" in summary["train"] and "for a share of 0.75 of the crops, 3 photographs" in summary["train"]
+    pairs = open_source(DataOptions(data=root, validation="B"), **SETTINGS)[0]
+    np.testing.assert_array_equal(source.crop_at(0), pairs.crop_at(0))
+    np.testing.assert_array_equal(source.crop_at(4), pairs.crop_at(1))
+    photos = open_source(DataOptions(photos=str(tmp_path / "photos"), validation="none"), **SETTINGS)[0]
+    np.testing.assert_array_equal(source.crop_at(3), photos.crop_at(2))
+    half = open_source(DataOptions(data=root, photos=str(tmp_path / "photos"), validation="B"), **SETTINGS)[0]
+    assert len(half) == 8
+    (tmp_path / "photos" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="1.png: cannot be read"):
+        open_source(options, **SETTINGS)
+    skipping = dataclasses.replace(options, skip_bad=True)
+    assert "1.png: cannot be read" in open_source(skipping, **SETTINGS)[2]["left_out"][0]
+
+
+@pytest.mark.parametrize("said, kept", [("--data A", "A"), ("--data A B", ["A", "B"]), ("", None)])
+def test_sets_on_the_command_line_outlast_settings_json(said, kept):
+    options = parse(DataOptions, said.split(), "test")
+    assert options.data == kept == json.loads(json.dumps(options.data))
+    assert parse(DataOptions, [], "test", default=DataOptions(data=kept)) == options
+    assert parse(DataOptions, ["--data", "C"], "test", default=options).data == "C"
 
 
 def test_what_names_no_pairs_is_refused(tmp_path):
-    for arguments in ((None,), (None, tmp_path), ("set", tmp_path, tmp_path), (None, None, tmp_path)):
+    for arguments in ((None,), ([],), (None, tmp_path), ("set", tmp_path, tmp_path), (None, None, tmp_path)):
         with pytest.raises(UserError, match="give --data DIR, or"):
             open_pairs(*arguments)
 
