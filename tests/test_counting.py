@@ -1,0 +1,99 @@
+"""Multiply-adds against hand counts, one kind of operation at a time, and against the specifications."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from madn.counting import Counts, macs
+from madn.recipe import MADN
+
+
+def count(outputs, size=(12, 20)) -> Counts:
+    """Counts of a function from images (h, w, 3) to outputs."""
+    image = keras.Input((None, None, 3))
+    return macs(keras.Model(image, outputs(image)), *size)
+
+
+@pytest.mark.parametrize("layer, expected", [
+    (layers.Conv2D(5, 3, padding="same"), 12 * 20 * 9 * 3 * 5),
+    (layers.Conv2D(5, (1, 3), use_bias=False, padding="same"), 12 * 20 * 3 * 3 * 5),
+    (layers.Conv2D(5, 3), 10 * 18 * 9 * 3 * 5),
+    (layers.Conv2D(5, 4, 2, padding="same"), 6 * 10 * 16 * 3 * 5),
+    (layers.Conv2D(5, 3, dilation_rate=2, padding="same"), 12 * 20 * 9 * 3 * 5),
+    (layers.Conv2D(6, 3, groups=3, padding="same"), 12 * 20 * 9 * 1 * 6),
+    (layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2), 12 * 20 * 9 * 3 * 2),
+    (layers.SeparableConv2D(7, 3, padding="same"), 12 * 20 * (9 * 3 + 3 * 7)),
+    (layers.Conv2DTranspose(5, 3, 2, padding="same"), 12 * 20 * 9 * 3 * 5),  # input pixels
+    (layers.Conv2DTranspose(5, 4, 2), 12 * 20 * 16 * 3 * 5),
+    (layers.Conv2DTranspose(5, 3, padding="same"), 12 * 20 * 9 * 3 * 5),
+])
+def test_convolutions(layer, expected):
+    assert count(layer) == Counts(convolutions=expected, products=0)
+
+
+def test_dense_layers_and_products():
+    assert count(layers.Dense(7)) == Counts(0, 12 * 20 * 3 * 7)
+
+    class Attention(layers.Layer):
+        """softmax(q k^T) v over n = 240 positions, once with the transposition written out, once in the product."""
+
+        def call(self, x):
+            flat = ops.reshape(x, (1, -1, 3))
+            weights = ops.softmax(ops.matmul(flat, ops.transpose(flat, (0, 2, 1))))
+            return ops.matmul(weights, flat)
+
+    assert count(Attention()) == Counts(0, 2 * 240 * 240 * 3)
+
+
+def test_transposed_arguments_of_a_product():
+    import tensorflow as tf
+
+    class Gram(layers.Layer):
+        def call(self, x):
+            flat = tf.reshape(x, (1, 240, 3))
+            return tf.matmul(flat, flat, transpose_a=True), tf.matmul(flat[0], flat[0], transpose_b=True)
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor((1, 3, 3)), keras.KerasTensor((240, 240))
+
+    assert count(Gram()) == Counts(0, 3 * 3 * 240 + 240 * 240 * 3)
+
+
+def test_what_is_called_twice_counts_twice_also_in_nested_models():
+    conv = layers.Conv2D(3, 3, padding="same")
+    once = 12 * 20 * 81
+    assert count(lambda x: conv(conv(x))).total == 2 * once
+    x = keras.Input((None, None, 3))
+    inner = keras.Model(x, layers.Conv2D(3, 3, padding="same")(layers.ReLU()(conv(x))))
+    assert count(lambda x: {"a": inner(inner(x)), "b": [x]}).total == 4 * once
+
+
+def test_functions_are_counted_and_loops_refused():
+    import tensorflow as tf
+
+    kernel = np.ones((3, 3, 3, 3), "float32")
+
+    class Function(layers.Layer):
+        def call(self, x):
+            return tf.function(lambda y: tf.nn.conv2d(y, kernel, 1, "SAME"))(x)
+
+    class Loop(layers.Layer):
+        def call(self, x):
+            return ops.fori_loop(0, 3, lambda i, y: ops.conv(y, kernel, padding="same"), x)
+
+    assert count(Function()).convolutions == 12 * 20 * 81
+    with pytest.raises(ValueError, match="cannot count Conv2D inside a loop"):
+        count(Loop())
+
+
+def test_resizing_and_mixed_precision_change_nothing():
+    from madn.layers import Resize
+
+    assert count(lambda x: Resize(2)(x)).total == 0
+    assert count(layers.Conv2D(5, 3, padding="same", dtype="mixed_bfloat16")).total == 12 * 20 * 9 * 3 * 5
+
+
+def test_madn_costs_what_the_specification_says():
+    counts = macs(MADN.build_generator(), 256, 256)
+    assert counts.products == 0 and counts.total / 1e9 == pytest.approx(377.2, abs=0.05)
