@@ -1,0 +1,204 @@
+"""Structures Guided: the generator, a U-Net with GradientNet at its bottleneck.
+
+Paper: Qi, "Structures Guided Dynamic Scene Deblurring Method", 2022. Section 3.1, Eqs. 2-7, Figures 2 and 3.
+Licence of this file: MIT.
+
+    e1 = ReLU(IN(Conv7x7(2x - 1)));  e2, e3 = ReLU(IN(Conv3x3 stride 2))          64, 128, 256 channels
+    g  = GradientNet(e3) + e3
+    d2 = ReLU(IN(Deconv3x3(g))) + e2;  d1 = ReLU(IN(Deconv3x3(d2))) + e1
+    deblurred = clip(x + 0.5 tanh(Conv7x7(d1)), 0, 1)      in [-1, 1]: clip(x + tanh(.), -1, 1)
+
+    GradientNet:  U_0 = PRFTM(e3), two convolutions                                                Eqs. 2, 3
+                  U_10 = MBRB_10(... MBRB_1(U_0)),  CA(U_10) + U_0, Conv3x3 back to 256            Eq. 4
+    MBRB:   l1 = RGCL(U[q:]), l2 = RGCL(l1[q:]), l3 = RGCL(l2[q:]),  f = concat(U[:q], l1[:q], l2[:q], l3)
+            U + Conv(ReLU(Conv(CA(f))))                                                            Eqs. 5, 6
+    RGCL:   h_t = LeakyReLU(K_1x3 * h_{t-1} + K_3x1 * h_{t-1} + b), t = 1..3, h_0 = x
+            x + CA(sigmoid(DepthwiseConv3x3(h_3)))                                                 Eq. 7
+
+The widths are in Figure 2, which the text at hand lacks. The paper follows Cross-SRN (its reference 19), from which
+the blocks take what the equations leave open, and DeblurGAN, from which the U-Net does. Then one width is free, and
+128 channels in GradientNet give 447.26 G multiply-adds at 1280x720 where Table 3 says 446.98 G.
+
+Where the paper leaves a choice open or contradicts itself, the default and its reason:
+- the image is added to the output (`global_residual`): not in the text; DeblurGAN does so with the same ends.
+- Eq. 5 reads as three parallel RGCLs summed inside "Con": "multipath reuse" is Cross-SRN's hierarchical split.
+- Eq. 7's recurrence reuses one pair of kernels ("recurrent"); `rgcl_share=False` gives every step its own.
+- Eq. 7's Conv is depthwise, as in Cross-SRN; LeakyReLU has slope 0.01.
+- Eq. 7 is literal about the sigmoid: each RGCL adds a value in (0, 1). `rgcl_tail` has "gate" and Cross-SRN's "fnorm".
+- PRFTM "increases the number of channels"; here 256 -> 128, which the count of operations asks for, with ReLUs.
+- GradientNet's input is added to its output, and U_0 to CA's: not in Eq. 4; Cross-SRN has the latter.
+- skip connections are additions: concatenation costs 5.7% more than Table 3 says.
+- CA reduces by 16 (SENet). Instance normalisation in the U-Net only, without affine parameters.
+- weights start at N(0, 0.02), biases at zero, as in DeblurGAN.
+"""
+
+from dataclasses import dataclass
+
+import keras
+from keras import layers, ops
+
+from baselines.layers import ClipImages, doubling_deconv, padded_conv
+from madn.layers import InstanceNormalization, RequireMultiple, luma, sobel_magnitude
+
+
+def build_generator(
+    width: int = 64,
+    gradient_width: int = 128,
+    n_mbrb: int = 10,
+    rgcl_r: int = 3,
+    rgcl_share: bool = True,
+    rgcl_tail: str = "sigmoid",
+    block: str = "rgcl",
+    mbrb: str = "multipath",
+    gradient_net: bool = True,
+    global_residual: bool = True,
+    init_std: float = 0.02,
+    output_init_std: float | None = None,
+    name: str = "structure_guided_generator",
+) -> keras.Model:
+    """The generator G as a functional model (section 3.1.1, Figure 2).
+
+    Takes a blurred image (batch, height, width, 3), float32 RGB in [0, 1]; height and width multiples of 4
+    (`ValueError` otherwise). Returns {"deblurred": image of the same shape in [0, 1]}. `output_init_std` is the
+    spread of the last convolution's first weights (by default `init_std`); at 0, `deblurred` starts as the input.
+    """
+    blocks = Blocks(rgcl_r, rgcl_share, rgcl_tail, block, mbrb, init_std)
+    blurred = keras.Input((None, None, 3), name="blurred")
+    image = RequireMultiple(4, dtype="float32", name="image")(blurred)
+    x = layers.Rescaling(2.0, offset=-1.0, dtype="float32", name="signed")(image)
+    e1 = blocks.normalized(blocks.conv(x, width, 7, "e1_conv"), "e1")
+    e2 = blocks.normalized(blocks.conv(e1, 2 * width, 3, "e2_conv", strides=2), "e2")
+    e3 = blocks.normalized(blocks.conv(e2, 4 * width, 3, "e3_conv", strides=2), "e3")
+    x = e3
+    if gradient_net:
+        network = build_gradient_net(blocks, 4 * width, gradient_width, n_mbrb)
+        x = layers.Add(name="gradient_net_add")([network(e3), e3])
+    for level, channels, skip in (("d2", 2 * width, e2), ("d1", width, e1)):
+        x = doubling_deconv(x, channels, name=f"{level}_deconv", kernel_initializer=_normal(init_std))
+        x = layers.Add(name=f"{level}_skip")([blocks.normalized(x, level), skip])
+    x = layers.Conv2D(
+        3, 7, padding="same", dtype="float32", name="out_conv",
+        kernel_initializer=_normal(init_std if output_init_std is None else output_init_std))(x)
+    x = layers.Activation("tanh", dtype="float32", name="out_tanh")(x)
+    if global_residual:
+        x = layers.Rescaling(0.5, dtype="float32", name="residual")(x)
+        x = layers.Add(dtype="float32", name="global_residual")([image, x])
+        x = ClipImages("always", dtype="float32", name="deblurred")(x)
+    else:
+        x = layers.Rescaling(0.5, offset=0.5, dtype="float32", name="deblurred")(x)
+    return keras.Model(blurred, {"deblurred": x}, name=name)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The paper's blocks; every method takes and returns NHWC features, `name` is the prefix of its layers' names."""
+
+    rgcl_r: int = 3
+    rgcl_share: bool = True
+    rgcl_tail: str = "sigmoid"
+    block: str = "rgcl"
+    mbrb: str = "multipath"
+    init_std: float = 0.02
+
+    def conv(self, x, width, kernel, name, **options):
+        return padded_conv(x, width, kernel, name=name, kernel_initializer=_normal(self.init_std), **options)
+
+    def normalized(self, x, name):
+        """Instance normalisation, its statistics in float32, and ReLU."""
+        x = InstanceNormalization(center=False, scale=False, dtype="float32", name=f"{name}_norm")(x)
+        return layers.ReLU(name=f"{name}_relu")(x)
+
+    def channel_attention(self, x, name):
+        """CA, the squeeze-and-excitation block: x * sigmoid(Conv1x1(ReLU(Conv1x1(mean over the image))))."""
+        width = x.shape[-1]
+        gate = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_mean")(x)
+        gate = self.conv(gate, max(width // 16, 1), 1, f"{name}_squeeze", activation="relu", dtype="float32")
+        gate = self.conv(gate, width, 1, f"{name}_excite", activation="sigmoid", dtype="float32")
+        return layers.Multiply(name=name)([x, gate])
+
+    def gradient_layers(self, x, name):
+        """h_r of Eq. 7: horizontal (1x3) and vertical (3x1) convolutions in parallel, `rgcl_r` times."""
+        width, h, pair = x.shape[-1], x, None
+        for t in range(1, self.rgcl_r + 1):
+            if pair is None or not self.rgcl_share:
+                step = "" if self.rgcl_share else f"_{t}"
+                pair = [layers.Conv2D(width, kernel, padding="same", use_bias=bias,
+                                      kernel_initializer=_normal(self.init_std), name=f"{name}_{label}{step}")
+                        for kernel, bias, label in (((1, 3), True, "1x3"), ((3, 1), False, "3x1"))]
+            h = layers.Add(name=f"{name}_sum{t}")([conv(h) for conv in pair])
+            h = layers.LeakyReLU(0.01, name=f"{name}_h{t}")(h)
+        return h
+
+    def rgcl(self, x, name):
+        """The recurrent gradient convolutional layer (Eq. 7); with `block="conv3x3"` the plain one of Table 5."""
+        if self.block == "conv3x3":
+            return self.conv(x, x.shape[-1], 3, name, activation="relu")
+        h = self.gradient_layers(x, name)
+        y = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=_normal(self.init_std),
+                                   name=f"{name}_depthwise")(h)
+        if self.rgcl_tail == "fnorm":
+            y = layers.Add(name=f"{name}_fnorm")([h, y])
+        else:
+            y = layers.Activation("sigmoid", dtype="float32", name=f"{name}_sigmoid")(y)
+            if self.rgcl_tail == "gate":
+                y = layers.Multiply(name=f"{name}_gate")([h, y])
+        return layers.Add(name=f"{name}_add")([x, self.channel_attention(y, f"{name}_ca")])
+
+    def reuse_block(self, x, name):
+        """MBRB (Eqs. 5, 6): RGCLs on ever fewer channels; each level passes its first quarter on as it is.
+
+        `mbrb="single"` has one RGCL of the full width in their place (Table 5), "single3" a chain of three.
+        """
+        width = x.shape[-1]
+        if self.mbrb == "multipath":
+            quarter = width // 4
+            kept, rest = [], x
+            for level in (1, 2, 3):
+                kept.append(rest[..., :quarter])
+                rest = self.rgcl(rest[..., quarter:], f"{name}_rgcl{level}")
+            f = layers.Concatenate(name=f"{name}_concat")([*kept, rest])
+        else:
+            f = x
+            for level in (1,) if self.mbrb == "single" else (1, 2, 3):
+                f = self.rgcl(f, f"{name}_rgcl{level}")
+        f = self.channel_attention(f, f"{name}_ca")
+        f = self.conv(f, width, 3, f"{name}_conv1", activation="relu")
+        return layers.Add(name=f"{name}_add")([self.conv(f, width, 3, f"{name}_conv2"), x])
+
+
+def build_gradient_net(blocks: Blocks, channels: int, width: int, n_mbrb: int) -> keras.Model:
+    """GradientNet (section 3.1.2): PRFTM, MBRU and a convolution back to `channels`, all at one resolution."""
+    features = keras.Input((None, None, channels), name="features")
+    x = blocks.conv(features, width, 3, "prftm_conv1", activation="relu")
+    shallow = x = blocks.conv(x, width, 3, "prftm_conv2", activation="relu")
+    for n in range(1, n_mbrb + 1):
+        x = blocks.reuse_block(x, f"mbrb{n}")
+    x = layers.Add(name="mbru")([blocks.channel_attention(x, "mbru_ca"), shallow])
+    return keras.Model(features, blocks.conv(x, channels, 3, "out_conv"), name="gradient_net")
+
+
+def gradient_maps(generator: keras.Model, images, mbrb: int = 1, level: int = 1) -> dict:
+    """What Figure 4 compares: the Sobel magnitude of the images and what one RGCL of the network makes of them.
+
+    Args:
+        generator: a network of `build_generator` with its GradientNet and RGCLs.
+        images: (batch, height, width, 3) in [0, 1].
+        mbrb, level: which block, and which RGCL in it, from 1.
+    Returns:
+        `sobel` (batch, height, width), and at a quarter of the size `horizontal` and `vertical`, the responses to the
+        1x3 and 3x1 kernels at the first of the recurrences, and `rgcl`, what the layer adds to its input. Each is the
+        mean absolute value over the channels, of any scale.
+    """
+    network, prefix = generator.get_layer("gradient_net"), f"mbrb{mbrb}_rgcl{level}"
+    features = keras.Model(generator.input, generator.get_layer("e3_relu").output)(images)
+    inputs, added = keras.Model(network.input, network.get_layer(f"{prefix}_add").input)(features)
+    step = "" if any(layer.name == f"{prefix}_1x3" for layer in network.layers) else "_1"
+    maps = {"horizontal": network.get_layer(f"{prefix}_1x3{step}")(inputs),
+            "vertical": network.get_layer(f"{prefix}_3x1{step}")(inputs), "rgcl": added}
+    maps = {key: ops.mean(ops.abs(ops.cast(value, "float32")), axis=-1) for key, value in maps.items()}
+    return {"sobel": sobel_magnitude(luma(ops.convert_to_tensor(images)))[..., 0], **maps}
+
+
+def _normal(std: float) -> keras.initializers.Initializer:
+    """A fresh initialiser for every layer: one that is used twice draws the same numbers twice."""
+    return keras.initializers.RandomNormal(stddev=std)
