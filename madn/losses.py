@@ -1,6 +1,7 @@
-"""Loss terms and the training-time score that more than one paper uses. Every term is a float32 scalar, a mean over all its elements.
+"""Loss terms and the training-time score that more than one paper uses.
 
-Inputs may be of any float type (bfloat16 under mixed precision); they are cast to float32 first.
+Every term is a float32 scalar, a mean over all its elements. Inputs may be of any float type (bfloat16 under mixed
+precision); they are cast to float32 first.
 """
 
 from keras import ops
@@ -23,6 +24,16 @@ def log_loss(logits, real: bool):
     """
     logits = _float32(logits)
     return ops.mean(ops.softplus(-logits if real else logits))
+
+
+def relativistic_least_squares(ahead, behind):
+    """Relativistic average least squares (Jolicoeur-Martineau 2018, section 3.4): E[(a - E b - 1)^2] + E[(b - E a + 1)^2].
+
+    `ahead` are the scores that should be higher by one than the mean of the others: those of real images when the
+    discriminator learns, those of restored ones when the generator does.
+    """
+    ahead, behind = _float32(ahead), _float32(behind)
+    return (ops.mean(ops.square(ahead - ops.mean(behind) - 1)) + ops.mean(ops.square(behind - ops.mean(ahead) + 1)))
 
 
 def batch_psnr(images, sharp):

@@ -23,6 +23,8 @@ The networks' and the losses' own choices are listed in madn/generator.py, discr
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+import keras
+
 from madn.discriminator import build_discriminator
 from madn.errors import UserError
 from madn.generator import build_generator
@@ -36,6 +38,8 @@ class MADNRecipe(Recipe):
 
     paper: ClassVar[str] = "MADN, Zhu et al. 2023"
 
+    lr_power: float = 0.3
+    """Power of the polynomial decay to 0: lr = lr_0 (1 - step / steps) ** power."""
     widths: tuple[int, int, int] = (64, 128, 256)
     """Channels at full, half and quarter resolution."""
     res_blocks: int = 4
@@ -122,6 +126,10 @@ class MADNRecipe(Recipe):
     @property
     def multiple(self):
         return 4 * 2 ** (self.scales - 1)
+
+    def learning_rate(self, initial, total_steps):
+        return keras.optimizers.schedules.PolynomialDecay(
+            initial, decay_steps=total_steps, end_learning_rate=0.0, power=self.lr_power)
 
     def build_generator(self):
         return build_generator(

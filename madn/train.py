@@ -79,15 +79,19 @@ def _first_look(argv: list[str]) -> argparse.Namespace:
 
 def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | None) -> int | None:
     from madn.training.callbacks import Stopped
-    from madn.training.checkpoint import load_generator
+    from madn.training.checkpoint import load_start
     from madn.training.loop import train
     from madn.training.settings import describe
 
     if options.round_steps < 0:
         raise UserError(f"--round-steps must be 0 or more; received {options.round_steps}")
     weights = Path(options.weights) if options.weights else None
-    if weights:
-        load_generator(recipe.build_generator(), weights, recipe)  # before anything is written
+    first_stage = recipe.stages(recipe.steps or recipe.epochs)[0][0]
+    if weights:  # all of this before anything is written
+        load_start(first_stage.build_generator(), weights, first_stage)
+    elif first_stage.needs_weights and not run.state.is_file():
+        raise UserError(f"recipe {name} starts from trained weights: give --weights FILE")
+    recipe.prepare()
     source, validation, summary = open_source(options, recipe.crop, recipe.multiple, recipe.seed, recipe.augment,
                                               recipe.blur_kind)
     for line in summary["left_out"] + summary["notes"]:

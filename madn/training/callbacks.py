@@ -12,7 +12,7 @@ from tqdm import tqdm
 from madn.errors import UserError
 from madn.imaging.files import atomic
 from madn.imaging.pictures import comparison, triple_labels
-from madn.training.checkpoint import save_generator, save_state
+from madn.training.checkpoint import Place, save_generator, save_state
 from madn.training.runfolder import RunFolder
 
 
@@ -43,12 +43,13 @@ class Record(keras.callbacks.Callback):
 
     Args:
         facts: recipe's name and fields, written into each generator's file.
+        place: the stage, written into the state.
         rows: the log so far, which holds the best score of a resumed run.
     """
 
-    def __init__(self, run: RunFolder, facts: dict, rows: list[dict], score: str):
+    def __init__(self, run: RunFolder, facts: dict, place: Place, rows: list[dict], score: str):
         super().__init__()
-        self.run, self.facts, self.score = run, facts, score
+        self.run, self.facts, self.place, self.score = run, facts, place, score
         self.started = time.monotonic() - (float(rows[-1]["seconds"]) if rows else 0)
         self.best = max((float(row[score]) for row in rows if row.get(score)), default=-math.inf)
         try:
@@ -59,7 +60,7 @@ class Record(keras.callbacks.Callback):
             self.writer = None
 
     def on_epoch_end(self, epoch, logs=None):
-        step = int(self.model.optimizer.iterations)
+        step = self.model.step
         row = {"step": step, "seconds": round(time.monotonic() - self.started, 1),
                "lr_g": float(self.model.optimizer.learning_rate)}
         if self.model.d_optimizer is not None:
@@ -78,7 +79,7 @@ class Record(keras.callbacks.Callback):
         if row[self.score] > self.best:
             self.best = row[self.score]
             save_generator(self.model.generator, self.run.generator("best"), **self.facts, **facts)
-        save_state(self.model, self.run.state)
+        save_state(self.model, self.run.state, self.place)
 
     def close(self):
         if self.writer:
@@ -100,7 +101,7 @@ class Pictures(keras.callbacks.Callback):
         restored = keras.ops.convert_to_numpy(self.model.predict_on_batch(self.blurred)["deblurred"])
         rows = [(b, np.clip(r, 0, 1), s) for b, r, s in zip(self.blurred, restored, self.sharp, strict=True)]
         labels = [triple_labels(*row) for row in rows]
-        newest = self.run.samples / f"step-{int(self.model.optimizer.iterations):07d}.png"
+        newest = self.run.samples / f"step-{self.model.step:07d}.png"
         comparison(rows, newest, labels)
         with atomic(self.run.samples / "latest.png") as part:
             shutil.copyfile(newest, part)
@@ -114,9 +115,9 @@ class Pictures(keras.callbacks.Callback):
 class StopCleanly(keras.callbacks.Callback):
     """Ctrl-C and SIGTERM end the run after the step at hand, its state saved; a second Ctrl-C ends it at once."""
 
-    def __init__(self, run: RunFolder):
+    def __init__(self, run: RunFolder, place: Place):
         super().__init__()
-        self.run, self.asked, self.before = run, False, {}
+        self.run, self.place, self.asked, self.before = run, place, False, {}
 
     def __enter__(self):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -134,7 +135,7 @@ class StopCleanly(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self.asked and batch + 1 < self.params["steps"]:
-            save_state(self.model, self.run.state)
+            save_state(self.model, self.run.state, self.place)
             raise Stopped
 
     def on_epoch_end(self, epoch, logs=None):

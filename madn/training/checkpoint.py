@@ -16,23 +16,37 @@ from madn.errors import UserError
 from madn.imaging.files import atomic
 from madn.training.recipe import Recipe
 
-RECIPE = "madn_recipe"
+RECIPE, PLACE = "madn_recipe", "madn_place"
 SUFFIX = ".weights.h5"
 
 
-def save_state(model: keras.Model, path: Path) -> None:
-    """Generator, critics, both optimisers and with them the step."""
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where in a run of several stages a state belongs: the stage's number, and the steps of the stages before."""
+
+    stage: int = 0
+    first_step: int = 0
+
+
+def save_state(model: keras.Model, path: Path, place: Place = Place()) -> None:
+    """Generator, critics, both optimisers and with them the step; and the stage that this is the state of."""
     with _atomic_weights(path) as part:
         model.save_weights(part)
+        with h5py.File(part, "a") as file:
+            file.attrs[PLACE] = json.dumps(dataclasses.asdict(place))
 
 
-def load_state(model: keras.Model, path: Path) -> int:
-    """Restore what `save_state` wrote into a model of the same recipe; returns the step.
+def read_place(path: Path) -> Place:
+    """The stage that a state belongs to. Raises `UserError` for a file that cannot be read."""
+    return Place(**(_attribute(path, PLACE) or {}))
+
+
+def load_state(model: keras.Model, path: Path) -> None:
+    """Restore what `save_state` wrote into a model of the same recipe and stage.
 
     Raises `UserError` for a damaged file or one of another network.
     """
     _load(model, path)
-    return int(model.optimizer.iterations)
 
 
 def save_generator(generator: keras.Model, path: Path, recipe: str, fields: dict, **facts) -> None:
@@ -62,16 +76,34 @@ def load_generator(generator: keras.Model, path: Path, recipe: Recipe | None = N
                         "give the same options, or other weights") from None
 
 
+def load_start(generator: keras.Model, path: Path, recipe: Recipe) -> None:
+    """Start a stage's generator from a weights file: of the same network, or of the stage before it.
+
+    Raises `UserError` as `load_generator` does.
+    """
+    stored = read_recipe(path)
+    if stored and recipe.grows_from(stored["fields"]):
+        previous = dataclasses.replace(recipe, **recipe.grows_from(stored["fields"])).build_generator()
+        load_generator(previous, path)
+        recipe.transfer(previous, generator)
+    else:
+        load_generator(generator, path, recipe)
+
+
 def read_recipe(path: Path) -> dict | None:
     """{"recipe": name, "fields": {...}, ...} as `save_generator` wrote it; None where a file has none.
 
     Raises `UserError` where the file is missing or no HDF5 file.
     """
+    return _attribute(path, RECIPE)
+
+
+def _attribute(path: Path, name: str) -> dict | None:
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
     try:
         with h5py.File(path) as file:
-            text = file.attrs.get(RECIPE)
+            text = file.attrs.get(name)
     except OSError:
         raise UserError(f"{path}: not a readable {SUFFIX} file (damaged, cut short or of another kind)") from None
     return None if text is None else json.loads(text)

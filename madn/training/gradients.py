@@ -1,5 +1,6 @@
 """Taking gradients: the one place where Keras backends differ in training."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import keras
@@ -41,10 +42,35 @@ def losses_and_gradients(compute: Callable[[], tuple], variables: Sequence[Seque
 
 def apply_gradients(optimizer, gradients, variables) -> None:
     """One optimiser step, outside of any gradient graph."""
+    with without_gradients():
+        optimizer.apply(gradients, variables)
+
+
+def input_gradient(score: Callable, images):
+    """d score(images) / d images, of the shape of `images`; itself differentiable by the weights behind `score`.
+
+    `score` returns a scalar. Raises `NotImplementedError` as `losses_and_gradients` does.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            total = score(images)
+        return tape.gradient(total, images)
+    if backend == "torch":
+        import torch
+
+        images = images.detach().requires_grad_(True)
+        return torch.autograd.grad(score(images), images, create_graph=True)[0]
+    raise NotImplementedError(f"training runs on the TensorFlow and PyTorch backends; this is {backend!r}")
+
+
+def without_gradients():
+    """A context in which nothing is kept for gradients; TensorFlow keeps nothing outside of a tape anyway."""
     if keras.backend.backend() == "torch":
         import torch
 
-        with torch.no_grad():
-            optimizer.apply(gradients, variables)
-    else:
-        optimizer.apply(gradients, variables)
+        return torch.no_grad()
+    return contextlib.nullcontext()

@@ -6,7 +6,8 @@ from madn.data.crops import CropSource
 from madn.data.pipeline import input_errors, numpy_batches, training_dataset
 from madn.data.sets import FixedCrops
 from madn.training.callbacks import Pictures, Progress, Record, StopCleanly
-from madn.training.checkpoint import load_generator, load_state
+from madn.training.checkpoint import Place, load_start, load_state, read_place
+from madn.training.model import AdversarialModel
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
 
@@ -19,26 +20,46 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
     of all).
 
     Goes on from the state in the run folder, if there is one, else starts, from the generator's `weights` if given.
-    A round ends with validation, a line in the logs, checkpoints and a picture. Returns the last step. Raises
-    `Stopped` where it was asked to stop, its state saved.
+    The recipe's stages follow each other, each from the weights of the one before. A round ends with validation, a
+    line in the logs, checkpoints and a picture. Returns the last step. Raises `Stopped` where it was asked to stop,
+    its state saved.
     """
     total = recipe.total_steps(len(source))
-    model = recipe.build_model(total)
-    step = 0
-    if run.state.is_file():
-        step = load_state(model, run.state)
-        run.keep_rows(step)
-    elif weights:
-        load_generator(model.generator, weights, recipe)
-    if step >= total:
-        return step
+    stages = recipe.stages(total)
+    place = read_place(run.state) if run.state.is_file() else Place()
+    first_step, model = place.first_step, None
+    for number, (stage, steps) in list(enumerate(stages))[place.stage:]:
+        previous, model = model, stage.build_model(steps)
+        model.first_step = first_step
+        if previous is not None:
+            stage.transfer(previous.generator, model.generator)
+            for domain, critic in previous.critics.items():
+                model.critics[domain].set_weights(critic.get_weights())
+        elif run.state.is_file():
+            load_state(model, run.state)
+            run.keep_rows(model.step)
+        elif weights:
+            load_start(model.generator, weights, stage)
+        first_step += steps
+        if model.step < first_step:
+            if len(stages) > 1:
+                print(f"stage {number + 1} of {len(stages)}: {stage.stage_name}, {steps} steps", flush=True)
+            _train_stage(name, stage, model, Place(number, model.first_step), first_step, total, source, run,
+                         validation, round_steps)
+    return model.step
+
+
+def _train_stage(name: str, recipe: Recipe, model: AdversarialModel, place: Place, last_step: int, total: int,
+                 source: CropSource, run: RunFolder, validation: FixedCrops | None, round_steps: int) -> None:
+    """Train one stage's model from the step it is at to `last_step`."""
     round_steps = round_steps or max(recipe.steps_per_epoch(len(source)), min(100, max(1, total // 10)))
     fixed = validation or FixedCrops.of(source, min(PICTURES, len(source)))
-    record = Record(run, {"recipe": name, "fields": recipe.fields()}, run.rows(), "val_psnr" if validation else "psnr")
-    progress = Progress(step, total)
+    facts = {"recipe": name, "fields": recipe.fields()}
+    record = Record(run, facts, place, run.rows(), "val_psnr" if validation else "psnr")
+    progress = Progress(model.step, total)
     try:
-        with StopCleanly(run) as stop, input_errors():
-            for first, steps, rounds in segments(step, total, round_steps):
+        with StopCleanly(run, place) as stop, input_errors():
+            for first, steps, rounds in segments(model.step, last_step, round_steps):
                 model.fit(
                     _batches(source, recipe, first, steps * rounds), steps_per_epoch=steps, epochs=rounds, verbose=0,
                     shuffle=False,  # the crops come shuffled
@@ -48,7 +69,6 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
     finally:
         progress.close()
         record.close()
-    return int(model.optimizer.iterations)
 
 
 def segments(step: int, total: int, round_steps: int) -> list[tuple[int, int, int]]:
@@ -72,8 +92,7 @@ def segments(step: int, total: int, round_steps: int) -> list[tuple[int, int, in
 
 def _batches(source: CropSource, recipe: Recipe, first: int, steps: int):
     """Batches for generator steps `first`, ...; tf.data, or NumPy where TensorFlow is not installed."""
-    batch = recipe.batch * recipe.critic_steps
     try:
-        return training_dataset(source, batch, first, steps)
+        return training_dataset(source, recipe.crops_per_step, first, steps)
     except ImportError:
-        return numpy_batches(source, batch, first, steps)
+        return numpy_batches(source, recipe.crops_per_step, first, steps)

@@ -5,7 +5,8 @@ from keras import ops
 
 from madn.losses import batch_psnr
 from madn.training.clipping import clip, global_norm
-from madn.training.gradients import apply_gradients, losses_and_gradients
+from madn.training.critics import Critics
+from madn.training.gradients import apply_gradients, losses_and_gradients, without_gradients
 
 
 class AdversarialModel(keras.Model):
@@ -16,14 +17,19 @@ class AdversarialModel(keras.Model):
         objective: has `generator_losses` and `critic_losses`, each (blurred, sharp, outputs, critic) -> (total, terms),
             and `term_names`, the names of all terms.
         critics: domain -> discriminator; one network may serve several domains. Empty: no adversarial part.
+        seed: of the random numbers that a loss draws (`Critics.uniform`).
 
-    Call `compile`, then `fit` on (blurred, sharp) batches, float32 in [0, 1].
+    `first_step` is the number of steps of the stages before this one. Call `compile`, then `fit` on (blurred, sharp) batches, float32 in [0, 1].
     """
 
-    def __init__(self, generator: keras.Model, objective, critics: dict[str, keras.Model] | None = None, **kwargs):
+    def __init__(self, generator: keras.Model, objective, critics: dict[str, keras.Model] | None = None,
+                 seed: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.generator, self.objective = generator, objective
         self.critics = dict(critics or {})
+        self.seeds = keras.random.SeedGenerator(seed)
+        self.critic = Critics(dict(self.critics), self.seeds)
+        self.first_step = 0
         self.trackers = {name: keras.metrics.Mean(name=name)
                          for name in ("loss", *objective.term_names, "gradient_norm", "psnr", "blurred_psnr")}
         if self.critics:
@@ -31,13 +37,14 @@ class AdversarialModel(keras.Model):
         self.built = True
 
     def compile(self, g_optimizer, d_optimizer=None, update_order: str = "simultaneous", critic_steps: int = 1,
-                clip_mode: str = "none", clip_minimum: float = 1e-5, clip_maximum: float = 2.0,
+                critic_batches: str = "fresh", clip_mode: str = "none", clip_minimum: float = 1e-5, clip_maximum: float = 2.0,
                 clip_scope: str = "generator", jit_compile: bool = False):
         """Set the optimisers and the order of updates.
 
         update_order: "simultaneous" takes both gradients at the same weights in one pass (MADN's Algorithm 1);
-            "alternating" updates the critics first, `critic_steps` times on parts of the batch, then the generator
-            on the last part: the batch must then hold `critic_steps` times as many crops.
+            "alternating" updates the critics first, `critic_steps` times, then the generator.
+        critic_batches: of these critic steps. "same": all take the whole batch, restored once. "fresh": each takes a
+            part of its own, and the generator the last one: the batch holds `critic_steps` times as many crops.
         clip_scope: "generator" or "both".
         Both optimisers are built here, so that a checkpoint holds the state of both from the first step on.
         """
@@ -46,7 +53,7 @@ class AdversarialModel(keras.Model):
                              f"{critic_steps}; use update_order='alternating'")
         super().compile(optimizer=g_optimizer, jit_compile=jit_compile)
         self.d_optimizer = d_optimizer
-        self.update_order, self.critic_steps = update_order, critic_steps
+        self.update_order, self.critic_steps, self.critic_batches = update_order, critic_steps, critic_batches
         self.clipping = (clip_mode, clip_minimum, clip_maximum)
         self.clip_scope = clip_scope
         g_optimizer.build(self.generator.trainable_variables)
@@ -65,23 +72,17 @@ class AdversarialModel(keras.Model):
     def call(self, blurred, training=None):
         return self.generator(blurred, training=training)
 
-    def critic(self, images, domain: str):
-        """Logits of the domain's discriminator; a one-channel map is repeated for a three-channel network."""
-        network = self.critics[domain]
-        channels = network.input_shape[-1]
-        if images.shape[-1] == 1 and channels > 1:
-            images = ops.repeat(images, channels, axis=-1)
-        return network(images, training=True)
+    @property
+    def step(self) -> int:
+        """Generator updates so far, those of earlier stages included."""
+        return self.first_step + int(self.optimizer.iterations)
 
     def train_step(self, data):
         blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)
         if not self.critics or self.update_order == "simultaneous":
             outputs = self._update(blurred, sharp, train_generator=True, train_critics=bool(self.critics))
         else:
-            parts = list(zip(ops.split(blurred, self.critic_steps), ops.split(sharp, self.critic_steps), strict=True))
-            for part_blurred, part_sharp in parts:
-                self._update(part_blurred, part_sharp, train_generator=False, train_critics=True)
-            blurred, sharp = parts[-1]
+            blurred, sharp = self._update_critics(blurred, sharp)
             outputs = self._update(blurred, sharp, train_generator=True, train_critics=False)
         self.trackers["psnr"].update_state(batch_psnr(outputs["deblurred"], sharp))
         self.trackers["blurred_psnr"].update_state(batch_psnr(blurred, sharp))
@@ -95,24 +96,39 @@ class AdversarialModel(keras.Model):
             self.trackers[name].update_state(score, sample_weight=ops.shape(blurred)[0])
         return {name: self.trackers[name].result() for name in scores}
 
-    def _update(self, blurred, sharp, train_generator: bool, train_critics: bool):
-        """One pass and the updates asked for, all gradients taken at the same weights; returns the outputs."""
+    def _update_critics(self, blurred, sharp):
+        """The critic steps before a generator step; returns the crops that the generator is to learn from."""
+        same = self.critic_batches == "same"
+        parts = [(blurred, sharp)] if same else list(zip(
+            ops.split(blurred, self.critic_steps), ops.split(sharp, self.critic_steps), strict=True))
+        for part_blurred, part_sharp in parts:
+            with without_gradients():
+                outputs = self.generator(part_blurred, training=True)
+            for _ in range(self.critic_steps if same else 1):
+                self._update(part_blurred, part_sharp, train_generator=False, train_critics=True, outputs=outputs)
+        return parts[-1]
+
+    def _update(self, blurred, sharp, train_generator: bool, train_critics: bool, outputs: dict | None = None):
+        """One pass and the updates asked for, all gradients taken at the same weights; returns the outputs.
+
+        `outputs`: the generator's, where it has run already and does not learn.
+        """
 
         def compute():
-            outputs = self.generator(blurred, training=True)
+            restored = self.generator(blurred, training=True) if outputs is None else outputs
             losses = {}
             if train_generator:
-                losses["loss"] = self.objective.generator_losses(blurred, sharp, outputs, self.critic)
+                losses["loss"] = self.objective.generator_losses(blurred, sharp, restored, self.critic)
             if train_critics:
-                losses["critic_loss"] = self.objective.critic_losses(blurred, sharp, outputs, self.critic)
-            return [total for total, _ in losses.values()], (outputs, losses)
+                losses["critic_loss"] = self.objective.critic_losses(blurred, sharp, restored, self.critic)
+            return [total for total, _ in losses.values()], (restored, losses)
 
         players = []
         if train_generator:
             players.append((self.optimizer, self.generator.trainable_variables))
         if train_critics:
             players.append((self.d_optimizer, self.critic_variables))
-        _, (outputs, losses), gradients = losses_and_gradients(compute, [variables for _, variables in players])
+        _, (restored, losses), gradients = losses_and_gradients(compute, [variables for _, variables in players])
         for (optimizer, variables), own in zip(players, gradients, strict=True):
             if optimizer is self.optimizer:
                 self.trackers["gradient_norm"].update_state(ops.stop_gradient(global_norm(own)))
@@ -122,4 +138,4 @@ class AdversarialModel(keras.Model):
         for name, (total, terms) in losses.items():
             for term, value in {name: total, **terms}.items():
                 self.trackers[term].update_state(ops.stop_gradient(value))
-        return outputs
+        return restored

@@ -1,6 +1,8 @@
 """What every recipe says: batch, crop, optimisers, schedule, clipping. A paper's recipe adds its own fields."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -19,6 +21,7 @@ class Recipe:
 
     paper: ClassVar[str] = ""
     crop_multiple: ClassVar[int] = 32
+    critics_float32: ClassVar[bool] = False  # a gradient penalty asks for it, whatever `precision` says
 
     batch: int = 16
     """Crops in a batch."""
@@ -32,8 +35,6 @@ class Recipe:
     """Initial learning rate of the generator."""
     lr_d: float = 4e-4
     """Initial learning rate of the discriminator."""
-    lr_power: float = 0.3
-    """Power of the polynomial decay to 0: lr = lr_0 (1 - step / steps) ** power."""
     adam_beta_1: float = 0.9
     """Adam's decay of the first moment."""
     adam_beta_2: float = 0.999
@@ -43,7 +44,9 @@ class Recipe:
     update_order: Literal["simultaneous", "alternating"] = "simultaneous"
     """Simultaneous: both gradients at the same weights. Alternating: the discriminator first."""
     critic_steps: int = 1
-    """Discriminator updates for each generator update, each on a batch of its own; alternating order only."""
+    """Discriminator updates for each generator update; alternating order only."""
+    critic_batches: Literal["fresh", "same"] = "fresh"
+    """Critic steps each on a batch of their own, or all on the generator's."""
     clip_mode: Literal["none", "global_norm", "value", "magnitude", "literal"] = "none"
     """Gradient clipping: see madn.training.clipping."""
     clip_minimum: float = 1e-5
@@ -93,41 +96,89 @@ class Recipe:
         """The paper's losses; see `AdversarialModel`."""
         raise NotImplementedError
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the generator's layers that do not train."""
+        return ()
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether training only makes sense from given weights."""
+        return False
+
+    def prepare(self) -> None:
+        """Fetch and check what training needs beside the images. Raises `UserError` where it is not to be had."""
+
+    def stages(self, total_steps: int) -> list[tuple["Recipe", int]]:
+        """(recipe, steps) of each stage: one after the other, each with optimisers and a schedule of its own."""
+        return [(self, total_steps)]
+
+    @property
+    def stage_name(self) -> str:
+        """What a stage of several is called on the screen."""
+        return "all of the network"
+
+    def grows_from(self, fields: dict) -> dict | None:
+        """The changed fields of the smaller network that `transfer` starts this one from, where a weights file with the
+        stored `fields` holds one; None where the file must hold this very network."""
+        return None
+
+    def transfer(self, previous: keras.Model, generator: keras.Model) -> None:
+        """Take a stage's start from the generator of the stage before: every layer of it, by name."""
+        for layer in previous.layers:
+            if layer.weights:
+                generator.get_layer(layer.name).set_weights(layer.get_weights())
+
+    @property
+    def crops_per_step(self) -> int:
+        """Crops that one generator update consumes, those of its critic steps included."""
+        return self.batch * (self.critic_steps if self.critic_batches == "fresh" else 1)
+
     def steps_per_epoch(self, pairs: int) -> int:
         """Generator updates in one pass over `pairs`, the last, incomplete batch dropped; at least 1."""
-        return max(1, pairs // (self.batch * self.critic_steps))
+        return max(1, pairs // self.crops_per_step)
 
     def total_steps(self, pairs: int) -> int:
         """Generator updates of the whole run."""
         return self.steps or self.epochs * self.steps_per_epoch(pairs)
 
     def learning_rate(self, initial: float, total_steps: int):
-        """The schedule: polynomial decay to 0 over the run, step by step."""
-        return keras.optimizers.schedules.PolynomialDecay(
-            initial, decay_steps=total_steps, end_learning_rate=0.0, power=self.lr_power)
+        """The schedule, step by step; constant unless a recipe says otherwise."""
+        return initial
 
     def optimizer(self, initial: float, total_steps: int) -> keras.optimizers.Optimizer:
         return keras.optimizers.Adam(self.learning_rate(initial, total_steps), beta_1=self.adam_beta_1,
                                      beta_2=self.adam_beta_2, epsilon=self.adam_epsilon)
 
     def build_model(self, total_steps: int) -> AdversarialModel:
-        """Networks, objective and optimisers, seeded and compiled."""
+        """Networks, objective and optimisers, seeded and compiled; `total_steps` long the schedule."""
         keras.utils.set_random_seed(self.seed)
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(self.precision)
-        try:
-            generator, critics = self.build_generator(), self.build_critics()
-        finally:
-            keras.config.set_dtype_policy(policy)
-        model = AdversarialModel(generator, self.build_objective(), critics)
+        with _precision(self.precision):
+            generator = self.build_generator()
+        with _precision("float32" if self.critics_float32 else self.precision):
+            critics = self.build_critics()
+        for name in self.frozen:
+            generator.get_layer(name).trainable = False
+        model = AdversarialModel(generator, self.build_objective(), critics, self.seed)
         model.compile(
             self.optimizer(self.lr_g, total_steps), self.optimizer(self.lr_d, total_steps) if critics else None,
-            update_order=self.update_order, critic_steps=self.critic_steps, clip_mode=self.clip_mode,
-            clip_minimum=self.clip_minimum, clip_maximum=self.clip_maximum, clip_scope=self.clip_scope,
-            jit_compile=self.jit)
+            update_order=self.update_order, critic_steps=self.critic_steps, critic_batches=self.critic_batches,
+            clip_mode=self.clip_mode, clip_minimum=self.clip_minimum, clip_maximum=self.clip_maximum,
+            clip_scope=self.clip_scope, jit_compile=self.jit)
         return model
 
     def fields(self) -> dict:
         """All settings as plain JSON values."""
         return {name: list(value) if isinstance(value, tuple) else value
                 for name, value in dataclasses.asdict(self).items()}
+
+
+@contextlib.contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    """Build layers under a dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

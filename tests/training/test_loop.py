@@ -3,16 +3,18 @@
 import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import h5py
+import keras
 import numpy as np
 import pytest
-from helpers import TINY
+from helpers import TINY, same
 
 from madn.data.sets import FixedCrops
 from madn.training import loop
 from madn.training.callbacks import Record, Stopped
+from madn.training.checkpoint import Place, read_place, read_recipe
 from madn.training.loop import segments, train
 from madn.training.runfolder import RunFolder
 
@@ -122,7 +124,7 @@ def test_a_finished_run_is_left_alone(tmp_path):
 
 def test_best_keeps_the_highest_score(tmp_path):
     run = RunFolder(tmp_path)
-    record = Record(run, {"recipe": "madn", "fields": TINY.fields()}, [], "val_psnr")
+    record = Record(run, {"recipe": "madn", "fields": TINY.fields()}, Place(), [], "val_psnr")
     record.set_model(TINY.build_model(10))
     for score in (20.0, 22.0, 21.0):
         record.model.optimizer.iterations.assign_add(1)
@@ -140,3 +142,79 @@ def test_the_log_drops_what_a_resumed_run_writes_again(tmp_path):
     assert run.rows() == [{"step": "2", "loss": "0.2"}, {"step": "4", "loss": "0.4"}]
     run.keep_rows(0)
     assert run.rows() == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged(type(TINY)):
+    """Two stages: the gradient network and the upsampling block wait in the first, the scale network in the second."""
+
+    stage: int = 0
+
+    def stages(self, total_steps):
+        return [(replace(self, stage=1), total_steps - 2), (replace(self, stage=2), 2)]
+
+    @property
+    def frozen(self):
+        return {1: ("gn", "upblock"), 2: ("sn",)}[self.stage]
+
+
+def stored(path):
+    """Every dataset of a weights file by name."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def staged(path, steps=4):
+    recipe = Staged(**{**RECIPE.fields(), "widths": RECIPE.widths, "d_widths": RECIPE.d_widths, "steps": steps})
+    run = RunFolder(path)
+    return recipe, run, lambda: train("madn", recipe, Crops(), run, round_steps=2)
+
+
+def test_stages_follow_each_other_and_their_frozen_layers_stay(tmp_path):
+    recipe, run, go = staged(tmp_path)
+    keras.utils.set_random_seed(recipe.seed)
+    start = recipe.build_generator()
+    moved = []
+
+    class Watch(loop.Record):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            moved.append({name: not same(layer.get_weights(), start.get_layer(name).get_weights())
+                          for name in ("sn", "gn", "upblock") for layer in [self.model.generator.get_layer(name)]})
+            start.set_weights(self.model.generator.get_weights())
+            assert int(self.model.optimizer.iterations) == 2  # fresh optimisers in each stage
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Record", Watch)
+        assert go() == 4
+    assert moved == [{"sn": True, "gn": False, "upblock": False}, {"sn": False, "gn": True, "upblock": True}]
+    assert [int(row["step"]) for row in run.rows()] == [2, 4]
+    assert read_place(run.state) == Place(stage=1, first_step=2)
+    assert read_recipe(run.generator("last"))["fields"]["stage"] == 2
+    assert go() == 4  # a finished run is left alone
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_run_of_stages_resumes_in_its_stage(tmp_path, monkeypatch, after):
+    """Stopped inside the first stage, at its end and inside the second: the weights are those of the undisturbed run."""
+    whole = staged(tmp_path / "whole")
+    whole[2]()
+    _, run, go = staged(tmp_path / "cut")
+    seen = []
+
+    def interrupt(self, batch, logs=None):
+        seen.append(batch)
+        if len(seen) == after:
+            self.asked = True
+        original(self, batch, logs)
+
+    original = loop.StopCleanly.on_train_batch_end
+    monkeypatch.setattr(loop.StopCleanly, "on_train_batch_end", interrupt)
+    with pytest.raises(Stopped):
+        go()
+    assert go() == 4
+    last = [stored(each.generator("last")) for each in (whole[1], run)]
+    assert last[0].keys() == last[1].keys()
+    assert all(np.allclose(last[0][name], last[1][name], atol=1e-6) for name in last[0])

@@ -87,6 +87,28 @@ def test_five_critic_steps_are_five():
         model.compile(model.optimizer, model.d_optimizer, critic_steps=5)
 
 
+def test_critic_steps_on_the_same_batch(monkeypatch):
+    """The batch keeps its size, and the generator restores it once for all critic steps and once for its own."""
+    model = eager(replace(TINY, update_order="alternating", critic_steps=5, critic_batches="same"))
+    calls = []
+    real = model.generator.call
+    monkeypatch.setattr(model.generator, "call", lambda *args, **kwargs: calls.append(1) or real(*args, **kwargs))
+    model.train_on_batch(*batch(2))
+    assert (int(model.optimizer.iterations), int(model.d_optimizer.iterations), len(calls)) == (1, 5, 2)
+    assert replace(TINY, update_order="alternating", critic_steps=5, critic_batches="same").crops_per_step == 2
+
+
+def test_frozen_layers_do_not_move():
+    class Frozen(type(TINY)):
+        frozen = ("sn",)
+
+    model = eager(Frozen(**{name: getattr(TINY, name) for name in TINY.fields()}))
+    before = {name: model.generator.get_layer(name).get_weights() for name in ("sn", "gn", "upblock")}
+    model.train_on_batch(*batch())
+    after = {name: model.generator.get_layer(name).get_weights() for name in before}
+    assert {name: same(before[name], after[name]) for name in before} == {"sn": True, "gn": False, "upblock": False}
+
+
 def test_without_critics_only_the_generator_learns():
     model = eager(replace(TINY, adversarial_domains="none"))
     assert not model.critics and model.d_optimizer is None

@@ -1,0 +1,43 @@
+"""What an objective sees of the discriminators: their scores, a gradient penalty, and random numbers."""
+
+import keras
+from keras import ops
+
+from madn.training.gradients import input_gradient
+
+
+class Critics:
+    """Discriminators by domain; `seeds` gives the random numbers and, as part of the model, is saved with it."""
+
+    def __init__(self, networks: dict[str, keras.Model], seeds: keras.random.SeedGenerator):
+        self.networks, self.seeds = networks, seeds
+
+    def __call__(self, images, domain: str):
+        """Scores of the domain's discriminator; a one-channel map is repeated for a three-channel network."""
+        network = self.networks[domain]
+        channels = network.input_shape[-1]
+        if images.shape[-1] == 1 and channels > 1:
+            images = ops.repeat(images, channels, axis=-1)
+        return network(images, training=True)
+
+    def uniform(self, shape):
+        """Fresh random numbers in [0, 1), float32."""
+        return keras.random.uniform(shape, seed=self.seeds)
+
+    def gradient_penalty(self, real, fake, domain: str, norm: str = "sample"):
+        """E[(||grad_x D(x)||_2 - 1)^2] between real and fake images (Gulrajani et al. 2017, Eq. 3), a float32 scalar.
+
+        x = e real + (1 - e) fake with e ~ U(0, 1) for each image, and D(x) the mean of an image's scores. `norm`:
+        over all values of an image ("sample"), or over the channels of each pixel ("pixel"). Its own gradient stays
+        finite where D is flat: 1e-12 is added under the root.
+        """
+        real, fake = (ops.stop_gradient(ops.cast(images, "float32")) for images in (real, fake))
+        share = self.uniform((ops.shape(real)[0], 1, 1, 1))
+
+        def score(images):  # the images of a batch do not meet in D, so the gradient of the sum is that of each
+            scores = ops.cast(self(images, domain), "float32")
+            return ops.sum(ops.mean(ops.reshape(scores, (ops.shape(scores)[0], -1)), axis=1))
+
+        gradient = ops.cast(input_gradient(score, share * real + (1 - share) * fake), "float32")
+        squares = ops.sum(ops.square(gradient), axis=(1, 2, 3) if norm == "sample" else -1)
+        return ops.mean(ops.square(ops.sqrt(squares + 1e-12) - 1))
