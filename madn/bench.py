@@ -1,37 +1,61 @@
-"""Measure the input pipeline against training: python -m madn.bench --data DIR"""
+"""Measure the input pipeline against training, or count what the recipes cost: python -m madn.bench --data DIR | --counts"""
 
+import json
 import os
 import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from madn import recipes
 from madn.commandline import parse
 from madn.data.crops import PairCrops
 from madn.data.images import DecodedImages
 from madn.data.sets import open_pairs
-from madn.errors import run_door
+from madn.errors import UserError, run_door
+from madn.imaging.restore import padded_size
 from madn.startup import start_keras
+
+RECOMMENDED = ("madn", "sisnet", "structure_guided", "msr2b", "egnet-backbone", "egnet")
+SIZES = ((256, 256), (1280, 720))  # width x height
 
 
 @dataclass(frozen=True)
 class Options:
-    """Crops a second: the first epoch, which decodes; from the cache; and what the smallest training run consumes."""
+    """--data: crops a second in the first epoch, which decodes; from the cache; and what the smallest training run
+    consumes. --counts: parameters and multiply-adds of the recipes, beside what their papers claim."""
 
-    data: str
-    """Folder of the pairs, or samples."""
+    data: str | None = None
+    """Folder of the pairs, or samples, to measure the input on."""
     crops: tuple[int, ...] = (64, 256)
     """Crop sizes in pixels, multiples of 32."""
     batch: int = 16
     """Crops in a batch."""
     seconds: float = 5.0
     """How long to read from the cache, and to train."""
+    counts: bool = False
+    """Print the table of parameters and multiply-adds."""
+    recipes: tuple[str, ...] = ()
+    """Recipes to count; by default each paper's recommended one, and those for equal compute (-budget)."""
 
 
 def main(argv: list[str]) -> None:
-    """One line per crop size."""
+    """A table of counts, one line per recipe, or one line of rates per crop size, or both."""
     options = parse(Options, argv, "python -m madn.bench", __doc__)
-    pairs = open_pairs(options.data).pairs
+    if not (options.data or options.counts):
+        raise UserError("give --data DIR to measure the input, or --counts to count operations")
+    if options.recipes and not options.counts:
+        raise UserError("--recipes chooses what --counts counts; add --counts")
+    for name in options.recipes:
+        recipes.check_name(name)
+    pairs = open_pairs(options.data).pairs if options.data else ()
     start_keras()
+    if options.counts:
+        for line in count_table(options.recipes or default_recipes()):
+            print(line, flush=True)
+    if not options.data:
+        return
     print(f"{len(pairs)} pairs of {Path(options.data).name}, batches of {options.batch}, {os.cpu_count()} cores")
     for crop in options.crops:
         source = PairCrops(pairs, DecodedImages("memory", 16.0), crop, seed=0, augment="dihedral")
@@ -39,6 +63,42 @@ def main(argv: list[str]) -> None:
         training = training_rate(source, options.batch, options.seconds)
         print(f"crop {crop}: first epoch {first:.0f} crops/s, cached {cached:.0f} crops/s; the smallest training run "
               f"takes {training:.1f} crops/s, cached input gives {cached / training:.0f} times that", flush=True)
+
+
+def default_recipes() -> list[str]:
+    """Each paper's recommended configuration, and the narrow ones for equal compute."""
+    return [name for name in recipes.RECIPES if name in RECOMMENDED or name.endswith("-budget")]
+
+
+def count_table(names: Sequence[str]) -> Iterator[str]:
+    """A Markdown table: parameters, and multiply-adds (`madn.counting.macs`) of one image in billions.
+
+    An image is padded to the recipe's multiple: the size that is counted stands beside the number.
+    """
+    from madn.counting import macs
+
+    claims = json.loads((Path(__file__).parent / "published.json").read_text())["claims"]
+    yield "| recipe | generator | critics | " + " | ".join(f"GMACs {w}x{h}" for w, h in SIZES) + " | its paper says |"
+    yield "|---|---:|---:|" + "---:|" * len(SIZES) + "---|"
+    for name in names:
+        recipe = recipes.get(name)
+        generator = recipe.build_generator()
+        cells = [name, f"{generator.count_params():,}", _critics(recipe.build_critics()) or "none"]
+        for size in SIZES:
+            width, height = (padded_size(n, recipe.multiple) for n in size)
+            billions = macs(generator, height, width).total / 1e9
+            cells.append(f"{billions:,.3f}" + (f" ({width}x{height})" if (width, height) != size else ""))
+        claim = claims.get(name)
+        cells.append(f"{claim['claim']} ({claim['source']})" if claim else "")
+        yield f"| {' | '.join(cells)} |"
+
+
+def _critics(critics: dict) -> str:
+    """Parameters of each critic, one that judges several domains named once."""
+    domains = defaultdict(list)
+    for domain, critic in critics.items():
+        domains[id(critic), critic.count_params()].append(domain)
+    return ", ".join(f"{' and '.join(names)} {count:,}" for (_, count), names in domains.items())
 
 
 def input_rates(source: PairCrops, batch: int, seconds: float) -> tuple[float, float]:

@@ -1,11 +1,17 @@
-"""python -m madn.bench prints the input's and the training's rates."""
+"""python -m madn.bench prints the input's and the training's rates, and counts what the recipes cost."""
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from madn.bench import main
+import madn
+from madn import recipes
+from madn.bench import RECOMMENDED, default_recipes, main
+from madn.errors import UserError
 
 
 def test_one_line_per_crop_size_with_all_three_rates(tmp_path, capsys):
@@ -22,3 +28,33 @@ def test_one_line_per_crop_size_with_all_three_rates(tmp_path, capsys):
     first, cached, training, ratio = map(float, found.groups())
     assert min(first, cached, training) > 0
     assert abs(ratio - cached / training) < 0.02 * ratio + 1
+
+
+def test_the_table_of_counts_has_a_line_per_recipe(capsys):
+    main(["--counts", "--recipes", "madn-sample", "madn"])
+    head, _, sample, full = capsys.readouterr().out.splitlines()
+    head, sample, full = ([cell.strip() for cell in line.split("|")[1:-1]] for line in (head, sample, full))
+    assert head == ["recipe", "generator", "critics", "GMACs 256x256", "GMACs 1280x720", "its paper says"]
+    assert sample[0] == "madn-sample" and sample[-1] == ""
+    assert full[:2] == ["madn", "29,071,817"] and full[5].startswith("more than 29 million")
+    assert abs(float(full[3]) - 377.2) < 0.05 and abs(float(full[4].replace(",", "")) / float(full[3]) - 14.0625) < 0.01
+    assert full[2] == "image and gradient 4,827,332" and sample[2].startswith("image and gradient ")  # one critic
+    narrow = recipes.get("madn-sample").build_generator()
+    assert sample[1] == f"{narrow.count_params():,}" and float(sample[3]) < 20
+
+
+def test_every_recommended_recipe_is_counted_and_every_claim_is_of_a_recipe():
+    assert set(default_recipes()) & set(RECOMMENDED) == set(RECOMMENDED) & set(recipes.RECIPES)
+    claims = json.loads((Path(madn.__file__).parent / "published.json").read_text())["claims"]
+    assert set(claims) <= set(RECOMMENDED)
+    assert all(set(claim) == {"claim", "source"} for claim in claims.values())
+
+
+@pytest.mark.parametrize("argv, message", [
+    ([], "give --data DIR to measure the input, or --counts"),
+    (["--counts", "--recipes", "madm"], "unknown recipe 'madm'"),
+    (["--data", "samples", "--recipes", "madn"], "--recipes chooses what --counts counts"),
+])
+def test_a_command_without_sense_is_refused_in_a_line(argv, message):
+    with pytest.raises(UserError, match=message):
+        main(argv)
