@@ -1,4 +1,4 @@
-"""Pairs on disk: find them in the GoPro layout, the REDS layout or any two folders, and validate them by name."""
+"""Pairs on disk: find them in the GoPro, REDS or RealBlur layout or any two folders, and validate them by name."""
 
 import re
 from collections import defaultdict
@@ -42,20 +42,23 @@ def find_pairs(root: str | Path, split: str = "train", blur_kind: str = "blur") 
 
     Layouts: GoPro, `[split/]scene/{blur_kind,sharp}/*` (Nah et al. 2017; REDS is often laid out so too);
     REDS as its archives unpack, `split_{blur_kind,sharp}/sequence/*` (Nah et al. 2019; its "val" serves as
-    "test"); one scene, `{blur_kind,sharp}/*`. `root` may be the set, its split folder or one scene.
+    "test"); RealBlur (Rim et al. 2020), `RealBlur-J*/scene*/{blur/blur_N.png,gt/gt_N.png}`, split by
+    `RealBlur_J_{split}_list.txt` in or beside that folder, where there are such lists, and else as GoPro is; one
+    scene, `{blur_kind,sharp}/*`. `root` may be the set, its split folder or one scene; where both RealBlur-J and -R
+    are unpacked, it must be the folder of one.
     Raises `UserError` where the folder or the blur kind is missing, and where there is no pair at all.
     """
     root = _folder(root)
-    reds = _reds(root, split, blur_kind)
-    if reds:
-        return reds
+    found = _reds(root, split, blur_kind) or _realblur(root, split, blur_kind)
+    if found:
+        return found
     base = root / split if (root / split).is_dir() else root
     scenes = [base] if _kinds(base) else [entry for entry in sorted(base.iterdir()) if entry.is_dir() and _kinds(entry)]
     kinds = sorted(set().union(*map(_kinds, scenes)) - {"sharp"})
     if not scenes:
         raise UserError(
             f"{root}: no pairs found; looked for {split}/SCENE/{{{blur_kind},sharp}}, SCENE/{{{blur_kind},sharp}}, "
-            f"{{{blur_kind},sharp}} and {split}_{blur_kind}/SEQUENCE beside {split}_sharp/SEQUENCE")
+            f"{{{blur_kind},sharp}}, {split}_{blur_kind}/SEQUENCE beside {split}_sharp/SEQUENCE, and SCENE/{{blur,gt}}")
     if kinds and blur_kind not in kinds:
         raise UserError(f"{base}: no blur kind '{blur_kind}' here; there is {', '.join(kinds)}: choose one of these")
     pairs, problems = [], []
@@ -199,13 +202,78 @@ def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
     return _index(*_match(blurred, sharp), "REDS", blur_kind, str(root))
 
 
-def _match(blurred: Path, sharp: Path, scene: str | None = None) -> tuple[list[Pair], list[str]]:
-    """Pair files by relative path without suffix; the scene is `scene`, or else the relative folder."""
+def _realblur(root: Path, split: str, blur_kind: str) -> PairIndex | None:
+    """RealBlur-J or RealBlur-R, unpacked below `root` or being it; a single scene of it has no lists."""
+    def scenes(folder: Path) -> list[Path]:
+        return [entry for entry in (folder, *sorted(folder.iterdir()))
+                if (entry / "gt").is_dir() and (entry / "blur").is_dir() and not (entry / "sharp").is_dir()]
+
+    bases = [folder for folder in (root / split, root) if folder.is_dir() and scenes(folder)][:1]
+    bases = bases or [folder for folder in sorted(root.iterdir())
+                      if folder.is_dir() and folder.name.lower().startswith("realblur") and scenes(folder)]
+    if not bases:
+        return None
+    if len(bases) > 1:
+        raise UserError(f"{root}: holds {' and '.join(base.name for base in bases)}; name one of them: {bases[0]}")
+    if blur_kind != "blur":
+        raise UserError(f"{bases[0]}: no blur kind '{blur_kind}' here; there is blur: choose this")
+    base, found = bases[0], scenes(bases[0])
+    lists = {} if base in found else _realblur_lists(base)
+    if lists and split not in lists:
+        raise UserError(f"{base}: there is {next(iter(lists.values())).name}, but no list of the {split} pairs; add it")
+    pairs, problems = [], []
+    if lists:
+        pairs, problems = _listed(lists[split], base)
+    else:
+        for scene in found:
+            more = _match(scene / "blur", scene / "gt", scene.resolve().name, ("blur_", "gt_"))
+            pairs += more[0]
+            problems += more[1]
+    return _index(pairs, problems, "RealBlur", blur_kind, str(lists.get(split, base)))
+
+
+def _realblur_lists(base: Path) -> dict[str, Path]:
+    """Split -> list file, in the set's folder or beside it; J's or R's, as the folder's name says."""
+    named = re.search(r"realblur[-_]?([jr])(?![a-z])", base.resolve().name, re.IGNORECASE)
+    lists = {}
+    for folder in (base, base.resolve().parent):
+        for file in sorted(folder.glob("RealBlur_[JR]_*_list.txt")):
+            which, split = re.fullmatch(r"RealBlur_([JR])_(.+)_list\.txt", file.name).groups()
+            if named and which != named.group(1).upper():
+                continue
+            if lists.setdefault(split, file).name != file.name:
+                raise UserError(f"{base}: {lists[split].name} or {file.name}? Call the folder RealBlur-J or RealBlur-R")
+    return lists
+
+
+def _listed(file: Path, base: Path) -> tuple[list[Pair], list[str]]:
+    """The pairs of a RealBlur list, "gt_path blur_path" in each line, their last three parts below `base`."""
+    pairs, problems = [], []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        parts = [Path(word).parts[-3:] for word in line.split()]
+        if len(parts) != 2 or [part[1:2] for part in parts] != [("gt",), ("blur",)]:
+            raise UserError(f"{file}: line {number} is not 'SCENE/gt/FILE SCENE/blur/FILE': {line.strip()}")
+        sharp, blurred = (base.joinpath(*part) for part in parts)
+        missing = [path for path in (blurred, sharp) if not path.is_file()]
+        problems += [f"{path}: is in {file.name} but not here; add it" for path in missing]
+        if not missing:
+            scene = parts[1][0]
+            pairs.append(Pair(blurred, sharp, scene, f"{scene}/{blurred.stem.removeprefix('blur_')}"))
+    return sorted(pairs, key=lambda pair: pair.blurred), problems
+
+
+def _match(blurred: Path, sharp: Path, scene: str | None = None,
+           prefixes: tuple[str, str] = ("", "")) -> tuple[list[Pair], list[str]]:
+    """Pair files by relative path without suffix and without the `prefixes` of blurred and sharp names; the scene is
+    `scene`, or else the relative folder."""
     sides, problems = [], []
-    for folder in (blurred, sharp):
+    for folder, prefix in zip((blurred, sharp), prefixes):
         files = {}
         for path in image_files(folder):
             key = path.relative_to(folder).with_suffix("")
+            key = key.with_name(key.name.removeprefix(prefix))
             if key in files:
                 problems.append(f"{path}: the same name as {files[key].name}; remove one of them")
             files.setdefault(key, path)

@@ -86,6 +86,79 @@ def test_reds_validation_serves_as_test(tmp_path):
     assert names(find_pairs(tmp_path, "test").pairs) == ["000/1"]
 
 
+REALBLUR = {"J": "RealBlur-J_ECC_IMCORR_centroid_itensity_ref", "R": "RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref"}
+
+
+def realblur(root: Path, which: str = "J", lists: bool = True) -> Path:
+    """Three scenes of two pairs as the archive unpacks, the last scene the test set; returns the set's folder."""
+    for s in (1, 2, 3):
+        for i in (1, 2):
+            for k, kind in enumerate(("gt", "blur")):
+                picture(root / REALBLUR[which] / f"scene00{s}" / kind / f"{kind}_{i}.png", 10 * s + 2 * i + k)
+    for split, numbers in (("train", (1, 2)), ("test", (3,))) if lists else ():
+        lines = [f"{REALBLUR[which]}/scene00{s}/gt/gt_{i}.png {REALBLUR[which]}/scene00{s}/blur/blur_{i}.png "
+                 for s in numbers for i in (1, 2)]
+        (root / f"RealBlur_{which}_{split}_list.txt").write_text("\n".join(lines) + "\n")
+    return root / REALBLUR[which]
+
+
+def test_realblur_is_split_by_its_lists(tmp_path):
+    base = realblur(tmp_path)
+    train = ["scene001/1", "scene001/2", "scene002/1", "scene002/2"]
+    index = find_pairs(tmp_path)
+    assert index.layout == "RealBlur" and names(index.pairs) == train and index.blur_kind == "blur"
+    assert index.root == str(tmp_path / "RealBlur_J_train_list.txt")
+    assert index.pairs[1].blurred == base / "scene001/blur/blur_2.png"
+    assert index.pairs[1].sharp == base / "scene001/gt/gt_2.png" and index.pairs[1].scene == "scene001"
+    assert len(check(index).pairs) == 4
+    assert names(find_pairs(tmp_path, "test").pairs) == ["scene003/1", "scene003/2"]
+    assert names(find_pairs(base).pairs) == train  # the lists lie beside it
+    base.rename(tmp_path / "RealBlur")
+    assert names(find_pairs(tmp_path / "RealBlur").pairs) == train  # whatever it is called
+    assert names(find_pairs(tmp_path / "RealBlur" / "scene003").pairs) == ["scene003/1", "scene003/2"]
+    (tmp_path / "RealBlur" / "scene002/gt/gt_1.png").unlink()
+    assert ["gt_1.png: is in RealBlur_J_train_list.txt" in line for line in complaint(find_pairs(tmp_path))] == [True]
+    (tmp_path / "RealBlur_J_test_list.txt").unlink()
+    with pytest.raises(UserError, match="RealBlur_J_train_list.txt, but no list of the test pairs"):
+        find_pairs(tmp_path, "test")
+
+
+def test_realblur_without_lists_is_taken_by_its_folders(tmp_path):
+    base = realblur(tmp_path, lists=False)
+    index = find_pairs(tmp_path)
+    assert index.layout == "RealBlur" and len(index.pairs) == 6 and index.root == str(base)
+    (base / "scene002/blur/blur_1.png").rename(base / "scene002/blur/blur_7.png")
+    index = find_pairs(base)
+    assert len(index.pairs) == 5 and len(index.problems) == 2
+    assert "blur_7.png: no partner 7 in" in index.problems[0] and "gt_1.png: no partner 1 in" in index.problems[1]
+    for split, number in (("train", 1), ("test", 3)):
+        (tmp_path / "mine" / split).mkdir(parents=True)
+        (base / f"scene00{number}").rename(tmp_path / "mine" / split / f"scene00{number}")
+    assert names(find_pairs(tmp_path / "mine", "test").pairs) == ["scene003/1", "scene003/2"]
+
+
+def test_realblur_j_and_r_are_chosen_by_their_folders(tmp_path):
+    j, r = realblur(tmp_path, "J"), realblur(tmp_path, "R")
+    with pytest.raises(UserError, match=f"holds {j.name} and {r.name}; name one of them: {j}"):
+        find_pairs(tmp_path)
+    for base, which in ((j, "J"), (r, "R")):
+        index = find_pairs(base, "test")
+        assert index.pairs[0].blurred.is_relative_to(base) and index.root.endswith(f"RealBlur_{which}_test_list.txt")
+    with pytest.raises(UserError, match="no blur kind 'blur_gamma' here; there is blur"):
+        find_pairs(j, blur_kind="blur_gamma")
+    j.rename(tmp_path / "real")
+    with pytest.raises(UserError, match="RealBlur_J_test_list.txt or RealBlur_R_test_list.txt"):
+        find_pairs(tmp_path / "real")
+
+
+@pytest.mark.parametrize("line", ["only/one.png", "a b c", "gt blur", "set/s/blur/blur_1.png set/s/gt/gt_1.png"])
+def test_a_line_of_a_realblur_list_that_is_none_is_named(tmp_path, line):
+    realblur(tmp_path)
+    (tmp_path / "RealBlur_J_train_list.txt").write_text(f"\n{line}\n")
+    with pytest.raises(UserError, match="RealBlur_J_train_list.txt: line 2 is not 'SCENE/gt/FILE SCENE/blur/FILE'"):
+        find_pairs(tmp_path)
+
+
 def test_two_folders_match_by_path_and_stem(tmp_path):
     picture(tmp_path / "b" / "one.png", 1)
     picture(tmp_path / "s" / "one.jpg", 2)
