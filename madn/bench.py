@@ -1,4 +1,5 @@
-"""Measure the input pipeline against training, or count what the recipes cost: python -m madn.bench --data DIR | --counts"""
+"""What things cost: the input pipeline against training, python -m madn.bench --data DIR, and the recipes' operations,
+python -m madn.bench --counts"""
 
 import json
 import os

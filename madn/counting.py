@@ -45,7 +45,8 @@ def macs(model: "keras.Model", height: int, width: int, channels: int = 3) -> Co
     import keras
 
     if keras.backend.backend() != "tensorflow":
-        raise UserError(f"operations are counted in TensorFlow's graph: KERAS_BACKEND={keras.backend.backend()} has none")
+        raise UserError("operations are counted in TensorFlow's graph; set KERAS_BACKEND=tensorflow "
+                        f"(here {keras.backend.backend()})")
     graph = _trace(model, (1, height, width, channels))
     counts = {"convolutions": 0, "products": 0}
     for operation in graph.get_operations():
