@@ -1,0 +1,207 @@
+"""MSR2B-CGAN's recipes: the published setting, every switch of its ablations, and a small one for a CPU.
+
+The published run: `python -m madn.train --recipe msr2b --data GOPRO --validation none --run runs/msr2b`
+    Hardware in the paper: one NVIDIA Titan X, PyTorch.
+    630,900 generator updates (300 epochs of 2,103 crops, one at a time) with five critic updates each, about 0.4 EFLOP
+    by count. At batch 1 the launching of kernels takes longer than their work: `--jit` helps.
+    Expected on the 1,111 GoPro test pairs (the paper's Table 2): PSNR 29.13 dB, SSIM 0.961. That SSIM sits with
+    DeblurGAN's 0.958 and fits no two-dimensional SSIM at such a PSNR: compare it with `cw_ssim`. Table 1: ResNet
+    blocks 28.11 dB, Res2Net blocks 28.90 dB. No score of a full training run has been measured with this code.
+
+Differences from the paper, all of them choices where it says nothing or contradicts itself:
+- five critic updates for each of the generator's, on the same crop (not stated; DeblurGAN's, whose training it follows).
+- the learning rate falls step by step, not epoch by epoch: constant for the first two thirds of the run, then linear,
+  so that the last step is taken at 1e-7.
+- GoPro's `blur` images rather than `blur_gamma`; no augmentation (neither stated).
+- the weight 100 of the perceptual loss means the feature magnitudes of the paper's own VGG19 file; other files are
+  calibrated to it by a gain (`madn.vgg`).
+The networks' and the losses' own choices are listed in baselines/msr2b/generator.py, discriminator.py, objective.py and
+baselines/patchgan.py.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from baselines.msr2b.discriminator import build_discriminator
+from baselines.msr2b.generator import build_generator
+from baselines.msr2b.objective import MSR2BObjective
+from madn.errors import UserError
+from madn.training.recipe import Recipe
+from madn.training.schedules import ConstantThenLinear
+from madn.vgg import PerceptualLoss
+
+VGG_REFERENCE: float | None = None
+"""Magnitude of the features of VGG19's conv3_3 that lambda = 100 presumes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MSR2BRecipe(Recipe):
+    """MSR2B-CGAN (Qi and Wang 2023): an end-to-end multi-scale conditional GAN for image deblurring."""
+
+    paper: ClassVar[str] = "MSR2B, Qi and Wang 2023"
+    critics_float32: ClassVar[bool] = True
+
+    batch: int = 1
+    """Crops in a batch."""
+    epochs: int = 300
+    """Passes over all pairs, one random crop of each."""
+    lr_d: float = 1e-4
+    """Initial learning rate of the discriminator."""
+    lr_end: float = 1e-7
+    """Learning rate of the last step."""
+    lr_constant: float = 2 / 3
+    """Share of the run before the learning rate falls: the first 200 of 300 epochs."""
+    adam_beta_1: float = 0.5
+    """Adam's decay of the first moment."""
+    update_order: Literal["simultaneous", "alternating"] = "alternating"
+    """Simultaneous: both gradients at the same weights. Alternating: the discriminator first."""
+    critic_steps: int = 5
+    """Discriminator updates for each generator update; alternating order only."""
+    critic_batches: Literal["fresh", "same"] = "same"
+    """Critic steps each on a batch of their own, or all on the generator's."""
+    widths: tuple[int, int, int] = (64, 128, 256)
+    """Channels at full, half and quarter resolution."""
+    num_blocks: int = 9
+    """Residual blocks k (Figure 5)."""
+    block: Literal["msr2b", "res2net", "resnet_bottleneck", "resnet_basic"] = "msr2b"
+    """Kind of residual block (Table 1)."""
+    group_width: int = 32
+    """Channels of each of a block's groups; together they are its bottleneck."""
+    bypass_width: int = 96
+    """Channels of W_1 and W_2 (Eqs. 5 and 6)."""
+    split_groups: int = 4
+    """Groups s_i of Part A (Eq. 4)."""
+    part_b: Literal["both", "conv3", "conv5", "none"] = "both"
+    """Which of Part B's two bypasses there are."""
+    local_skip: bool = True
+    """Fuse the outputs of all blocks, or take the last one's."""
+    global_skip: bool = True
+    """Learn the difference from the blurred image (Eq. 9), or the sharp image itself."""
+    g_norm: Literal["none", "instance"] = "none"
+    """Normalisation in the generator."""
+    clip_output: Literal["inference", "always"] = "inference"
+    """Clip the restored image to [0, 1] at inference only, or in training too."""
+    d_widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    """Channels of the discriminator's first four convolutions."""
+    d_strides: tuple[int, int, int, int, int] = (2, 2, 2, 1, 1)
+    """Strides of its five convolutions."""
+    d_first_norm: bool = False
+    """Normalise its first convolution too."""
+    d_condition: Literal["none", "blur"] = "none"
+    """What it sees beside the image it judges."""
+    adversarial: Literal["wgan_gp", "none"] = "wgan_gp"
+    """Adversarial loss; none trains on the perceptual loss alone."""
+    gp_weight: float = 10.0
+    """Weight mu of the gradient penalty (Eq. 11)."""
+    gp_norm: Literal["sample", "pixel"] = "sample"
+    """The penalised norm: over all of an image, or over the channels of each pixel."""
+    perceptual_weight: float = 100.0
+    """Weight lambda of the perceptual loss (Eq. 10)."""
+    perceptual_reduction: Literal["mean", "sum_channels"] = "mean"
+    """Eq. 12's squared difference: a mean over channels too, or their sum as printed."""
+    vgg_activated: bool = False
+    """Features after their ReLU, or before it."""
+    vgg_inputs: Literal["imagenet", "raw"] = "imagenet"
+    """Images normalised as VGG19 was trained, or in [-1, 1] as they are."""
+    vgg_weights: str | None = None
+    """File of VGG19 weights in keras.applications' format; by default its download."""
+    vgg_gain: float | None = None
+    """Factor on the perceptual loss; by default calibrated to the weights."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if min(*self.widths, *self.d_widths, *self.d_strides, self.num_blocks, self.group_width, self.bypass_width) < 1:
+            raise UserError("--widths, --d-widths, --d-strides, --num-blocks, --group-width and --bypass-width must be "
+                            "at least 1")
+        if self.split_groups < 2:
+            raise UserError(f"--split-groups must be at least 2; received {self.split_groups}")
+        if not 0 <= self.lr_constant <= 1:
+            raise UserError(f"--lr-constant is a share of the run, from 0 to 1; received {self.lr_constant}")
+        if min(self.gp_weight, self.perceptual_weight) < 0:
+            raise UserError("--gp-weight and --perceptual-weight must be 0 or more")
+
+    @property
+    def multiple(self):
+        return 4
+
+    def learning_rate(self, initial, total_steps):
+        """`initial` for the first `lr_constant` of the steps, then linear; `lr_end` at the last one (section 4.2)."""
+        constant = round(self.lr_constant * total_steps)
+        return ConstantThenLinear(initial, max(0, constant - 1), total_steps - constant, self.lr_end)
+
+    def prepare(self):
+        PerceptualLoss.check("vgg19", self.vgg_weights)
+
+    def build_generator(self):
+        return build_generator(self.widths, self.num_blocks, self.block, self.group_width, self.bypass_width,
+                               self.split_groups, self.part_b, self.local_skip, self.global_skip, self.g_norm,
+                               self.clip_output)
+
+    def build_critics(self):
+        if self.adversarial == "none":
+            return {}
+        return {"image": build_discriminator(self.d_widths, self.d_strides, self.d_first_norm, self.d_condition)}
+
+    def build_objective(self):
+        perceptual = PerceptualLoss("vgg19", "block3_conv3", self.vgg_weights, activated=self.vgg_activated,
+                                    inputs=self.vgg_inputs, reference=VGG_REFERENCE, gain=self.vgg_gain)
+        return MSR2BObjective(perceptual, self.perceptual_weight, self.adversarial, self.gp_weight, self.gp_norm,
+                              self.perceptual_reduction, self.d_condition)
+
+
+MSR2B = MSR2BRecipe()
+"""The published setting."""
+
+K3, K6, K12 = (replace(MSR2B, num_blocks=k) for k in (3, 6, 12))
+"""Figure 5: other numbers of blocks than nine."""
+
+RESNET = replace(MSR2B, block="resnet_bottleneck")
+"""Table 1: ResNet's bottleneck blocks."""
+
+RESNET_BASIC = replace(MSR2B, block="resnet_basic")
+"""Table 1, the other reading of ResNet: DeblurGAN's two 3x3 convolutions."""
+
+RES2NET = replace(MSR2B, block="res2net")
+"""Table 1: Res2Net's blocks."""
+
+CONV3 = replace(MSR2B, part_b="conv3")
+"""Part B without its 5x5 convolution."""
+
+CONV5 = replace(MSR2B, part_b="conv5")
+"""Part B without its 3x3 convolution."""
+
+NOPARTS = replace(MSR2B, part_b="none")
+"""No Part B: the same network as RES2NET."""
+
+NARROW = replace(MSR2B, group_width=16, bypass_width=48)
+"""A bottleneck of 64, a fourth of the block's width as in ResNet."""
+
+WIDE = replace(MSR2B, group_width=64, bypass_width=64)
+"""Groups of a fourth of the block's input channels, section 3.1 taken literally."""
+
+NOLOCAL = replace(MSR2B, local_skip=False)
+"""Without the local skip connections."""
+
+NOGLOBAL = replace(MSR2B, global_skip=False)
+"""Without the global skip connection."""
+
+INSTANCE_NORM = replace(MSR2B, g_norm="instance")
+"""With the instance normalisation that section 3.2 removes."""
+
+NOADVERSARIAL = replace(MSR2B, adversarial="none")
+"""The perceptual loss alone."""
+
+CONDITIONAL = replace(MSR2B, d_condition="blur")
+"""A critic that sees the blurred image too."""
+
+LITERAL_STRIDES = replace(MSR2B, d_strides=(2, 2, 2, 2, 1))
+"""A critic of four strided convolutions as section 3.2 words it: 15x15 scores."""
+
+BUDGET = replace(MSR2B, widths=(40, 80, 160), group_width=16, bypass_width=48, d_widths=(16, 32, 64, 128), crop=128,
+                 batch=4, augment="dihedral", precision="mixed_bfloat16", lr_g=4e-4, lr_d=4e-4)
+"""A narrow version for a comparison at the same compute: 7.7 GMACs for each 256x256 image.
+
+Departures, all for a short run on a CPU: 0.6 of the generator's width and half of its groups', a critic of a quarter
+of its width (its five updates with their second-order gradients would take most of the time), crops of 128 in
+batches of four, flips and turns, bfloat16, and four times the learning rates.
+"""
