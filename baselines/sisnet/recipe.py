@@ -1,0 +1,230 @@
+"""SIS-Net's recipes: the published setting, its ablations and sweeps, and a narrow one for a CPU.
+
+Paper: Liu, Luo, Huang, Qiao, Li, Xu, Luo, "Semantic Information Supplementary Pyramid Network for Dynamic Scene
+Deblurring", IEEE Access 8 (2020). Licence of this file: MIT.
+
+The published run: `python -m madn.train --recipe sisnet --data GOPRO --validation none --run runs/sisnet`; without a
+way to download ImageNet weights, add `--backbone-weights none` (and `--vgg-weights FILE`).
+    1,500,000 steps of one crop, about 3 EFLOP by count. The paper names no training hardware. Not run here.
+    Expected on the 1,111 GoPro test pairs (the paper's Table 3): PSNR 30.28 dB, SSIM 0.912, of a kind not named. The
+    scorers in the authors' repository compare the output with its own blurred input, so both are unverified.
+
+The paper says nothing of training. What its authors' code has is taken, except where it says otherwise here:
+- Adam at 1e-4, constant for a tenth of the run, then falling by (1e-4 - 1e-7) / 1500 an epoch, down to 1.01e-5.
+- 1500 epochs of 1000 crops, one a batch; the discriminators learn first. In the first three epochs the ImageNet
+  backbone stays as it is, then both optimisers and the schedule start anew.
+- crops of 704: that code's 720 is not a multiple of 32, which the network needs.
+- flips and 90-degree turns; the code's distortions of the input (noise, JPEG, colour) are left out, and so is its
+  pool of the last 50 discriminator scores (`sisnet_repo` in short: the released network, losses and corruptions).
+- tau_3 is the paper's 0.01, not the code's 0.001; the perceptual loss VGG16's relu3_3, not VGG19's conv3_3.
+- GoPro's `blur` images (not stated).
+The networks' and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from baselines.sisnet.discriminator import build_discriminator
+from baselines.sisnet.generator import build_generator, keras_backbone, load_imagenet
+from baselines.sisnet.objective import DOMAINS, SISNetObjective
+from madn.errors import UserError
+from madn.training.recipe import Recipe
+from madn.training.schedules import ConstantThenLinear
+from madn.vgg import PerceptualLoss
+
+
+@dataclass(frozen=True, kw_only=True)
+class SISNetRecipe(Recipe):
+    """SIS-Net (Liu et al. 2020): semantic information supplementary pyramid network."""
+
+    paper: ClassVar[str] = "SIS-Net, Liu et al. 2020"
+
+    batch: int = 1
+    """Crops in a batch."""
+    crop: int = 704
+    """Side of a training crop, in pixels."""
+    epochs: int = 1500
+    """Passes over all pairs, one random crop of each."""
+    steps: int | None = 1_500_000
+    """Generator updates in all; overrides --epochs. The learning rate decays over them."""
+    lr_g: float = 1e-4
+    """Initial learning rate of the generator."""
+    lr_d: float = 1e-4
+    """Initial learning rate of the discriminators."""
+    update_order: Literal["simultaneous", "alternating"] = "alternating"
+    """Simultaneous: both gradients at the same weights. Alternating: the discriminators first."""
+    augment: Literal["none", "flips", "dihedral"] = "dihedral"
+    """Flips, or flips and 90-degree turns, of both images alike."""
+    constant_share: float = 0.1
+    """Share of the steps before the learning rate begins to fall."""
+    lr_end: float = 1e-7
+    """Where the learning rate would end if it fell from the first step on, at the slope that it has."""
+    backbone: Literal["inception_resnet_v2", "inception_v3", "blocks"] = "inception_resnet_v2"
+    """Extracting path: a network of keras.applications, or five plain inception blocks."""
+    backbone_weights: Literal["none", "imagenet"] = "imagenet"
+    """What the backbone starts from: random weights, or those that keras.applications downloads."""
+    warmup_share: float = 0.002
+    """Share of the steps in which an ImageNet backbone stays as it is."""
+    freeze_backbone: bool = False
+    """Keep the backbone as it is: what the warm-up does."""
+    block_widths: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
+    """Channels of the five plain inception blocks; multiples of 4."""
+    width: int = 256
+    """Channels of the laterals, the info-box and the expanding path."""
+    stem_width: int = 128
+    """Channels at half resolution; full resolution has half of them."""
+    laterals: bool = True
+    """The intermediate layer path (Table 2: Nolatent leaves it out)."""
+    infobox: Literal["direct", "cascade", "bilinear", "none"] = "direct"
+    """Info-box: each map shuffled from info_0, each from the one before, info_0 enlarged, or none (Table 2: Nosis)."""
+    init: Literal["glorot_uniform", "zero_output"] = "glorot_uniform"
+    """zero_output: the last convolution starts at zero, so that the network starts at its input."""
+    d_width: int = 64
+    """Channels of the discriminators."""
+    d_activation: Literal["sigmoid", "linear"] = "sigmoid"
+    """Of the discriminators' score; Table 1 has the sigmoid."""
+    tau_1: float = 0.5
+    """Weight of the mean squared error (Eq. 7)."""
+    tau_2: float = 0.006
+    """Weight of the perceptual loss; 0 leaves VGG out (Table 2: NoPloss)."""
+    tau_3: float = 0.01
+    """Weight of the adversarial loss; 0 leaves the discriminators out."""
+    mse_space: Literal["imagenet", "unit", "signed"] = "imagenet"
+    """Images as the mean squared error takes them: standardised as ImageNet's, in [0, 1] or in [-1, 1]."""
+    adversarial: Literal["ralsgan", "wgan", "lsgan", "rsgan"] = "ralsgan"
+    """Adversarial loss: relativistic average least squares, or one that Figure 4 rejects."""
+    vgg_weights: str | None = None
+    """File of VGG16 weights in keras.applications' format; by default its download."""
+    vgg_gain: float | None = None
+    """Factor on the perceptual loss; by default calibrated to the weights."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if min(self.width, self.d_width) < 1 or self.stem_width < 2:
+            raise UserError("--width and --d-width must be at least 1, --stem-width at least 2")
+        if any(width < 4 or width % 4 for width in self.block_widths):
+            raise UserError(f"--block-widths must be multiples of 4; received {self.block_widths}")
+        if self.backbone == "blocks" and self.backbone_weights == "imagenet":
+            raise UserError("--backbone blocks has no ImageNet weights: add --backbone-weights none")
+        if self.backbone != "blocks" and self.crop < 128:
+            raise UserError(f"--crop must be at least 128 for --backbone {self.backbone}; received {self.crop}")
+        for field in ("constant_share", "warmup_share"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise UserError(f"--{field.replace('_', '-')} must be from 0 to 1; received {getattr(self, field)}")
+        if min(self.tau_1, self.tau_2, self.tau_3) < 0:
+            raise UserError("--tau-1, --tau-2 and --tau-3 must be 0 or more")
+
+    @property
+    def multiple(self):
+        return 32
+
+    @property
+    def critics_float32(self):
+        return self.adversarial == "wgan"
+
+    @property
+    def frozen(self):
+        return ("backbone",) if self.freeze_backbone else ()
+
+    @property
+    def stage_name(self):
+        return "all but the backbone" if self.freeze_backbone else "all of the network"
+
+    def build_generator(self):
+        return build_generator(self.backbone, self.block_widths, self.width, self.stem_width, self.laterals,
+                               self.infobox, self.init)
+
+    def build_critics(self):
+        if not self.tau_3:
+            return {}
+        return {domain: build_discriminator(self.d_width, self.d_activation, f"{domain}_discriminator")
+                for domain in DOMAINS}
+
+    def build_objective(self):
+        perceptual = None
+        if self.tau_2:
+            perceptual = PerceptualLoss("vgg16", "block3_conv3", self.vgg_weights, gain=self.vgg_gain)
+        return SISNetObjective(perceptual, self.tau_1, self.tau_2, self.tau_3, self.mse_space, self.adversarial)
+
+    def build_model(self, total_steps):
+        model = super().build_model(total_steps)
+        if self.backbone_weights == "imagenet":
+            load_imagenet(model.generator, self.backbone)
+        return model
+
+    def prepare(self):
+        if self.tau_2:
+            PerceptualLoss.check("vgg16", self.vgg_weights)
+        if self.backbone_weights == "imagenet":
+            try:
+                keras_backbone(self.backbone, "imagenet")
+            except Exception as problem:  # Keras raises a bare one where a download fails
+                reason = " ".join(str(problem).split())[:160]
+                raise UserError(f"the ImageNet weights of --backbone {self.backbone} cannot be had ({reason}); "
+                                "--backbone-weights none starts from random ones") from None
+
+    def stages(self, total_steps):
+        warmup = round(self.warmup_share * total_steps)
+        if self.backbone_weights == "none" or self.freeze_backbone or not 0 < warmup < total_steps:
+            return [(self, total_steps)]
+        return [(replace(self, freeze_backbone=True), warmup), (self, total_steps - warmup)]
+
+    def learning_rate(self, initial, total_steps):
+        if self.freeze_backbone:
+            return initial
+        constant = round(self.constant_share * total_steps)
+        end = initial - (1 - self.constant_share) * (initial - self.lr_end)
+        return ConstantThenLinear(initial, constant, total_steps - constant, end)
+
+
+SISNET = SISNetRecipe()
+"""The published setting."""
+
+INCEPTION_V3 = replace(SISNET, backbone="inception_v3")
+"""With the backbone that the paper cites."""
+
+NOLATENT = replace(SISNET, laterals=False)
+"""Table 2: without the intermediate layer path (28.21 dB)."""
+
+NOPLOSS = replace(SISNET, tau_2=0.0)
+"""Table 2: without the perceptual loss (29.10 dB)."""
+
+NOSIS = replace(SISNET, infobox="none")
+"""Table 2: without the semantic information (28.44 dB)."""
+
+CASCADE = replace(SISNET, infobox="cascade")
+"""The info-box's maps shuffled one from the other."""
+
+BILINEAR = replace(SISNET, infobox="bilinear")
+"""The info-box without pixel shuffle, as in the authors' code."""
+
+WGAN = replace(SISNET, adversarial="wgan", d_activation="linear")
+"""Figure 4: WGAN, with a gradient penalty; its critic is no probability."""
+
+CYCLEGAN = replace(SISNET, adversarial="lsgan", d_activation="linear")
+"""Figure 4: cycleGAN's loss, least squares."""
+
+RSGAN = replace(SISNET, adversarial="rsgan", d_activation="linear")
+"""Figure 4: the relativistic standard GAN, whose loss holds the sigmoid."""
+
+SWEEPS = {f"FIGURE_5_{t}": replace(SISNET, tau_1=t / 10, tau_2=0.005) for t in range(1, 10)}
+"""Figure 5 (FIGURE_5_1 .. FIGURE_5_9): tau_1 from 0.1 to 0.9 at tau_2 = 0.005. Figure 6 (FIGURE_6_4_1 ..
+FIGURE_6_6_9): tau_2 from 0.001 to 0.009 at tau_1 = 0.4, 0.5 and 0.6."""
+SWEEPS |= {f"FIGURE_6_{t}_{p}": replace(SISNET, tau_1=t / 10, tau_2=p / 1000) for t in (4, 5, 6) for p in range(1, 10)}
+
+BUDGET = replace(SISNET, backbone="blocks", backbone_weights="none", block_widths=(64, 128, 256, 384, 512), d_width=32,
+                 init="zero_output", crop=128, batch=4, steps=3000, lr_g=3e-4, precision="mixed_bfloat16")
+"""For a comparison of the papers at one cost on a CPU: 8.09 GMACs for an image of 256x256.
+
+The info-box, the expanding path, the losses and the order of updates are the paper's. Departures, all for the short
+run: five plain inception blocks for the backbone, which without ImageNet weights would be half of the cost and a
+network that nothing normalises; discriminators of 32 channels; crops of 128, four a batch; a higher learning rate;
+bfloat16; and a start at the blurred image itself.
+"""
+
+
+def __getattr__(name: str) -> SISNetRecipe:
+    """The sweeps by name, as the registry asks for them."""
+    if name in SWEEPS:
+        return SWEEPS[name]
+    raise AttributeError(f"module {__name__} has no attribute {name}")
