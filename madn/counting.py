@@ -28,7 +28,8 @@ class Counts:
 def macs(model: "keras.Model", height: int, width: int, channels: int = 3) -> Counts:
     """Multiply-adds of `model` for one image of height x width x channels, the size that the network takes.
 
-    The network is traced, not run, so no size needs memory; a layer called several times counts at every call.
+    The network is traced, not run, so no size needs memory, and traced as in training, where an attention that works
+    in chunks to save memory takes its dense form. A layer called several times counts at every call.
     - convolution: output pixels x kernel area x input channels of a group x output channels;
     - depthwise convolution: output pixels x kernel area x input channels x depth multiplier;
     - transposed convolution: *input* pixels x kernel area x input channels x output channels, which is what the
@@ -39,8 +40,7 @@ def macs(model: "keras.Model", height: int, width: int, channels: int = 3) -> Co
     which `madn.layers.resize` resizes images.
 
     Raises `ValueError` for a convolution or product inside a loop or a branch, whose number of runs the graph does
-    not tell (an attention in chunks: build the network with the dense one), or of unknown size; `UserError` on
-    another backend than TensorFlow.
+    not tell, or of unknown size; `UserError` on another backend than TensorFlow.
     """
     import keras
 
@@ -65,7 +65,7 @@ def _trace(model, shape: tuple[int, ...]):
     eagerly = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)  # the functions inside are traced with the model, not called from its graph
     try:
-        traced = tf.function(lambda x: model(x, training=False), autograph=False)
+        traced = tf.function(lambda x: model(x, training=True), autograph=False)
         return traced.get_concrete_function(tf.TensorSpec(shape, "float32")).graph
     finally:
         tf.config.run_functions_eagerly(eagerly)
