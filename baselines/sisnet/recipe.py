@@ -14,9 +14,10 @@ The paper says nothing of training. What its authors' code has is taken, except 
 - 1500 epochs of 1000 crops, one a batch; the discriminators learn first. In the first three epochs the ImageNet
   backbone stays as it is, then both optimisers and the schedule start anew.
 - crops of 704: that code's 720 is not a multiple of 32, which the network needs.
-- flips and 90-degree turns; the code's distortions of the input (noise, JPEG, colour) are left out, and so is its
-  pool of the last 50 discriminator scores (`sisnet_repo` in short: the released network, losses and corruptions).
-- tau_3 is the paper's 0.01, not the code's 0.001; the perceptual loss VGG16's relu3_3, not VGG19's conv3_3.
+- flips and 90-degree turns; the code's distortions of the input (noise, JPEG, colour) are left out.
+- tau_3 is the paper's 0.01, not the code's 0.001; the perceptual loss is of VGG16's relu3_3, not VGG19's conv3_3.
+- left out: a preset of what the released code computes (the "sisnet_repo" of other accounts: another network, two
+  PatchGANs on the whole image, means over a pool of the last 50 scores), because the paper does not describe it.
 - GoPro's `blur` images (not stated).
 The networks' and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
 """
@@ -31,6 +32,9 @@ from madn.errors import UserError
 from madn.training.recipe import Recipe
 from madn.training.schedules import ConstantThenLinear
 from madn.vgg import PerceptualLoss
+
+# PerceptualLoss's magnitude for VGG16 features of the size that torchvision's have, which tau_2 was chosen with.
+VGG_REFERENCE = 7.037
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +147,8 @@ class SISNetRecipe(Recipe):
     def build_objective(self):
         perceptual = None
         if self.tau_2:
-            perceptual = PerceptualLoss("vgg16", "block3_conv3", self.vgg_weights, gain=self.vgg_gain)
+            perceptual = PerceptualLoss("vgg16", "block3_conv3", self.vgg_weights, reference=VGG_REFERENCE,
+                                        gain=self.vgg_gain)
         return SISNetObjective(perceptual, self.tau_1, self.tau_2, self.tau_3, self.mse_space, self.adversarial)
 
     def build_model(self, total_steps):
