@@ -1,0 +1,87 @@
+"""Structures Guided: the loss functions (section 3.2, Eqs. 8-11). Licence of this file: MIT.
+
+    L_G = 10 L_content + L_gradient - E[D(G(b))]                                               Eqs. 8, 9, 11
+    L_D = E[D(G(b))] - E[D(s)] + 10 E[(||grad D(x)||_2 - 1)^2],  x = e s + (1 - e) G(b)        Eq. 10
+
+Differences from the text, and why:
+- Eq. 8 prints a norm over the channels without its square, summed over positions and divided by C W H ("l2"); "mse",
+  the default, is the mean squared difference of Johnson et al., whom the paper follows in the same sentence. The two
+  differ some thirtyfold in size, and 10 L_content leads the other terms only as "mse".
+- Eq. 9's "gradient operations" are forward differences. It divides by W H; the mean here is also over the three
+  colours (`gradient_weight=3` is the sum over them).
+- Eq. 10 has a minus before the penalty and ||grad D||^p in it, and the text draws x "between s_k and b_k": WGAN-GP
+  (its reference 43) has the form above, between real and generated images, with lambda 10, which the text leaves out.
+- the penalty's norm is over all values of an image ("sample"); DeblurGAN's code takes it pixel by pixel ("pixel").
+"""
+
+from dataclasses import dataclass
+
+from keras import ops
+
+from madn.losses import l1
+from madn.vgg import PerceptualLoss
+
+
+def gradient_loss(images, sharp):
+    """Eq. 9: mean |d_h s - d_h i| + mean |d_v s - d_v i|, d the difference of neighbours, none across the border.
+
+    Takes images (batch, height, width, channels) in [-1, 1], which doubles the value that they have in [0, 1].
+    """
+    return (l1(images[:, :, 1:] - images[:, :, :-1], sharp[:, :, 1:] - sharp[:, :, :-1])
+            + l1(images[:, 1:] - images[:, :-1], sharp[:, 1:] - sharp[:, :-1]))
+
+
+@dataclass(frozen=True)
+class StructureGuidedObjective:
+    """Turns a batch and the generator's outputs into named terms and their weighted sum.
+
+    `perceptual`: a `madn.vgg.PerceptualLoss` on VGG19's relu4_3, or None where `content_weight` is 0 (Table 4).
+    """
+
+    perceptual: PerceptualLoss | None
+    content_weight: float = 10.0
+    gradient_weight: float = 1.0
+    adversarial: float = 1.0
+    penalty: float = 10.0
+    content_norm: str = "mse"
+    penalty_norm: str = "sample"
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """`perceptual`, `gradient` unweighted, `content` their weighted sum; then the adversarial terms."""
+        return (*(("perceptual",) if self.perceptual else ()), "gradient", "content", "adversarial",
+                "critic_real", "critic_fake", "gradient_penalty")
+
+    def generator_losses(self, blurred, sharp, outputs: dict, critic) -> tuple:
+        """(L_G, terms) for images (batch, height, width, 3) in [0, 1]; `critic(images, "image")` gives the scores."""
+        sharp, restored = ops.cast(sharp, "float32"), ops.cast(outputs["deblurred"], "float32")
+        signed = 2 * restored - 1
+        terms = {"gradient": gradient_loss(signed, 2 * sharp - 1)}
+        terms["content"] = self.gradient_weight * terms["gradient"]
+        if self.perceptual:
+            terms["perceptual"] = self._content(restored, sharp)
+            terms["content"] += self.content_weight * terms["perceptual"]
+        terms["adversarial"] = -_score(critic, signed)
+        return terms["content"] + self.adversarial * terms["adversarial"], terms
+
+    def critic_losses(self, blurred, sharp, outputs: dict, critic) -> tuple:
+        """(L_D, terms), the generator's outputs under stop_gradient (Eq. 10)."""
+        real = 2 * ops.cast(sharp, "float32") - 1
+        fake = 2 * ops.stop_gradient(ops.cast(outputs["deblurred"], "float32")) - 1
+        terms = {"critic_real": _score(critic, real), "critic_fake": _score(critic, fake),
+                 "gradient_penalty": critic.gradient_penalty(real, fake, "image", norm=self.penalty_norm)}
+        return terms["critic_fake"] - terms["critic_real"] + self.penalty * terms["gradient_penalty"], terms
+
+    def _content(self, restored, sharp):
+        """Eq. 8 with the norm squared and averaged ("mse"), or as printed ("l2")."""
+        if self.content_norm == "mse":
+            return self.perceptual.distance(restored, sharp)
+        difference = self.perceptual.features(restored) - ops.stop_gradient(self.perceptual.features(sharp))
+        norms = ops.sqrt(ops.sum(ops.square(difference), axis=-1) + 1e-12)
+        # The gain is a factor on squared features.
+        return self.perceptual.gain**0.5 * ops.mean(norms) / difference.shape[-1]
+
+
+def _score(critic, images):
+    """E[D(images)], D of an image the mean of its map."""
+    return ops.mean(ops.cast(critic(images, "image"), "float32"))

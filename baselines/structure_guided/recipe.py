@@ -1,0 +1,163 @@
+"""Structures Guided's recipes: the published setting, Tables 4 and 5, and a narrow one for equal compute.
+
+Paper: Qi, "Structures Guided Dynamic Scene Deblurring Method", 2022, sections 3.2 and 4.2. Licence of this file: MIT.
+
+The published run: `python -m madn.train --recipe structure_guided --data GOPRO --validation none --run runs/sg`
+    Hardware in the paper: one 11 GB NVIDIA 1080 Ti, PyTorch; hours not stated.
+    78,750 steps (150 epochs of 525), about 0.2 EFLOP by count. Not run here.
+    Expected on the 1,111 GoPro test pairs (Table 1): PSNR 29.2252 dB, SSIM 0.8714. An SSIM so low at this PSNR is
+    `ssim`, not `ssim_matlab`. No score of a full training run has been measured with this code.
+    Table 4: without content 26.3751 / 0.7921, without gradient 28.7011 / 0.8617.
+    Table 5: without RGCL 29.0429 / 0.8691, MBRB 29.0859 / 0.884 (printed so), GradientNet 27.8708 / 0.8324.
+
+Differences from the paper, all of them choices where it says nothing:
+- the learning rate stays constant, and the five critic steps take the generator's batch, as in DeblurGAN: an epoch is
+  then 525 generator steps. With `--critic-batches fresh` it would be a fifth of that.
+- no augmentation; GoPro's `blur` images rather than `blur_gamma`.
+- "we replace RGCL with normal convolution layers": a 3x3 convolution and ReLU at each of its places, no residual.
+- "replace the multipath reuse module with a single path": one RGCL on all channels (`single`); three of them in a
+  chain (`single3`) would cost 1.8 times the operations.
+- an epoch drops its last, partial batch.
+The network's and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from baselines.structure_guided.discriminator import build_discriminator
+from baselines.structure_guided.generator import build_generator
+from baselines.structure_guided.objective import StructureGuidedObjective
+from madn.errors import UserError
+from madn.training.recipe import Recipe
+from madn.vgg import PerceptualLoss
+
+VGG_LAYER = "block4_conv3"
+"""keras.applications' name of the paper's ReLU4_3."""
+VGG_REFERENCE: float | None = None
+"""Magnitude that `content_weight` 10 is meant for; the loss is calibrated to it. None: as the weights come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureGuidedRecipe(Recipe):
+    """Structures Guided (Qi 2022): a U-Net with GradientNet, VGG19 content, image gradients and WGAN-GP."""
+
+    paper: ClassVar[str] = "Structures Guided, Qi 2022"
+    critics_float32: ClassVar[bool] = True
+
+    width: int = 64
+    """Channels at full resolution; twice and four times as many at half and quarter."""
+    gradient_width: int = 128
+    """Channels of GradientNet."""
+    n_mbrb: int = 10
+    """MBRBs in cascade."""
+    rgcl_r: int = 3
+    """Recurrences in an RGCL."""
+    rgcl_share: bool = True
+    """One pair of kernels for all recurrences of an RGCL, or a pair for each."""
+    rgcl_tail: Literal["sigmoid", "gate", "fnorm"] = "sigmoid"
+    """Eq. 7's end: CA(sigmoid(Conv(h))) as printed, CA(h sigmoid(Conv(h))), or CA(h + Conv(h))."""
+    block: Literal["rgcl", "conv3x3"] = "rgcl"
+    """What an MBRB is made of; conv3x3 is Table 5 without RGCL."""
+    mbrb: Literal["multipath", "single", "single3"] = "multipath"
+    """How an MBRB joins its RGCLs: multipath reuse, one in its place (Table 5), or a chain of three."""
+    gradient_net: bool = True
+    """GradientNet at the bottleneck; Table 5 leaves it out."""
+    global_residual: bool = True
+    """Add the blurred image to the output and clip; otherwise the tanh is the image."""
+    init_std: float = 0.02
+    """Standard deviation of the generator's first weights."""
+    output_init_std: float | None = None
+    """The same for its last convolution, by default --init-std; 0 starts at the blurred image."""
+    d_widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    """Channels of the PatchGAN's convolutions."""
+    content_weight: float = 10.0
+    """Eq. 11's alpha: features of VGG19."""
+    gradient_weight: float = 1.0
+    """Eq. 11's beta: differences of neighbouring pixels."""
+    adversarial: float = 1.0
+    """Eq. 11's gamma."""
+    penalty: float = 10.0
+    """WGAN-GP's lambda."""
+    content_norm: Literal["mse", "l2"] = "mse"
+    """Eq. 8: mean square of the features' difference, or the norm as printed."""
+    penalty_norm: Literal["sample", "pixel"] = "sample"
+    """The gradient penalty's norm: over an image, or over each pixel's channels."""
+    vgg_weights: str | None = None
+    """File of VGG19 weights in keras.applications' format; by default its download."""
+    vgg_gain: float | None = None
+    """Factor on the perceptual loss; by default calibrated to the weights."""
+
+    batch: int = 4
+    """Crops in a batch."""
+    epochs: int = 150
+    """Passes over all pairs, one random crop of each."""
+    lr_d: float = 1e-4
+    """Initial learning rate of the discriminator."""
+    adam_beta_1: float = 0.5
+    """Adam's decay of the first moment."""
+    update_order: Literal["simultaneous", "alternating"] = "alternating"
+    """Simultaneous: both gradients at the same weights. Alternating: the discriminator first."""
+    critic_steps: int = 5
+    """Discriminator updates for each generator update; alternating order only."""
+    critic_batches: Literal["fresh", "same"] = "same"
+    """Critic steps each on a batch of their own, or all on the generator's."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if min(self.width, self.n_mbrb, self.rgcl_r, *self.d_widths) < 1:
+            raise UserError("--width, --n-mbrb, --rgcl-r and --d-widths must be at least 1")
+        if self.gradient_width < 4 or self.gradient_width % 4:
+            raise UserError(f"--gradient-width must be a multiple of 4; received {self.gradient_width}")
+        for field in ("init_std", "output_init_std", "content_weight", "gradient_weight", "adversarial", "penalty"):
+            if (getattr(self, field) or 0) < 0:
+                raise UserError(f"--{field.replace('_', '-')} must be 0 or more; received {getattr(self, field)}")
+
+    @property
+    def multiple(self):
+        return 4
+
+    def prepare(self):
+        if self.content_weight:
+            PerceptualLoss.check("vgg19", self.vgg_weights)
+
+    def build_generator(self):
+        return build_generator(
+            self.width, self.gradient_width, self.n_mbrb, self.rgcl_r, self.rgcl_share, self.rgcl_tail, self.block,
+            self.mbrb, self.gradient_net, self.global_residual, self.init_std, self.output_init_std)
+
+    def build_critics(self):
+        return {"image": build_discriminator(self.d_widths)}
+
+    def build_objective(self):
+        perceptual = PerceptualLoss("vgg19", VGG_LAYER, self.vgg_weights, reference=VGG_REFERENCE,
+                                    gain=self.vgg_gain) if self.content_weight else None
+        return StructureGuidedObjective(
+            perceptual, self.content_weight, self.gradient_weight, self.adversarial, self.penalty, self.content_norm,
+            self.penalty_norm)
+
+
+STRUCTURE_GUIDED = StructureGuidedRecipe()
+"""The published setting: 5,371,475 parameters, 447.26 G multiply-adds at 1280x720 (Table 3: 446.98 G)."""
+
+NO_CONTENT = replace(STRUCTURE_GUIDED, content_weight=0.0)
+"""Table 4: without the content loss; needs no VGG."""
+
+NO_GRADIENT = replace(STRUCTURE_GUIDED, gradient_weight=0.0)
+"""Table 4: without the gradient loss."""
+
+NO_RGCL = replace(STRUCTURE_GUIDED, block="conv3x3")
+"""Table 5: a plain convolution in the place of each RGCL."""
+
+NO_MBRB = replace(STRUCTURE_GUIDED, mbrb="single")
+"""Table 5: a single path in the place of multipath reuse."""
+
+NO_GRADIENT_NET = replace(STRUCTURE_GUIDED, gradient_net=False)
+"""Table 5: the U-Net alone."""
+
+BUDGET = replace(STRUCTURE_GUIDED, width=32, gradient_width=64, d_widths=(32, 64, 128, 256), output_init_std=0.0,
+                 crop=128, lr_g=5e-4, lr_d=5e-4, augment="dihedral", precision="mixed_bfloat16")
+"""For a comparison of all papers at about the same compute on a CPU: 8.3 G multiply-adds for a 256x256 image.
+
+Departures, all for the short run: half the channels in every network, crops of 128, flips and turns, learning rates
+five times as high, bfloat16, and a last convolution that starts at zero, so that training starts at the blurred image.
+"""
