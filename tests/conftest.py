@@ -16,3 +16,26 @@ def real_data() -> Path:
     if not (folder / "GOPRO").is_dir():
         pytest.skip("real GoPro pairs are not here: set MADN_TEST_DATA to the folder that holds GOPRO/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def vgg_weights(tmp_path_factory):
+    """A function: network name -> file of VGG weights: the real ones where they are laid, random ones elsewhere."""
+    here = Path(__file__).resolve().parents[2] / "shared" / "weights"
+    folder = Path(os.environ.get("MADN_TEST_WEIGHTS", here))
+    made = {}
+
+    def file(network: str) -> str:
+        real = folder / f"{network}_notop_float16.h5"
+        if real.is_file():
+            return str(real)
+        if network not in made:
+            import keras
+
+            keras.utils.set_random_seed(0)
+            build = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}[network]
+            made[network] = tmp_path_factory.mktemp("vgg") / f"{network}.weights.h5"
+            build(include_top=False, weights=None).save_weights(made[network])
+        return str(made[network])
+
+    return file

@@ -1,0 +1,69 @@
+"""Train several recipes for the same time on the same crops, and measure them: python -m madn.compare --data DIR"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from madn import recipes
+from madn.commandline import parse
+from madn.data.sets import open_pairs
+from madn.errors import UserError, run_door
+from madn.startup import start_keras
+
+BUDGET = ("madn-budget", "sisnet-budget", "structure_guided-budget", "msr2b-budget", "egnet-budget")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Each recipe gets the same minutes; a stopped comparison goes on where it was when called again."""
+
+    data: tuple[str, ...]
+    """Training sets, as madn.train takes them."""
+    photos: str | None = None
+    """Folder of sharp photographs to blur, mixed half and half with the pairs."""
+    test: str | None = None
+    """Set whose test part is measured; by default the first of --data."""
+    validation: str = "auto"
+    """Scenes held out to choose each run's best checkpoint."""
+    recipes: tuple[str, ...] = BUDGET
+    """What to compare."""
+    minutes: float = 30.0
+    """Training time of each."""
+    run: Path = Path("runs/compare")
+    """Folder of the runs, and of the table: table.md, table.json."""
+    vgg16_weights: str | None = None
+    """File of VGG16 weights for the recipes that need them; by default Keras' download."""
+    vgg19_weights: str | None = None
+    """The same for VGG19."""
+
+
+def main(argv: list[str]) -> None:
+    """The table on the screen and in the folder."""
+    options = parse(Options, argv, "python -m madn.compare", __doc__)
+    for name in options.recipes:
+        recipes.check_name(name)
+    if options.minutes <= 0:
+        raise UserError(f"--minutes must be above 0; received {options.minutes:g}")
+    test = options.test or options.data[0]
+    for data, split in (*((each, "train") for each in options.data), (test, "test")):
+        open_pairs(data, split=split)  # names a missing folder before hours of training
+    start_keras()
+    from madn.training.comparison import Contest, table
+
+    contest = Contest(options.run, options.minutes, training_options(options), test)
+    weights = {"vgg16": options.vgg16_weights, "vgg19": options.vgg19_weights}
+    entries = [contest.enter(name, weights) for name in options.recipes]
+    text = table(entries)
+    contest.write("table.json", json.dumps([entry.facts() for entry in entries], indent=1) + "\n")
+    contest.write("table.md", text + "\n")
+    print(text)
+
+
+def training_options(options: Options) -> list[str]:
+    """What all runs have in common, as options of madn.train."""
+    photos = ["--photos", options.photos] if options.photos else []
+    return ["--data", *options.data, *photos, "--validation", options.validation]
+
+
+if __name__ == "__main__":
+    run_door(main)
