@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from madn import recipes
 from madn.counting import Counts, macs
-from madn.recipe import MADN
+from madn.imaging.restore import padded_size
 
 
 def count(outputs, size=(12, 20)) -> Counts:
@@ -94,6 +95,23 @@ def test_resizing_and_mixed_precision_change_nothing():
     assert count(layers.Conv2D(5, 3, padding="same", dtype="mixed_bfloat16")).total == 12 * 20 * 9 * 3 * 5
 
 
-def test_madn_costs_what_the_specification_says():
-    counts = macs(MADN.build_generator(), 256, 256)
-    assert counts.products == 0 and counts.total / 1e9 == pytest.approx(377.2, abs=0.05)
+@pytest.mark.parametrize("name, billions", [
+    ("madn", 5304.158),  # 377.185 at 256x256
+    ("sisnet", 234.756),  # at 1280x736; 14.793
+    ("structure_guided", 447.256),  # 31.805
+    ("msr2b", 346.993),  # 24.675
+])
+def test_the_papers_networks_cost_at_1280x720_what_the_specifications_say(name, billions):
+    recipe = recipes.get(name)
+    counts = macs(recipe.build_generator(), padded_size(720, recipe.multiple), 1280)
+    assert counts.total / 1e9 == pytest.approx(billions, abs=1e-3) and counts.products == 0
+
+
+def test_egnet_costs_what_its_specification_says():
+    from baselines.egnet.generator import build_egnet
+
+    backbone, whole = macs(build_egnet(egn_stages=()), 256, 256), macs(build_egnet(), 256, 256)
+    assert backbone.total / 1e9 == pytest.approx(759.411, abs=1e-3) and backbone.products == 0
+    assert whole.total / 1e9 == pytest.approx(786.667, abs=1e-3)
+    tokens = 4 * 32**2, 2 * (64 * 32)  # positions in the maps of stage 1 and 2, and in all of a stage's maps
+    assert whole.products == 2 * (2 * 24) * (tokens[0] * 32**2 + tokens[1] * 64 * 32)  # two blocks; q k^T and ( ) v
