@@ -41,7 +41,7 @@ def doubling_deconv(x, width: int, *, name: str, **options):
 
 @keras.saving.register_keras_serializable("madn")
 class ClipImages(layers.Layer):
-    """Clips images to [0, 1]: `when="inference"` passes them through unclipped in training, "always" clips there too."""
+    """Clips images to [0, 1]; in training only where `when` is "always" and not "inference"."""
 
     def __init__(self, when: str = "inference", **kwargs):
         super().__init__(**kwargs)

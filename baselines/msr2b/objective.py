@@ -51,7 +51,7 @@ class MSR2BObjective:
 
         `perceptual` is L_pers, `content` 100 L_pers, `adversarial` -E[D(G(B))], the mean over images and patches.
         """
-        restored = ops.cast(outputs["deblurred"], "float32")
+        restored, sharp = ops.cast(outputs["deblurred"], "float32"), ops.cast(sharp, "float32")
         perceptual = self.perceptual.distance(restored, sharp) * (CHANNELS if self.reduction == "sum_channels" else 1)
         terms = {"perceptual": perceptual, "content": self.perceptual_weight * perceptual}
         total = terms["content"]

@@ -9,7 +9,8 @@ The published run: `python -m madn.train --recipe msr2b --data GOPRO --validatio
     blocks 28.11 dB, Res2Net blocks 28.90 dB. No score of a full training run has been measured with this code.
 
 Differences from the paper, all of them choices where it says nothing or contradicts itself:
-- five critic updates for each of the generator's, on the same crop (not stated; DeblurGAN's, whose training it follows).
+- five critic updates for each of the generator's, on the same crop (not stated; as DeblurGAN, whose training the paper
+  follows, has them).
 - the learning rate falls step by step, not epoch by epoch: constant for the first two thirds of the run, then linear,
   so that the last step is taken at 1e-7.
 - GoPro's `blur` images rather than `blur_gamma`; no augmentation (neither stated).

@@ -129,7 +129,8 @@ def test_a_block_with_a_zero_last_convolution_is_the_identity(block):
     generator = build_generator(**TINY, block=block)
     prefix = block.split("_")[0]
     zero(generator, f"{prefix}_1_kb", f"{prefix}_2_kb")
-    c3, end, fused = (values(t) for t in taps(generator, "conv_3_relu", f"{prefix}_2", "local_skip")(images(1, 16, 16, 3)))
+    parts = taps(generator, "conv_3_relu", f"{prefix}_2", "local_skip")(images(1, 16, 16, 3))
+    c3, end, fused = (values(part) for part in parts)
     assert c3.max() > 0
     assert_array_equal(end, c3)
     assert_array_equal(fused, np.concatenate([c3, c3], axis=-1))

@@ -96,24 +96,32 @@ def test_mixed_precision_leaves_the_critic_in_float32(pixels):
     assert model.generator.get_layer("conv_2").compute_dtype == "bfloat16"
 
 
-def test_training(pixels):
-    """Five critic updates for each of the generator's, on the same crops; losses stay finite and the content falls."""
-    model = replace(MSR2B, **{**TINY, "num_blocks": 1}, batch=2, lr_g=2e-3).build_model(20)
-    rng = np.random.default_rng(0)
-    sharp = rng.random((2, 32, 32, 3), dtype=np.float32)
-    blurred = 0.6 * sharp + 0.1
-    critic_before = [ops.convert_to_numpy(v) for v in model.critic_variables]
-    logs = [model.train_on_batch(blurred, sharp, return_dict=True) for _ in range(2)]
+def pairs():
+    sharp = np.random.default_rng(0).random((2, 32, 32, 3), dtype=np.float32)
+    return 0.6 * sharp + 0.1, sharp
+
+
+def test_five_critic_updates_for_each_of_the_generator(pixels):
+    model = replace(MSR2B, **{**TINY, "num_blocks": 1}, batch=2).build_model(20)
+    model.run_eagerly = True  # building the graph of five second-order updates takes longer than two steps
+    before = [ops.convert_to_numpy(v) for v in model.critic_variables]
+    for _ in range(2):
+        log = model.train_on_batch(*pairs(), return_dict=True)
     assert int(model.optimizer.iterations) == 2
     assert int(model.d_optimizer.iterations) == 10
-    moved = [np.abs(ops.convert_to_numpy(v) - before).max()
-             for v, before in zip(model.critic_variables, critic_before, strict=True) if v.name == "kernel"]
+    assert all(np.isfinite(float(value)) for value in log.values())
+    moved = [np.abs(ops.convert_to_numpy(v) - start).max()
+             for v, start in zip(model.critic_variables, before, strict=True) if v.name == "kernel"]
     assert min(moved) > 0
-    logs += [model.train_on_batch(blurred, sharp, return_dict=True) for _ in range(18)]
-    assert all(np.isfinite(float(value)) for log in logs for value in log.values())
-    model.reset_metrics()
-    after = model.train_on_batch(blurred, sharp, return_dict=True)
-    assert float(after["content"]) < 0.8 * float(logs[0]["content"])
+
+
+def test_the_content_loss_falls(pixels):
+    model = replace(MSR2B, **TINY, batch=2, lr_g=2e-3, adversarial="none").build_model(40)
+    content = []
+    for _ in range(40):
+        model.reset_metrics()
+        content.append(float(model.train_on_batch(*pairs(), return_dict=True)["content"]))
+    assert content[-1] < 0.8 * content[0]
 
 
 @pytest.mark.parametrize(("change", "said"), [
