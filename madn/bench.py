@@ -18,7 +18,7 @@ from madn.errors import UserError, run_door
 from madn.imaging.restore import padded_size
 from madn.startup import start_keras
 
-RECOMMENDED = ("madn", "sisnet", "structure_guided", "msr2b", "egnet-backbone", "egnet")
+RECOMMENDED = ("madn", "sisnet", "structure_guided", "msr2b", "egnet-backbone", "egnet-nosen", "egnet")
 SIZES = ((256, 256), (1280, 720))  # width x height
 
 
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
 
 def default_recipes() -> list[str]:
     """Each paper's recommended configuration, and the narrow ones for equal compute."""
-    return [name for name in recipes.RECIPES if name in RECOMMENDED or name.endswith("-budget")]
+    return [*RECOMMENDED, *(name for name in recipes.RECIPES if name.endswith("-budget"))]
 
 
 def count_table(names: Sequence[str]) -> Iterator[str]:
