@@ -1,0 +1,181 @@
+"""Reads the tensors of a PyTorch checkpoint without PyTorch, and without running anything that the file says.
+
+A checkpoint is a pickle, and a pickle may call any function. `torch.load(weights_only=True)` restricts that as well,
+but asks for an installation of PyTorch, and for a recent one (it could be got round before 2.6: CVE-2025-32434). Here
+Python's own unpickler may make ordered dictionaries, and tensors that are nothing but NumPy arrays; every other name
+in the file ends the reading. Both formats are read: the zip archive, and the one before PyTorch 1.6, in which many
+published weights still are. (safetensors, the safe successor, is not what the authors published.)
+
+Licence of this file: MIT.
+"""
+
+import collections
+import math
+import pickle
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from madn.errors import UserError
+
+DTYPES = {"FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4",
+          "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
+LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+
+
+def read_checkpoint(path: Path):
+    """The object saved in a `.pt` or `.pth` file, its tensors as NumPy arrays; dictionaries and lists as they are.
+
+    Raises `UserError` where the file is missing, no checkpoint, damaged, or names anything but tensors.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        return _arrays(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
+    except _Refused as problem:
+        raise UserError(f"{path}: asks for {problem}, which no weights need; nothing of it was run") from None
+    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, AttributeError, ImportError, IndexError, KeyError,
+            MemoryError, OverflowError, RuntimeError, TypeError, ValueError) as problem:
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:160]
+        raise UserError(f"{path}: not a PyTorch checkpoint that can be read, or a damaged one ({reason})") from None
+
+
+class _Refused(Exception):
+    """The name of what a pickle asked for."""
+
+
+class _Sealed:
+    """What a pickle may make and not change."""
+
+    def __setstate__(self, state):
+        raise _Refused("a change of an object's insides")
+
+
+@dataclass
+class _Storage(_Sealed):
+    """A run of numbers, filled when its bytes are at hand."""
+
+    dtype: np.dtype
+    count: int
+    numbers: np.ndarray | None = None
+
+    def fill(self, data: bytes) -> None:
+        if len(data) != self.count * self.dtype.itemsize:
+            raise ValueError(f"{len(data)} bytes for {self.count} numbers of {self.dtype}")
+        self.numbers = np.frombuffer(data, self.dtype)
+
+
+@dataclass
+class _Tensor(_Sealed):
+    """A view of a storage, as the pickle describes it."""
+
+    storage: _Storage
+    offset: int
+    size: tuple
+    stride: tuple
+
+    def array(self) -> np.ndarray:
+        numbers = self.storage.numbers
+        last = self.offset + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
+        if min((self.offset, *self.size, *self.stride)) < 0 or max(math.prod(self.size), last + 1) > len(numbers):
+            raise ValueError(f"a tensor of {self.size} reaches outside of its {len(numbers)} numbers")
+        steps = [step * numbers.itemsize for step in self.stride]
+        return np.lib.stride_tricks.as_strided(numbers[self.offset:], self.size, steps, writeable=False).copy()
+
+
+def _rebuild_tensor(storage, offset, size, stride, *rest) -> _Tensor:
+    """What `torch._utils._rebuild_tensor_v2` is called with; gradients and hooks are left."""
+    if not isinstance(storage, _Storage):
+        raise ValueError("a tensor without a storage")
+    return _Tensor(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
+
+
+@dataclass
+class _StorageType(_Sealed):
+    """Stands for torch.FloatStorage and its like; not callable."""
+
+    dtype: str
+
+
+@dataclass
+class _Storages:
+    """The storages that a pickle names, by their keys."""
+
+    byteorder: str = "<"
+    known: dict[str, _Storage] = field(default_factory=dict)
+
+    def named(self, name) -> _Storage:
+        """For a persistent id ("storage", type, key, device, count, ...)."""
+        kind, storage_type, key, _, count, *view = name
+        if kind != "storage" or not isinstance(storage_type, _StorageType) or any(view):
+            raise ValueError(f"unknown kind of object {kind!r}")
+        dtype = np.dtype(self.byteorder + storage_type.dtype)
+        return self.known.setdefault(str(key), _Storage(dtype, int(count)))
+
+
+class _Unpickler(pickle.Unpickler):
+    """An unpickler that knows ordered dictionaries and tensors, and refuses every other name."""
+
+    def __init__(self, file, storages: _Storages):
+        super().__init__(file, encoding="utf-8")
+        self.storages = storages
+
+    def find_class(self, module, name):
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda *description: _rebuild_tensor(*description)  # its own, for a pickle may spoil a function
+        if module == "torch" and name in DTYPES:
+            return _StorageType(DTYPES[name])
+        raise _Refused(f"{module}.{name}")
+
+    def persistent_load(self, name):
+        return self.storages.named(name)
+
+
+def _read_zip(path: Path):
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        pickled = [name for name in names if name.endswith("/data.pkl")]
+        if len(pickled) != 1:
+            raise ValueError("a zip archive without data.pkl")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("a compressed archive, which PyTorch does not write")
+        root = pickled[0].removesuffix("data.pkl")
+        big = f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() == b"big"
+        storages = _Storages(">" if big else "<")
+        with archive.open(pickled[0]) as file:
+            found = _Unpickler(file, storages).load()
+        for key, storage in storages.known.items():
+            storage.fill(archive.read(f"{root}data/{key}"))
+    return found
+
+
+def _read_legacy(path: Path):
+    """Five pickles (magic number, protocol, facts of the system, object, storage keys), then each storage's bytes."""
+    with path.open("rb") as file:
+        storages = _Storages()
+        if _Unpickler(file, storages).load() != LEGACY_MAGIC or _Unpickler(file, storages).load() != LEGACY_PROTOCOL:
+            raise ValueError("neither a zip archive nor PyTorch's older format")
+        if not _Unpickler(file, storages).load().get("little_endian", True):
+            storages.byteorder = ">"
+        found = _Unpickler(file, storages).load()
+        for key in _Unpickler(file, storages).load():
+            storage = storages.known[str(key)]
+            if int.from_bytes(file.read(8), "little" if storages.byteorder == "<" else "big") != storage.count:
+                raise ValueError("a storage of another length than announced")
+            storage.fill(file.read(storage.count * storage.dtype.itemsize))
+    return found
+
+
+def _arrays(found):
+    """The same with every tensor as its array."""
+    if isinstance(found, _Tensor):
+        return found.array()
+    if isinstance(found, dict):
+        return {key: _arrays(value) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_arrays(value) for value in found]
+    return found
