@@ -180,7 +180,7 @@ addition to the output, and branches that start at zero): from random images a f
 quality of their input.
 """
 
-BUDGET = replace(SAMPLE, res_blocks=1, crop=128, batch=4, precision="mixed_bfloat16", steps=None)
+BUDGET = replace(SAMPLE, res_blocks=1, crop=128, batch=2, precision="mixed_bfloat16", steps=None)
 """For `python -m madn.compare`: a generator of 7.5 billion multiply-adds for 256x256 pixels, about a fiftieth.
 
 Departures beside those of the sample recipe: one residual block a group, bfloat16.

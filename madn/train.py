@@ -91,14 +91,14 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
         load_start(first_stage.build_generator(), weights, first_stage)
     elif first_stage.needs_weights and not run.state.is_file():
         raise UserError(f"recipe {name} starts from trained weights: give --weights FILE")
-    recipe.prepare()
+    prepared = recipe.prepare()
     source, validation, summary = open_source(options, recipe.crop, recipe.multiple, recipe.seed, recipe.augment,
                                               recipe.blur_kind)
     for line in summary["left_out"] + summary["notes"]:
         print(line)
     settings = describe(name, recipe, {
         "data": data_options(options), "pairs": summary, "total_steps": recipe.total_steps(len(source)),
-        "weights": options.weights}, stored)
+        "weights": options.weights, **prepared}, stored)
     run.write_settings(settings)
     print(f"{name} on {summary['train']} ({settings['device']}); run folder {run.path}", flush=True)
     try:

@@ -27,19 +27,24 @@ from baselines.msr2b.discriminator import build_discriminator
 from baselines.msr2b.generator import build_generator
 from baselines.msr2b.objective import MSR2BObjective
 from madn.errors import UserError
-from madn.training.recipe import Recipe
+from madn.training.perceptual import PerceptualRecipe
 from madn.training.schedules import ConstantThenLinear
 from madn.vgg import PerceptualLoss
 
-VGG_REFERENCE: float | None = None
-"""Magnitude of the features of VGG19's conv3_3 that lambda = 100 presumes."""
+VGG_REFERENCE = 24.7
+"""Magnitude of VGG19's conv3_3 that lambda = 100 presumes; the loss is calibrated to it (madn.vgg).
+
+27 times that of the channel-normalised VGG19 file: what VGG16's conv3_3 in torchvision's magnitude, fed the way
+DeblurGAN feeds it, has over that file. A VGG19 in torchvision's magnitude was not at hand.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MSR2BRecipe(Recipe):
+class MSR2BRecipe(PerceptualRecipe):
     """MSR2B-CGAN (Qi and Wang 2023): an end-to-end multi-scale conditional GAN for image deblurring."""
 
     paper: ClassVar[str] = "MSR2B, Qi and Wang 2023"
+    vgg_network: ClassVar[str] = "vgg19"
     critics_float32: ClassVar[bool] = True
 
     batch: int = 1
@@ -104,11 +109,6 @@ class MSR2BRecipe(Recipe):
     """Features after their ReLU, or before it."""
     vgg_inputs: Literal["imagenet", "raw"] = "imagenet"
     """Images normalised as VGG19 was trained, or in [-1, 1] as they are."""
-    vgg_weights: str | None = None
-    """File of VGG19 weights in keras.applications' format; by default its download."""
-    vgg_gain: float | None = None
-    """Factor on the perceptual loss; by default calibrated to the weights."""
-
     def __post_init__(self):
         super().__post_init__()
         if min(*self.widths, *self.d_widths, *self.d_strides, self.num_blocks, self.group_width, self.bypass_width) < 1:
@@ -130,9 +130,6 @@ class MSR2BRecipe(Recipe):
         constant = round(self.lr_constant * total_steps)
         return ConstantThenLinear(initial, max(0, constant - 1), total_steps - constant, self.lr_end)
 
-    def prepare(self):
-        PerceptualLoss.check("vgg19", self.vgg_weights)
-
     def build_generator(self):
         return build_generator(self.widths, self.num_blocks, self.block, self.group_width, self.bypass_width,
                                self.split_groups, self.part_b, self.local_skip, self.global_skip, self.g_norm,
@@ -143,10 +140,12 @@ class MSR2BRecipe(Recipe):
             return {}
         return {"image": build_discriminator(self.d_widths, self.d_strides, self.d_first_norm, self.d_condition)}
 
+    def perceptual(self):
+        return PerceptualLoss("vgg19", "block3_conv3", self.vgg_weights, activated=self.vgg_activated,
+                              inputs=self.vgg_inputs, reference=VGG_REFERENCE, gain=self.vgg_gain)
+
     def build_objective(self):
-        perceptual = PerceptualLoss("vgg19", "block3_conv3", self.vgg_weights, activated=self.vgg_activated,
-                                    inputs=self.vgg_inputs, reference=VGG_REFERENCE, gain=self.vgg_gain)
-        return MSR2BObjective(perceptual, self.perceptual_weight, self.adversarial, self.gp_weight, self.gp_norm,
+        return MSR2BObjective(self.perceptual(), self.perceptual_weight, self.adversarial, self.gp_weight, self.gp_norm,
                               self.perceptual_reduction, self.d_condition)
 
 
@@ -199,10 +198,10 @@ LITERAL_STRIDES = replace(MSR2B, d_strides=(2, 2, 2, 2, 1))
 """A critic of four strided convolutions as section 3.2 words it: 15x15 scores."""
 
 BUDGET = replace(MSR2B, widths=(40, 80, 160), group_width=16, bypass_width=48, d_widths=(16, 32, 64, 128), crop=128,
-                 batch=4, augment="dihedral", precision="mixed_bfloat16", lr_g=4e-4, lr_d=4e-4)
+                 batch=2, augment="dihedral", precision="mixed_bfloat16", lr_g=4e-4, lr_d=4e-4)
 """A narrow version for a comparison at the same compute: 7.7 GMACs for each 256x256 image.
 
 Departures, all for a short run on a CPU: 0.6 of the generator's width and half of its groups', a critic of a quarter
 of its width (its five updates with their second-order gradients would take most of the time), crops of 128 in
-batches of four, flips and turns, bfloat16, and four times the learning rates.
+batches of two, flips and turns, bfloat16, and four times the learning rates.
 """

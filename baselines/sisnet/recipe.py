@@ -29,19 +29,20 @@ from baselines.sisnet.discriminator import build_discriminator
 from baselines.sisnet.generator import build_generator, keras_backbone, load_imagenet
 from baselines.sisnet.objective import DOMAINS, SISNetObjective
 from madn.errors import UserError
-from madn.training.recipe import Recipe
+from madn.training.perceptual import PerceptualRecipe
 from madn.training.schedules import ConstantThenLinear
 from madn.vgg import PerceptualLoss
 
-# PerceptualLoss's magnitude for VGG16 features of the size that torchvision's have, which tau_2 was chosen with.
 VGG_REFERENCE = 7.037
+"""`PerceptualLoss.magnitude` with torchvision's feature magnitudes, which tau_2 was chosen with."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SISNetRecipe(Recipe):
+class SISNetRecipe(PerceptualRecipe):
     """SIS-Net (Liu et al. 2020): semantic information supplementary pyramid network."""
 
     paper: ClassVar[str] = "SIS-Net, Liu et al. 2020"
+    vgg_network: ClassVar[str] = "vgg16"
 
     batch: int = 1
     """Crops in a batch."""
@@ -97,11 +98,6 @@ class SISNetRecipe(Recipe):
     """Images as the mean squared error takes them: standardised as ImageNet's, in [0, 1] or in [-1, 1]."""
     adversarial: Literal["ralsgan", "wgan", "lsgan", "rsgan"] = "ralsgan"
     """Adversarial loss: relativistic average least squares, or one that Figure 4 rejects."""
-    vgg_weights: str | None = None
-    """File of VGG16 weights in keras.applications' format; by default its download."""
-    vgg_gain: float | None = None
-    """Factor on the perceptual loss; by default calibrated to the weights."""
-
     def __post_init__(self):
         super().__post_init__()
         if min(self.width, self.d_width) < 1 or self.stem_width < 2:
@@ -144,12 +140,13 @@ class SISNetRecipe(Recipe):
         return {domain: build_discriminator(self.d_width, self.d_activation, f"{domain}_discriminator")
                 for domain in DOMAINS}
 
+    def perceptual(self):
+        if not self.tau_2:
+            return None
+        return PerceptualLoss("vgg16", "block3_conv3", self.vgg_weights, reference=VGG_REFERENCE, gain=self.vgg_gain)
+
     def build_objective(self):
-        perceptual = None
-        if self.tau_2:
-            perceptual = PerceptualLoss("vgg16", "block3_conv3", self.vgg_weights, reference=VGG_REFERENCE,
-                                        gain=self.vgg_gain)
-        return SISNetObjective(perceptual, self.tau_1, self.tau_2, self.tau_3, self.mse_space, self.adversarial)
+        return SISNetObjective(self.perceptual(), self.tau_1, self.tau_2, self.tau_3, self.mse_space, self.adversarial)
 
     def build_model(self, total_steps):
         model = super().build_model(total_steps)
@@ -158,8 +155,6 @@ class SISNetRecipe(Recipe):
         return model
 
     def prepare(self):
-        if self.tau_2:
-            PerceptualLoss.check("vgg16", self.vgg_weights)
         if self.backbone_weights == "imagenet":
             try:
                 keras_backbone(self.backbone, "imagenet")
@@ -167,6 +162,7 @@ class SISNetRecipe(Recipe):
                 reason = " ".join(str(problem).split())[:160]
                 raise UserError(f"the ImageNet weights of --backbone {self.backbone} cannot be had ({reason}); "
                                 "--backbone-weights none starts from random ones") from None
+        return super().prepare()
 
     def stages(self, total_steps):
         warmup = round(self.warmup_share * total_steps)
@@ -218,12 +214,12 @@ FIGURE_6_6_9): tau_2 from 0.001 to 0.009 at tau_1 = 0.4, 0.5 and 0.6."""
 SWEEPS |= {f"FIGURE_6_{t}_{p}": replace(SISNET, tau_1=t / 10, tau_2=p / 1000) for t in (4, 5, 6) for p in range(1, 10)}
 
 BUDGET = replace(SISNET, backbone="blocks", backbone_weights="none", block_widths=(64, 128, 256, 384, 512), d_width=32,
-                 init="zero_output", crop=128, batch=4, steps=3000, lr_g=3e-4, precision="mixed_bfloat16")
+                 init="zero_output", crop=128, batch=2, steps=3000, lr_g=3e-4, precision="mixed_bfloat16")
 """For a comparison of the papers at one cost on a CPU: 8.09 GMACs for an image of 256x256.
 
 The info-box, the expanding path, the losses and the order of updates are the paper's. Departures, all for the short
 run: five plain inception blocks for the backbone, which without ImageNet weights would be half of the cost and a
-network that nothing normalises; discriminators of 32 channels; crops of 128, four a batch; a higher learning rate;
+network that nothing normalises; discriminators of 32 channels; crops of 128, two a batch; a higher learning rate;
 bfloat16; and a start at the blurred image itself.
 """
 

@@ -53,9 +53,9 @@ class Contest:
         """
         recipe = recipes.get(name)
         options = ["--recipe", name, *self.options]
-        network = getattr(recipe, "vgg_network", None)
-        if network and weights[network]:
-            options += ["--vgg-weights", weights[network]]
+        loss_network = getattr(recipe, "vgg_network", None)
+        if weights.get(loss_network):
+            options += ["--vgg-weights", weights[loss_network]]
         run = RunFolder(self.folder / name)
         steps = self._steps(name, options)
         if not run.rows() or int(run.rows()[-1]["step"]) < steps:

@@ -106,8 +106,12 @@ class Recipe:
         """Whether training only makes sense from given weights."""
         return False
 
-    def prepare(self) -> None:
-        """Fetch and check what training needs beside the images. Raises `UserError` where it is not to be had."""
+    def prepare(self) -> dict:
+        """Fetch and check what training needs beside the images; returns what the run's settings are to say of it.
+
+        Raises `UserError` where it is not to be had.
+        """
+        return {}
 
     def stages(self, total_steps: int) -> list[tuple["Recipe", int]]:
         """(recipe, steps) of each stage: one after the other, each with optimisers and a schedule of its own."""

@@ -1,0 +1,27 @@
+"""What the recipes with a perceptual loss share: where its VGG weights come from."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from madn.training.recipe import Recipe
+from madn.vgg import PerceptualLoss
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptualRecipe(Recipe):
+    """A recipe whose objective has a perceptual loss; a paper's recipe says which."""
+
+    vgg_network: ClassVar[str]  # vgg16 or vgg19
+
+    vgg_weights: str | None = None
+    """File of VGG weights in keras.applications' format, VGG16 for sisnet and VGG19 elsewhere; by default its download."""
+    vgg_gain: float | None = None
+    """Factor on the perceptual loss; by default calibrated to the weights (madn.vgg)."""
+
+    def perceptual(self) -> PerceptualLoss | None:
+        """The loss, or None in a variant without it. Raises `UserError` where its weights are not to be had."""
+        raise NotImplementedError
+
+    def prepare(self) -> dict:
+        loss = self.perceptual()
+        return {"perceptual": loss.facts()} if loss else {}
