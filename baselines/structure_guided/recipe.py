@@ -83,6 +83,7 @@ class StructureGuidedRecipe(PerceptualRecipe):
     """Eq. 8: mean square of the features' difference, or the norm as printed."""
     penalty_norm: Literal["sample", "pixel"] = "sample"
     """The gradient penalty's norm: over an image, or over each pixel's channels."""
+
     batch: int = 4
     """Crops in a batch."""
     epochs: int = 150
@@ -127,8 +128,8 @@ class StructureGuidedRecipe(PerceptualRecipe):
 
     def build_objective(self):
         return StructureGuidedObjective(
-            self.perceptual(), self.content_weight, self.gradient_weight, self.adversarial, self.penalty, self.content_norm,
-            self.penalty_norm)
+            self.perceptual(), self.content_weight, self.gradient_weight, self.adversarial, self.penalty,
+            self.content_norm, self.penalty_norm)
 
 
 STRUCTURE_GUIDED = StructureGuidedRecipe()

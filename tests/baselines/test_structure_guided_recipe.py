@@ -23,11 +23,11 @@ class Perceptual:
     gain = 1.0
 
     def __init__(self, network, layer, weights=None, **options):
-        assert (network, layer) == ("vgg19", "block4_conv3")
+        assert (network, layer, weights) == ("vgg19", "block4_conv3", None)
+        assert options == {"reference": module.VGG_REFERENCE, "gain": None}
 
-    @staticmethod
-    def check(network, weights):
-        raise UserError(f"no weights of {network}")
+    def facts(self):
+        return {"network": "vgg19"}
 
     def distance(self, images, sharp):
         return 4 * ops.mean(ops.square(ops.convert_to_tensor(images) - sharp))
@@ -91,9 +91,8 @@ def test_values_out_of_range_are_named(change, said):
 
 
 def test_vgg_is_asked_for_where_the_content_loss_needs_it():
-    with pytest.raises(UserError, match="no weights of vgg19"):
-        STRUCTURE_GUIDED.prepare()
-    NO_CONTENT.prepare()
+    assert STRUCTURE_GUIDED.prepare() == {"perceptual": {"network": "vgg19"}}
+    assert NO_CONTENT.prepare() == {}
     assert NO_CONTENT.build_objective().perceptual is None
 
 
