@@ -79,7 +79,8 @@ def build_generator(
     p = {1: fs_conv(taps["info_0"], width, "previous_1")}
     for k in (1, 2, 3):
         p[k + 1] = fs_conv(merge(p[k], k), width if k < 3 else stem_width, f"previous_{k + 1}")
-    smooth = layers.Add(name="previous_smooth")([smoothed(p[k], stem_width, 2 ** (4 - k), k) for k in (1, 2, 3)] + [p[4]])
+    smooth = [smoothed(p[k], stem_width, 2 ** (4 - k), k) for k in (1, 2, 3)] + [p[4]]
+    smooth = layers.Add(name="previous_smooth")(smooth)
     y = fs_conv(merge(smooth, 4), stem_width // 2, "sharp")
 
     last = "zeros" if init == "zero_output" else init
@@ -87,7 +88,8 @@ def build_generator(
                            name="image")(y)
     change = layers.Rescaling(0.5, dtype="float32", name="change")(change)
     restored = layers.Add(dtype="float32", name="global_residual")([x, change])
-    return keras.Model(blurred, {"deblurred": ClipImages("always", dtype="float32", name="deblurred")(restored)}, name=name)
+    restored = ClipImages("always", dtype="float32", name="deblurred")(restored)
+    return keras.Model(blurred, {"deblurred": restored}, name=name)
 
 
 def keras_backbone(name: str, weights: str | None = None) -> keras.Model:
@@ -121,7 +123,7 @@ def inception_blocks(widths: tuple[int, int, int, int, int]) -> keras.Model:
 
 
 def inception_block(x, width: int, name: str):
-    """Four branches of width / 4 (1x1, 3x3, double 3x3, pooling), each halving the size, concatenated."""
+    """Four branches of width / 4, each halving the size, concatenated: 1x1, 3x3, double 3x3, pooling."""
 
     def conv(x, kernel, branch, strides=1):
         return layers.Conv2D(width // 4, kernel, strides, padding="same", activation="relu",
@@ -130,7 +132,10 @@ def inception_block(x, width: int, name: str):
     single = conv(conv(x, 1, "3x3_reduce"), 3, "3x3", 2)
     double = conv(conv(conv(x, 1, "double_reduce"), 3, "double_1"), 3, "double_2", 2)
     pooled = conv(layers.MaxPooling2D(3, 2, padding="same", name=f"{name}_pool")(x), 1, "pool_1x1")
-    return layers.Concatenate(name=name)([conv(x, 1, "1x1", 2), single, double, pooled])
+    # Not a 1x1 convolution of stride 2: it drops pixels, and with fewer than 16 input channels its gradient writes out
+    # of bounds in oneDNN and ends the program (uxlfoundation/oneDNN, issue 6035; seen in TensorFlow 2.21).
+    pointwise = conv(layers.AveragePooling2D(2, name=f"{name}_mean")(x), 1, "1x1")
+    return layers.Concatenate(name=name)([pointwise, single, double, pooled])
 
 
 def lateral(x, width: int, tap: str, pad: tuple[int, int]):

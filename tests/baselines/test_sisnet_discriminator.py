@@ -16,8 +16,8 @@ def test_table_1():
     assert discriminator.count_params() == 186_497
     shapes = dict(zip([layer.name for layer in discriminator.layers],
                       [layer.output.shape for layer in discriminator.layers], strict=True))
-    assert list(shapes)[1:] == ["conv_1", "conv_2", "pool_3", "conv_4", "pool_5", "conv_6", "pool_7", "conv_8", "conv_9",
-                                "pool_10", "score", "sigmoid_11"]
+    assert list(shapes)[1:] == ["conv_1", "conv_2", "pool_3", "conv_4", "pool_5", "conv_6", "pool_7", "conv_8",
+                                "conv_9", "pool_10", "score", "sigmoid_11"]
     assert discriminator.get_layer("conv_1").kernel.shape == (3, 3, 3, 64)
 
 

@@ -1,4 +1,4 @@
-"""SIS-Net's generator: counts, map sizes and what each of its parts computes (the specification's oracles 1 to 5, 11)."""
+"""SIS-Net's generator: counts, map sizes and what each part computes (the specification's oracles 1 to 5, 11)."""
 
 import keras
 import numpy as np
@@ -75,7 +75,8 @@ def test_a_large_backbone_runs_and_its_batch_statistics_stay(narrow_v3):
     trained = ops.convert_to_numpy(narrow_v3(images, training=True)["deblurred"])
     assert all(np.array_equal(a, ops.convert_to_numpy(b)) for a, b in zip(before, statistics, strict=True))
     assert trained.shape == images.shape and 0 <= trained.min() and trained.max() <= 1
-    assert len(before) == 2 * 94 and narrow_v3.get_layer("backbone").trainable_variables and np.array_equal(trained, run(narrow_v3, images))
+    assert len(before) == 2 * 94 and narrow_v3.get_layer("backbone").trainable_variables
+    assert np.array_equal(trained, run(narrow_v3, images))
 
 
 def test_weights_load_into_a_network_built_later(narrow_v3, tmp_path):
@@ -184,4 +185,5 @@ def test_any_size_in_one_graph():
 def test_a_batch_is_its_images_one_by_one():
     generator = build_generator(**NARROW)
     images = numbers((2, 64, 64, 3))
-    np.testing.assert_allclose(run(generator, images), np.concatenate([run(generator, x[None]) for x in images]), atol=2e-6)
+    singles = np.concatenate([run(generator, image[None]) for image in images])
+    np.testing.assert_allclose(run(generator, images), singles, atol=2e-6)

@@ -25,6 +25,9 @@ class Distance:
     def distance(self, images, sharp):
         return ops.mean(ops.square(images - sharp))
 
+    def facts(self):
+        return {"gain": 1.0}
+
 
 def tiny(recipe, **changes):
     return dataclasses.replace(recipe, **{**TINY, **changes})
@@ -54,7 +57,8 @@ def test_the_default_is_the_published_setting():
     assert (SISNET.tau_1, SISNET.tau_2, SISNET.tau_3, SISNET.adversarial) == (0.5, 0.006, 0.01, "ralsgan")
     assert (SISNET.batch, SISNET.crop, SISNET.steps, SISNET.lr_g, SISNET.lr_d) == (1, 704, 1_500_000, 1e-4, 1e-4)
     assert (SISNET.adam_beta_1, SISNET.adam_beta_2, SISNET.adam_epsilon) == (0.9, 0.999, 1e-8)
-    assert (SISNET.backbone, SISNET.infobox, SISNET.width, SISNET.stem_width) == ("inception_resnet_v2", "direct", 256, 128)
+    assert (SISNET.backbone, SISNET.backbone_weights, SISNET.infobox) == ("inception_resnet_v2", "imagenet", "direct")
+    assert (SISNET.width, SISNET.stem_width) == (256, 128)
 
 
 def test_the_ablations_change_one_thing():
@@ -116,7 +120,7 @@ def test_imagenet_weights_that_cannot_be_had(monkeypatch):
     with pytest.raises(UserError, match="--backbone inception_resnet_v2 cannot be had .*--backbone-weights none"):
         SISNET.prepare()
     without = dataclasses.replace(SISNET, backbone_weights="none", vgg_weights="missing.h5")
-    without.prepare()
+    assert without.prepare() == {"perceptual": {"gain": 1.0}}
     monkeypatch.undo()
     with pytest.raises(UserError, match="missing.h5: no such file"):
         without.prepare()
