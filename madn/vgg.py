@@ -54,7 +54,7 @@ class PerceptualLoss:
         images = ops.cast(images, "float32")
         if self.inputs == "raw":
             images = (2 * images - 1) * ops.convert_to_tensor(DEVIATION) + ops.convert_to_tensor(MEAN)
-        return self.extractor(255 * images[..., ::-1] - ops.convert_to_tensor(CAFFE_MEAN), training=False)
+        return self.extractor(255 * ops.flip(images, axis=-1) - ops.convert_to_tensor(CAFFE_MEAN), training=False)
 
     def distance(self, images, sharp):
         """`gain` times the mean squared feature difference; no gradient reaches `sharp`."""

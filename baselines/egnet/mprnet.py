@@ -126,9 +126,9 @@ def encoder(widths, prelu, name: str, fuse: bool = False) -> keras.Model:
     `fuse`: cross-stage feature fusion (csff), of stage 2: takes [x, enc1, enc2, enc3, dec1, dec2, dec3], the maps of
     the stage before.
     """
-    inputs = [features(widths[0])]
-    before = [features(width) for _ in range(2) for width in widths] if fuse else []
-    x, levels = inputs[0], []
+    inputs = x = features(widths[0])
+    before = [features(width) for _ in range(2) for width in widths]
+    levels = []
     for level, width in enumerate(widths, start=1):
         if level > 1:
             x = down_sample(x, width, f"{name}_down{level - 1}{level}")
@@ -138,7 +138,7 @@ def encoder(widths, prelu, name: str, fuse: bool = False) -> keras.Model:
             x = layers.Add()([x, conv(width, 1, f"{name}_csff_enc{level}")(before[level - 1]),
                               conv(width, 1, f"{name}_csff_dec{level}")(before[level + 2])])
         levels.append(x)
-    return keras.Model(inputs + before, levels, name=name)
+    return keras.Model([inputs, *before] if fuse else inputs, levels, name=name)
 
 
 def decoder(widths, prelu, name: str) -> keras.Model:

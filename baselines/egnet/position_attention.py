@@ -83,8 +83,8 @@ class PositionAttention(layers.Layer):
 
 
 def _attend(q, k, v, bias=0.0):
-    """softmax(q k^T + bias) v over the last but one axis; Keras' softmax subtracts each row's maximum."""
-    return ops.softmax(q @ ops.swapaxes(k, -1, -2) + bias, axis=-1) @ v
+    """softmax(q k^T + bias) v; the softmax subtracts each row's maximum, and takes a map of one position as well."""
+    return keras.activations.softmax(q @ ops.swapaxes(k, -1, -2) + bias, axis=-1) @ v
 
 
 def _to_windows(x, rows: int, columns: int):

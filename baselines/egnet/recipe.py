@@ -184,7 +184,8 @@ class EGNetRecipe(Recipe):
         shares = [self.part_shares[list(PART_NAMES).index(self.parts[length - 1])] for length in lengths]
         stages, done = [], 0
         for i, length in enumerate(lengths, start=1):
-            end = max(done + 1, round(total_steps * sum(shares[:i]) / sum(shares)))
+            end = min(round(total_steps * sum(shares[:i]) / sum(shares)), total_steps - (len(shares) - i))
+            end = max(end, done + 1)
             stages.append((self._first_parts(length), end - done))
             done = end
         return stages
