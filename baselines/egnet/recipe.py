@@ -247,11 +247,11 @@ WINDOW = replace(EGNET, pa_mode="window")
 POOLED = replace(EGNET, pa_mode="pooled")
 """Position attention to at most 1,024 averaged positions, 2,048 in stage 2."""
 
-BUDGET = replace(TABLE_4_EGN, n_feat=12, scale_unetfeats=6, scale_orsnetfeats=4, num_cab=3, pa_dim=8, crop=128, batch=4,
+BUDGET = replace(TABLE_4_EGN, n_feat=12, scale_unetfeats=6, scale_orsnetfeats=4, num_cab=3, pa_dim=8, crop=128, batch=2,
                  steps=20_000, lr_g=5e-4, augment="dihedral", precision="mixed_bfloat16", zero_outputs=True)
 """Narrow, for a comparison of papers at the same compute on a CPU.
 
 Departures, all for the short run: about an eighth of the widths and fewer blocks in stage 3, crops of 128 (with as many
-scales of MS-SSIM as they allow), batches of 4, a higher learning rate, turned images, a start at the blurred image
+scales of MS-SSIM as they allow), batches of 2, a higher learning rate, turned images, a start at the blurred image
 itself, and no self-ensemble network, which would more than double the compute of an image.
 """

@@ -14,7 +14,7 @@ from madn.errors import UserError
 from madn.imaging.files import atomic
 from madn.training.runfolder import RunFolder
 
-TIMING_STEPS, TIMING_ROUND = 60, 10
+TIMING_STEPS, TIMING_ROUND = 40, 5
 ROUNDS = 12  # validations and checkpoints of a run
 
 
