@@ -83,8 +83,10 @@ class PositionAttention(layers.Layer):
 
 
 def _attend(q, k, v, bias=0.0):
-    """softmax(q k^T + bias) v; the softmax subtracts each row's maximum, and takes a map of one position as well."""
-    return keras.activations.softmax(q @ ops.swapaxes(k, -1, -2) + bias, axis=-1) @ v
+    """softmax(q k^T + bias) v, each row's maximum subtracted first. Divided last, where there are fewest numbers."""
+    scores = q @ ops.swapaxes(k, -1, -2) + bias
+    weights = ops.exp(scores - ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True)))
+    return weights @ v / ops.sum(weights, axis=-1, keepdims=True)
 
 
 def _to_windows(x, rows: int, columns: int):
