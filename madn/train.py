@@ -37,7 +37,8 @@ def main(argv: list[str]) -> int | None:
     """The door: 130 after a stop that saved, else 0."""
     asked = _first_look(argv)
     if asked.list:
-        print("\n".join(f"{name:14} {entry.summary}" for name, entry in recipes.RECIPES.items()))
+        width = max(map(len, recipes.RECIPES))
+        print("\n".join(f"{name:{width}}  {entry.summary}" for name, entry in recipes.RECIPES.items()))
         return None
     recipes.check_name(asked.recipe)
     run = RunFolder(asked.run)

@@ -1,10 +1,12 @@
 """Shared fixtures: numeric tests run in plain float32, and real pairs are found where they are laid."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # helpers are imported by name
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # a GPU's TF32 keeps 10 bits, and tolerances here ask for more
 
 

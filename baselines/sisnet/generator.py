@@ -14,7 +14,8 @@ Where the paper leaves a choice open or contradicts itself, the default and its 
 - the backbone's batch normalisation always uses its stored statistics: batches are of one crop. Without ImageNet
   weights it is therefore a bias, and nothing else.
 - these backbones do not pad their first layers, so their maps come out a little small. A reflected border of 1 to 3
-  pixels makes them exact powers of two, as in DeblurGAN-v2; images must be 128 pixels or more for it.
+  pixels makes them exact powers of two, as in DeblurGAN-v2. It takes 128 pixels: smaller images are reflected until
+  they have as many, and cropped back.
 - widths: 256, and 128 at half size, as in that code. What is added must have one width, so Info_4 has 128 channels.
 - "spliced" is an addition, as Algorithm 1 writes it. Its loops end inclusively: three merges, four details.
 - detail_k is numbered from fine to coarse in the algorithm, but merged from coarse to fine: detail_k is block 5 - k.
@@ -29,14 +30,16 @@ all scales, no transposed convolution), which the paper does not describe.
 """
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from baselines.layers import ClipImages
+from baselines.sisnet.layers import CropLike, DepthToSpace, GrowTo, ReflectPad, StoredStatistics
 from madn.layers import InstanceNormalization, RequireMultiple, Resize
 
 # Pixels that a backbone's map lacks before and after, on both axes, to be the image's size over 2 ** scale.
 REFLECTED = {"detail_4": (0, 1), "detail_3": (1, 1), "detail_2": (1, 2), "detail_1": (1, 1), "info_0": (1, 1)}
 PRETRAINED = ("inception_resnet_v2", "inception_v3")
+SMALLEST = 128  # pixels of an image that these and their reflected borders can take
 
 
 def build_generator(
@@ -51,16 +54,17 @@ def build_generator(
 ) -> keras.Model:
     """The generator as a functional model (Figure 2).
 
-    Takes a blurred image (batch, height, width, 3), float32 RGB in [0, 1]; height and width multiples of 32, and at
-    least 128 unless `backbone="blocks"` (`ValueError` otherwise). Returns a dictionary with `deblurred`, of the same
-    shape and range. `width` is that of the expanding path, `stem_width` that of its half-size end. `laterals=False`
+    Takes a blurred image (batch, height, width, 3), float32 RGB in [0, 1]; height and width multiples of 32
+    (`ValueError` otherwise). Returns a dictionary with `deblurred`, of the same shape and range. `width` is that of the expanding path, `stem_width` that of its half-size end. `laterals=False`
     drops every detail_k (Nolatent); `infobox="none"` drops every Info_k (NoSIS). `init="zero_output"` starts the last
     convolution at zero: the network then returns its input.
     The backbone's weights are random: `load_imagenet` fills them.
     """
     blurred = keras.Input((None, None, 3), name="blurred")
     # Images stay float32 under mixed precision: bfloat16 keeps 8 bits of them.
-    x = RequireSize(32, 32 if backbone == "blocks" else 128, dtype="float32", name="size")(blurred)
+    x = RequireMultiple(32, dtype="float32", name="size")(blurred)
+    if backbone in PRETRAINED:
+        x = GrowTo(SMALLEST, dtype="float32", name="grown")(x)
     signed = layers.Rescaling(2.0, -1.0, dtype="float32", name="signed")(x)
 
     path = inception_blocks(block_widths) if backbone == "blocks" else keras_backbone(backbone)
@@ -88,6 +92,8 @@ def build_generator(
                            name="image")(y)
     change = layers.Rescaling(0.5, dtype="float32", name="change")(change)
     restored = layers.Add(dtype="float32", name="global_residual")([x, change])
+    if backbone in PRETRAINED:
+        restored = CropLike(dtype="float32", name="cropped")([restored, blurred])
     restored = ClipImages("always", dtype="float32", name="deblurred")(restored)
     return keras.Model(blurred, {"deblurred": restored}, name=name)
 
@@ -177,74 +183,3 @@ def smoothed(x, width: int, scale: int, k: int):
     for i in (1, 2):
         x = layers.Conv2D(width, 3, padding="same", activation="relu", use_bias=False, name=f"head_{k}_conv{i}")(x)
     return Resize(scale, "bilinear", antialias=False, name=f"head_{k}")(x)
-
-
-@keras.saving.register_keras_serializable("madn")
-class StoredStatistics(keras.Model):
-    """A functional model that always runs as at inference, also inside one that trains (its weights still learn)."""
-
-    def call(self, inputs, training=None, mask=None):
-        return super().call(inputs, training=False, mask=mask)
-
-
-@keras.saving.register_keras_serializable("madn")
-class DepthToSpace(layers.Layer):
-    """Pixel shuffle (Eq. 2): (batch, h, w, r * r * c) -> (batch, r * h, r * w, c), in TensorFlow's channel order.
-
-    Channel (i * r + j) * c + n goes to row i and column j of the r x r pixels.
-    """
-
-    def __init__(self, scale: int, **kwargs):
-        super().__init__(**kwargs)
-        self.scale = scale
-
-    def call(self, x):
-        r, (_, height, width, channels) = self.scale, ops.shape(x)
-        x = ops.reshape(x, (-1, height, width, r, r, channels // r**2))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-        return ops.reshape(x, (-1, height * r, width * r, channels // r**2))
-
-    def compute_output_shape(self, shape):
-        height, width = (None if n is None else n * self.scale for n in shape[1:3])
-        return shape[0], height, width, shape[3] // self.scale**2
-
-    def get_config(self):
-        return {**super().get_config(), "scale": self.scale}
-
-
-@keras.saving.register_keras_serializable("madn")
-class ReflectPad(layers.Layer):
-    """Reflects `before` pixels at the top and left and `after` at the bottom and right; the edge is not repeated."""
-
-    def __init__(self, before: int, after: int, **kwargs):
-        super().__init__(**kwargs)
-        self.before, self.after = before, after
-
-    def call(self, x):
-        pad = (self.before, self.after)
-        return ops.pad(x, ((0, 0), pad, pad, (0, 0)), mode="reflect")
-
-    def compute_output_shape(self, shape):
-        height, width = (None if n is None else n + self.before + self.after for n in shape[1:3])
-        return shape[0], height, width, shape[3]
-
-    def get_config(self):
-        return {**super().get_config(), "before": self.before, "after": self.after}
-
-
-@keras.saving.register_keras_serializable("madn")
-class RequireSize(RequireMultiple):
-    """`RequireMultiple` that also raises `ValueError` where height or width is below `minimum`."""
-
-    def __init__(self, multiple: int, minimum: int, **kwargs):
-        super().__init__(multiple, **kwargs)
-        self.minimum = minimum
-
-    def call(self, images):
-        if any(n is not None and n < self.minimum for n in images.shape[1:3]):
-            raise ValueError(f"This network takes images of {self.minimum} x {self.minimum} pixels or more; "
-                             f"received {images.shape[1]} x {images.shape[2]}")
-        return super().call(images)
-
-    def get_config(self):
-        return {**super().get_config(), "minimum": self.minimum}

@@ -6,7 +6,8 @@ import pytest
 from keras import ops
 
 from baselines.sisnet import generator as module
-from baselines.sisnet.generator import DepthToSpace, ReflectPad, build_generator, info_box, keras_backbone
+from baselines.sisnet.generator import build_generator, info_box, keras_backbone
+from baselines.sisnet.layers import DepthToSpace, GrowTo, ReflectPad
 
 NARROW = {"backbone": "blocks", "block_widths": (8, 8, 8, 16, 16), "width": 16, "stem_width": 8}
 
@@ -91,8 +92,14 @@ def test_weights_load_into_a_network_built_later(narrow_v3, tmp_path):
 def test_sizes_that_do_not_fit_are_refused(narrow_v3):
     with pytest.raises(ValueError, match="multiples of 32; received 128 x 144"):
         narrow_v3(numbers((1, 128, 144, 3)))
-    with pytest.raises(ValueError, match="128 x 128 pixels or more; received 96 x 128"):
-        narrow_v3(numbers((1, 96, 128, 3)))
+
+
+def test_small_images_are_reflected_to_what_the_backbone_takes(narrow_v3):
+    small = numbers((1, 32, 96, 3))
+    grown = np.pad(small, ((0, 0), (0, 96), (0, 32), (0, 0)), mode="reflect")
+    np.testing.assert_allclose(run(narrow_v3, small), run(narrow_v3, grown)[:, :32, :96], atol=1e-6)
+    assert GrowTo(128)(numbers((1, 1, 1, 3))).shape == (1, 128, 128, 3)
+    assert GrowTo(128).compute_output_shape((None, None, 160, 3)) == (None, None, 160, 3)
 
 
 @pytest.mark.parametrize("infobox", ["direct", "cascade", "bilinear", "none"])
