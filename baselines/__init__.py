@@ -1,4 +1,4 @@
-"""Four more papers on madn's machinery: SIS-Net, Structures Guided, MSR2B-CGAN, EGNet. None is here yet.
+"""Four more papers on madn's machinery: SIS-Net, Structures Guided, MSR2B-CGAN, EGNet.
 
-Each will have a folder with MADN's file names: generator, discriminator, objective, recipe.
+Each has a folder with MADN's file names: generator, discriminator, objective, recipe, and what the paper adds.
 """
