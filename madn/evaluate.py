@@ -25,7 +25,7 @@ class Options:
     model: Annotated[str, tyro.conf.Positional]
     """A run folder, a .weights.h5 file or a SavedModel folder."""
     data: str | None = None
-    """Folder in the GoPro or REDS layout; 'samples' is the built-in sample set."""
+    """Folder in the GoPro, REDS or RealBlur layout; 'samples' is the built-in sample set."""
     blurred: Path | None = None
     """Folder of blurred images, instead of --data."""
     sharp: Path | None = None
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
             results = evaluate(model.network, index.pairs, protocol, options.crop, options.seed, shown,
                                model.multiple)
         results.write_json(out / f"{protocol}.json", model=model.description, data=index.root,
-                           layout=index.layout, split=options.split if Path(index.root).name == options.split else None,
+                           layout=index.layout, split=_split(options, index),
                            blur_kind=index.blur_kind, left_out=index.problems)
         print(f"\n{results.table()}")
     print(f"\nwritten to {out}")
@@ -94,6 +94,12 @@ def _pairs(options: Options) -> PairIndex:
     # Every file is decoded once before the network starts: a broken one is named now, not in the middle.
     smallest = SMALLEST if options.protocol == "full" else max(options.crop, SMALLEST)
     return check_pairs(index, DecodedImages("none"), smallest, options.skip_bad)
+
+
+def _split(options: Options, index: PairIndex) -> str | None:
+    """The part that was measured, where the set is laid out in parts."""
+    parted = index.layout in ("REDS", "RealBlur") or Path(index.root).name == options.split
+    return options.split if parted else None
 
 
 def _default_out(options: Options) -> Path:

@@ -118,7 +118,8 @@ class _Blocks:
 
     def deconv(self, x, width, name, strides):
         kernel = self.deconv_kernel if strides == 2 else 3
-        return layers.Conv2DTranspose(width, kernel, strides, padding="same", activation="relu", name=f"{name}_deconv")(x)
+        return layers.Conv2DTranspose(width, kernel, strides, padding="same", activation="relu",
+                                      name=f"{name}_deconv")(x)
 
     def image(self, x, channels, name):
         """The final 1x1 convolution, linear; in float32 also where the network computes in bfloat16."""

@@ -55,10 +55,11 @@ def build_generator(
     """The generator as a functional model (Figure 2).
 
     Takes a blurred image (batch, height, width, 3), float32 RGB in [0, 1]; height and width multiples of 32
-    (`ValueError` otherwise). Returns a dictionary with `deblurred`, of the same shape and range. `width` is that of the expanding path, `stem_width` that of its half-size end. `laterals=False`
-    drops every detail_k (Nolatent); `infobox="none"` drops every Info_k (NoSIS). `init="zero_output"` starts the last
-    convolution at zero: the network then returns its input.
-    The backbone's weights are random: `load_imagenet` fills them.
+    (`ValueError` otherwise). Returns a dictionary with `deblurred`, of the same shape and range. `width` is that of the
+    expanding path, `stem_width` that of its half-size end. `laterals=False` drops
+    every detail_k (Nolatent); `infobox="none"` drops every Info_k (NoSIS). `init="zero_output"` starts the last
+    convolution at zero: the network then returns its input. The backbone's weights are random:
+    `load_imagenet` fills them.
     """
     blurred = keras.Input((None, None, 3), name="blurred")
     # Images stay float32 under mixed precision: bfloat16 keeps 8 bits of them.

@@ -154,8 +154,9 @@ BUDGET = replace(STRUCTURE_GUIDED, width=32, gradient_width=64, d_widths=(32, 64
                  crop=128, batch=2, augment="dihedral", precision="mixed_bfloat16")
 """For a comparison of all papers at about the same compute on a CPU: 8.3 G multiply-adds for a 256x256 image.
 
-Departures, all for the short run: half the channels in every network, crops of 128 in batches of two, flips and turns, bfloat16, and a
-last convolution that starts at zero, so that training starts at the blurred image. The learning rates stay the
-paper's: at five times them a still narrower network's content loss did not fall in 500 steps, at them it did (3.01 to
-2.78 in 300). PSNR lay below the blurred images' in both: no term holds the colours, which drift by some hundredths.
+Departures, all for the short run: half the channels in every network, crops of 128 in batches of two, flips and turns,
+bfloat16, and a last convolution that starts at zero, so that training starts at the blurred image. The learning rates
+stay the paper's: at five times them a still narrower network's content loss did not fall in 500 steps, at them it did
+(3.01 to 2.78 in 300). PSNR lay below the blurred images' in both: no term holds the colours, which drift by some
+hundredths.
 """
