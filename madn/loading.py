@@ -53,7 +53,8 @@ def load_network(source: str | Path, which: str = "best", recipe: str | None = N
             raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
         file = run.generator(which)
         if not file.is_file():
-            raise UserError(f"{source}: no {which} checkpoint yet; go on with python -m madn.train --run {source} --resume")
+            raise UserError(f"{source}: no {which} checkpoint yet; go on with python -m madn.train --run {source} "
+                            "--resume")
     elif source.name.endswith(SUFFIX) or source.is_file():
         file = source
     else:

@@ -27,13 +27,13 @@ def log_loss(logits, real: bool):
 
 
 def relativistic_least_squares(ahead, behind):
-    """Relativistic average least squares (Jolicoeur-Martineau 2018, section 3.4): E[(a - E b - 1)^2] + E[(b - E a + 1)^2].
+    """Relativistic average least squares (Jolicoeur-Martineau 2018): E[(a - E b - 1)^2] + E[(b - E a + 1)^2].
 
     `ahead` are the scores that should be higher by one than the mean of the others: those of real images when the
     discriminator learns, those of restored ones when the generator does.
     """
     ahead, behind = _float32(ahead), _float32(behind)
-    return (ops.mean(ops.square(ahead - ops.mean(behind) - 1)) + ops.mean(ops.square(behind - ops.mean(ahead) + 1)))
+    return ops.mean(ops.square(ahead - ops.mean(behind) - 1)) + ops.mean(ops.square(behind - ops.mean(ahead) + 1))
 
 
 def batch_psnr(images, sharp):

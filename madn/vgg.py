@@ -92,7 +92,8 @@ def _extractor(network: str, layer: str, weights: str | None, activated: bool) -
                             "--vgg-weights")
         features = last.output
         if not activated:
-            linear = keras.layers.Conv2D.from_config({**last.get_config(), "activation": None, "name": f"{layer}_linear"})
+            linear = keras.layers.Conv2D.from_config(
+                {**last.get_config(), "activation": None, "name": f"{layer}_linear"})
             features = linear(last.input)
             linear.set_weights(last.get_weights())
         extractor = keras.Model(whole.input, features)

@@ -1,4 +1,4 @@
-"""A SavedModel of each paper's generator does what Keras does, at an odd size, where there is neither madn nor Keras."""
+"""A SavedModel of each paper's generator does what Keras does, at an odd size, where there is no madn and no Keras."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""All five recipes, narrow, on real GoPro pairs: 200 steps lower the content loss; each player moves its own weights."""
+"""All five recipes, narrow: 200 steps on real GoPro pairs lower the content loss; each player moves its own weights."""
 
 import keras
 import numpy as np
@@ -70,8 +70,8 @@ def test_each_player_moves_its_own_weights_alone(name, monkeypatch):
         players = {"lr_g": model.generator.trainable_variables, "lr_d": model.critic_variables}
         before = {player: [v.numpy().copy() for v in variables] for player, variables in players.items()}
         model.train_on_batch(blurred, sharp)
-        moved = {player: any(not np.array_equal(old, v.numpy()) for old, v in zip(before[player], variables, strict=True))
-                 for player, variables in players.items()}
+        moved = {player: any(not np.array_equal(old, v.numpy()) for old, v in zip(before[player], own, strict=True))
+                 for player, own in players.items()}
         assert moved == {player: player != still for player in players}
         updates = int(model.optimizer.iterations), int(model.d_optimizer.iterations)
         assert updates == (1, 5 if name in ("structure_guided", "msr2b") else 1)

@@ -68,7 +68,8 @@ def load_generator(generator: keras.Model, path: Path, recipe: Recipe | None = N
     except UserError:
         if not (stored and recipe):
             raise
-        own = {field.name for field in dataclasses.fields(recipe)} - {field.name for field in dataclasses.fields(Recipe)}
+        own = {field.name for field in dataclasses.fields(recipe)}
+        own -= {field.name for field in dataclasses.fields(Recipe)}
         mine = recipe.fields()
         theirs = {key: value for key, value in stored["fields"].items() if key in own and value != mine[key]}
         what = ", ".join(f"{key} {value} (here {mine[key]})" for key, value in theirs.items())

@@ -16,8 +16,9 @@ PICTURES = 4
 
 def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validation: FixedCrops | None = None,
           round_steps: int = 0, weights: Path | None = None) -> int:
-    """Train `recipe` on the crops of `source`, in rounds of `round_steps` (0: an epoch, but at least 100 steps or a tenth
-    of all).
+    """Train `recipe` on the crops of `source`, in rounds of `round_steps`.
+
+    0 of them: an epoch, but at least 100 steps or a tenth of all.
 
     Goes on from the state in the run folder, if there is one, else starts, from the generator's `weights` if given.
     The recipe's stages follow each other, each from the weights of the one before. A round ends with validation, a

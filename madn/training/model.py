@@ -19,7 +19,8 @@ class AdversarialModel(keras.Model):
         critics: domain -> discriminator; one network may serve several domains. Empty: no adversarial part.
         seed: of the random numbers that a loss draws (`Critics.uniform`).
 
-    `first_step` is the number of steps of the stages before this one. Call `compile`, then `fit` on (blurred, sharp) batches, float32 in [0, 1].
+    `first_step` is the number of steps of the stages before this one. Call `compile`, then `fit` on (blurred, sharp)
+    batches, float32 in [0, 1].
     """
 
     def __init__(self, generator: keras.Model, objective, critics: dict[str, keras.Model] | None = None,
@@ -37,8 +38,8 @@ class AdversarialModel(keras.Model):
         self.built = True
 
     def compile(self, g_optimizer, d_optimizer=None, update_order: str = "simultaneous", critic_steps: int = 1,
-                critic_batches: str = "fresh", clip_mode: str = "none", clip_minimum: float = 1e-5, clip_maximum: float = 2.0,
-                clip_scope: str = "generator", jit_compile: bool = False):
+                critic_batches: str = "fresh", clip_mode: str = "none", clip_minimum: float = 1e-5,
+                clip_maximum: float = 2.0, clip_scope: str = "generator", jit_compile: bool = False):
         """Set the optimisers and the order of updates.
 
         update_order: "simultaneous" takes both gradients at the same weights in one pass (MADN's Algorithm 1);

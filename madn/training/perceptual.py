@@ -14,7 +14,7 @@ class PerceptualRecipe(Recipe):
     vgg_network: ClassVar[str]  # vgg16 or vgg19
 
     vgg_weights: str | None = None
-    """File of VGG weights in keras.applications' format, VGG16 for sisnet and VGG19 elsewhere; by default its download."""
+    """File of VGG weights (VGG16 for sisnet, else VGG19) in keras.applications' format; by default its download."""
     vgg_gain: float | None = None
     """Factor on the perceptual loss; by default calibrated to the weights (madn.vgg)."""
 

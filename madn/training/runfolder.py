@@ -79,7 +79,8 @@ class RunFolder:
             with atomic(self.path / SETTINGS) as part:
                 part.write_text(json.dumps(settings, indent=2) + "\n")
         except OSError as problem:
-            raise UserError(f"{self.path}: cannot write the run folder ({problem.strerror}); choose another --run") from None
+            raise UserError(f"{self.path}: cannot write the run folder ({problem.strerror}); "
+                            "choose another --run") from None
 
     def rows(self) -> list[dict[str, str]]:
         """The lines of log.csv."""

@@ -198,7 +198,7 @@ def test_stages_follow_each_other_and_their_frozen_layers_stay(tmp_path):
 
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_a_run_of_stages_resumes_in_its_stage(tmp_path, monkeypatch, after):
-    """Stopped inside the first stage, at its end and inside the second: the weights are those of the undisturbed run."""
+    """Stopped inside the first stage, at its end and inside the second: the weights of the undisturbed run."""
     whole = staged(tmp_path / "whole")
     whole[2]()
     _, run, go = staged(tmp_path / "cut")
