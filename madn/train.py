@@ -29,6 +29,8 @@ class Options(DataOptions):
     """Start from this generator's .weights.h5 file."""
     round_steps: int = 0
     """Steps between validations, checkpoints and log lines; 0: an epoch, but at least 100 steps or a tenth of all."""
+    minutes: float | None = None
+    """End after so many minutes of training, before the last step if need be; stages get their share of them."""
     list: bool = False
     """List the recipes, one line each with its paper, and stop."""
 
@@ -86,6 +88,8 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
 
     if options.round_steps < 0:
         raise UserError(f"--round-steps must be 0 or more; received {options.round_steps}")
+    if options.minutes is not None and options.minutes <= 0:
+        raise UserError(f"--minutes must be above 0; received {options.minutes:g}")
     weights = Path(options.weights) if options.weights else None
     first_stage = recipe.stages(recipe.steps or recipe.epochs)[0][0]
     if weights:  # all of this before anything is written
@@ -103,7 +107,7 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
     run.write_settings(settings)
     print(f"{name} on {summary['train']} ({settings['device']}); run folder {run.path}", flush=True)
     try:
-        train(name, recipe, source, run, validation, options.round_steps, weights)
+        train(name, recipe, source, run, validation, options.round_steps, weights, options.minutes)
     except Stopped:
         print(f"\nstopped and saved; go on with: {PROG} --run {run.path} --resume")
         return 130

@@ -51,7 +51,9 @@ class Record(keras.callbacks.Callback):
         super().__init__()
         self.run, self.facts, self.place, self.score = run, facts, place, score
         self.started = time.monotonic() - (float(rows[-1]["seconds"]) if rows else 0)
-        self.best = max((float(row[score]) for row in rows if row.get(score)), default=-math.inf)
+        # A new stage's network may be another one, and be called worse by the same score at first.
+        scores = [float(row[score]) for row in rows if row.get(score) and int(row["step"]) > place.first_step]
+        self.best = max(scores, default=-math.inf)
         try:
             from tensorboard.summary import Writer
 
@@ -59,9 +61,13 @@ class Record(keras.callbacks.Callback):
         except ImportError:  # a machine with PyTorch alone may lack it; log.csv holds the same numbers
             self.writer = None
 
+    def elapsed(self) -> float:
+        """Seconds of training, those before an interruption included."""
+        return time.monotonic() - self.started
+
     def on_epoch_end(self, epoch, logs=None):
         step = self.model.step
-        row = {"step": step, "seconds": round(time.monotonic() - self.started, 1),
+        row = {"step": step, "seconds": round(self.elapsed(), 1),
                "lr_g": float(self.model.optimizer.learning_rate)}
         if self.model.d_optimizer is not None:
             row["lr_d"] = float(self.model.d_optimizer.learning_rate)
@@ -84,6 +90,22 @@ class Record(keras.callbacks.Callback):
     def close(self):
         if self.writer:
             self.writer.close()
+
+
+class Clock(keras.callbacks.Callback):
+    """Ends the round at hand, and with it the run, when `seconds` have passed since `record` started; None: never."""
+
+    def __init__(self, record: Record, seconds: float | None):
+        super().__init__()
+        self.record, self.seconds = record, seconds
+
+    @property
+    def over(self) -> bool:
+        return self.seconds is not None and self.record.elapsed() >= self.seconds
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.over:
+            self.model.stop_training = True
 
 
 class Pictures(keras.callbacks.Callback):

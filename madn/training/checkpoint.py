@@ -22,10 +22,14 @@ SUFFIX = ".weights.h5"
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where in a run of several stages a state belongs: the stage's number, and the steps of the stages before."""
+    """Where in a run of several stages a state belongs.
+
+    The stage's number, the steps that those before it took, and its own steps (0 where there is one stage alone).
+    """
 
     stage: int = 0
     first_step: int = 0
+    steps: int = 0
 
 
 def save_state(model: keras.Model, path: Path, place: Place = Place()) -> None:

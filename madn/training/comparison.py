@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from madn.errors import UserError
 from madn.imaging.files import atomic
 from madn.training.runfolder import RunFolder
 
-TIMING_STEPS, TIMING_ROUND = 40, 5
+TIMING_STEPS = (4, 34)
 ROUNDS = 12  # validations and checkpoints of a run
 
 
@@ -46,10 +45,11 @@ class Contest:
     test: str
 
     def enter(self, name: str, weights: dict[str, str | None]) -> Entry:
-        """Time, train and measure one recipe; what is there already is not done again.
+        """Time, train and measure one recipe; a run that is finished is only measured again.
 
-        A short run gives the seconds of a step, and with them the number of steps that the minutes allow: the
-        learning rate's schedule needs it beforehand. Raises `UserError` where one of the commands fails.
+        A short run gives the seconds of a step, and with them the number of steps that the minutes allow, which the
+        learning rate's schedule needs beforehand; a twentieth is added, and the clock ends the run. Raises
+        `UserError` where one of the commands fails.
         """
         recipe = recipes.get(name)
         options = ["--recipe", name, *self.options]
@@ -58,16 +58,16 @@ class Contest:
             options += ["--vgg-weights", weights[loss_network]]
         run = RunFolder(self.folder / name)
         steps = self._steps(name, options)
-        if not run.rows() or int(run.rows()[-1]["step"]) < steps:
-            self._python("madn.train", *options, "--steps", steps, "--round-steps", max(1, steps // ROUNDS),
-                         "--run", run.path, "--resume")
+        self._python("madn.train", *options, "--steps", steps, "--minutes", self.minutes, "--round-steps",
+                     max(1, steps // ROUNDS), "--run", run.path, "--resume")
+        last = run.rows()[-1]
         measured = run.path / "test"
         self._python("madn.evaluate", run.path, "--data", self.test, "--split", "test", "--out", measured)
         result = json.loads((measured / "full.json").read_text())
         generator = recipe.build_generator()
         better = sum(image["restored"]["psnr"] > image["blurred"]["psnr"] for image in result["images"])
-        return Entry(name, recipe.paper, generator.count_params(), macs(generator, 256, 256).total / 1e9, steps,
-                     float(run.rows()[-1]["seconds"]) / 60, result["mean"], better, len(result["images"]))
+        return Entry(name, recipe.paper, generator.count_params(), macs(generator, 256, 256).total / 1e9,
+                     int(last["step"]), float(last["seconds"]) / 60, result["mean"], better, len(result["images"]))
 
     def write(self, name: str, text: str) -> None:
         with atomic(self.folder / name) as part:
@@ -76,25 +76,32 @@ class Contest:
     def _steps(self, name: str, options: list[str]) -> int:
         file = self.folder / "timing" / f"{name}.json"
         if not file.is_file():
-            run = RunFolder(self.folder / "timing" / name)
-            self._python("madn.train", *options, "--steps", TIMING_STEPS, "--round-steps", TIMING_ROUND,
-                         "--run", run.path, "--resume")
-            ends = [0.0] + [float(row["seconds"]) for row in run.rows()]
-            # The median leaves out the rounds that trace a graph.
-            seconds = statistics.median(b - a for a, b in zip(ends, ends[1:])) / TIMING_ROUND
-            steps = max(ROUNDS, round(60 * self.minutes / seconds))
+            # Two runs, whose difference is steps alone: neither tracing nor what happens at the end of a round.
+            seconds = []
+            for steps in TIMING_STEPS:
+                run = RunFolder(self.folder / "timing" / f"{name}-{steps}")
+                self._python("madn.train", *options, "--steps", steps, "--round-steps", steps, "--run", run.path,
+                             "--resume")
+                seconds.append(float(run.rows()[-1]["seconds"]))
+            per_step = max((seconds[1] - seconds[0]) / (TIMING_STEPS[1] - TIMING_STEPS[0]), 1e-3)
             self.write(f"timing/{name}.json", json.dumps(
-                {"seconds_per_step": seconds, "minutes": self.minutes, "steps": steps}) + "\n")
+                {"seconds_per_step": per_step, "minutes": self.minutes, "options": options,
+                 "steps": max(ROUNDS, round(1.05 * 60 * self.minutes / per_step))}) + "\n")
         timing = json.loads(file.read_text())
-        if timing["minutes"] != self.minutes:
-            raise UserError(f"{self.folder}: holds a comparison of {timing['minutes']:g} minutes; "
-                            "choose another --run, or the same --minutes")
+        if (timing["minutes"], timing["options"]) != (self.minutes, options):
+            raise UserError(f"{self.folder}: holds a comparison of {timing['minutes']:g} minutes with "
+                            f"{' '.join(timing['options'])}; choose another --run, or the same options")
         return timing["steps"]
 
     def _python(self, module: str, *arguments) -> None:
         command = [sys.executable, "-m", module, *map(str, arguments)]
         print(f"\n$ python -m {module} {' '.join(map(str, arguments))}", flush=True)
-        code = subprocess.run(command).returncode
+        with subprocess.Popen(command) as process:
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:  # it has got Ctrl-C as well, and saves
+                process.wait()
+                raise
         if code == 130:
             raise KeyboardInterrupt
         if code:

@@ -5,7 +5,8 @@ from pathlib import Path
 from madn.data.crops import CropSource
 from madn.data.pipeline import input_errors, numpy_batches, training_dataset
 from madn.data.sets import FixedCrops
-from madn.training.callbacks import Pictures, Progress, Record, StopCleanly
+from madn.errors import UserError
+from madn.training.callbacks import Clock, Pictures, Progress, Record, StopCleanly
 from madn.training.checkpoint import Place, load_start, load_state, read_place
 from madn.training.model import AdversarialModel
 from madn.training.recipe import Recipe
@@ -15,19 +16,23 @@ PICTURES = 4
 
 
 def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validation: FixedCrops | None = None,
-          round_steps: int = 0, weights: Path | None = None) -> int:
+          round_steps: int = 0, weights: Path | None = None, minutes: float | None = None) -> int:
     """Train `recipe` on the crops of `source`, in rounds of `round_steps`.
 
-    0 of them: an epoch, but at least 100 steps or a tenth of all.
+    0 of them: an epoch, but at least 100 steps or a tenth of all. `minutes` end the run before its last step; stages
+    get their share of them.
 
     Goes on from the state in the run folder, if there is one, else starts, from the generator's `weights` if given.
     The recipe's stages follow each other, each from the weights of the one before. A round ends with validation, a
     line in the logs, checkpoints and a picture. Returns the last step. Raises `Stopped` where it was asked to stop,
-    its state saved.
+    its state saved; `UserError` where a run of several stages is to go on with another number of steps.
     """
     total = recipe.total_steps(len(source))
     stages = recipe.stages(total)
-    place = read_place(run.state) if run.state.is_file() else Place()
+    started = run.state.is_file()
+    place = read_place(run.state) if started else Place()
+    if started and place.steps and (place.stage >= len(stages) or place.steps != stages[place.stage][1]):
+        raise UserError(f"{run.path}: a run of several stages goes on with the steps that it was started with")
     first_step, model = place.first_step, None
     for number, (stage, steps) in list(enumerate(stages))[place.stage:]:
         previous, model = model, stage.build_model(steps)
@@ -36,37 +41,42 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
             stage.transfer(previous.generator, model.generator)
             for domain, critic in previous.critics.items():
                 model.critics[domain].set_weights(critic.get_weights())
-        elif run.state.is_file():
+        elif started:
             load_state(model, run.state)
             run.keep_rows(model.step)
         elif weights:
             load_start(model.generator, weights, stage)
-        first_step += steps
-        if model.step < first_step:
+        if int(model.optimizer.iterations) < steps:
             if len(stages) > 1:
                 print(f"stage {number + 1} of {len(stages)}: {stage.stage_name}, {steps} steps", flush=True)
-            _train_stage(name, stage, model, Place(number, model.first_step), first_step, total, source, run,
-                         validation, round_steps)
+            share = sum(length for _, length in stages[:number + 1]) / total
+            _train_stage(name, stage, model, Place(number, first_step, steps if len(stages) > 1 else 0),
+                         first_step + steps, total, source, run, validation, round_steps,
+                         minutes and 60 * minutes * share)
+        first_step = model.step
     return model.step
 
 
 def _train_stage(name: str, recipe: Recipe, model: AdversarialModel, place: Place, last_step: int, total: int,
-                 source: CropSource, run: RunFolder, validation: FixedCrops | None, round_steps: int) -> None:
-    """Train one stage's model from the step it is at to `last_step`."""
+                 source: CropSource, run: RunFolder, validation: FixedCrops | None, round_steps: int,
+                 seconds: float | None) -> None:
+    """Train one stage's model from the step it is at to `last_step`, or until the run has taken `seconds`."""
     round_steps = round_steps or max(recipe.steps_per_epoch(len(source)), min(100, max(1, total // 10)))
     fixed = validation or FixedCrops.of(source, min(PICTURES, len(source)))
     facts = {"recipe": name, "fields": recipe.fields()}
     record = Record(run, facts, place, run.rows(), "val_psnr" if validation else "psnr")
-    progress = Progress(model.step, total)
+    clock, progress = Clock(record, seconds), Progress(model.step, total)
     try:
         with StopCleanly(run, place) as stop, input_errors():
             for first, steps, rounds in segments(model.step, last_step, round_steps):
+                if clock.over:
+                    break
                 model.fit(
                     _batches(source, recipe, first, steps * rounds), steps_per_epoch=steps, epochs=rounds, verbose=0,
                     shuffle=False,  # the crops come shuffled
                     validation_data=validation and validation.floats(),
                     validation_batch_size=recipe.batch,
-                    callbacks=[progress, record, Pictures(run, *fixed.floats(PICTURES)), stop])
+                    callbacks=[progress, record, Pictures(run, *fixed.floats(PICTURES)), stop, clock])
     finally:
         progress.close()
         record.close()

@@ -70,7 +70,7 @@ class RunFolder:
         row = self.rows()[-1]
         score = "{:.2f} dB (blurred {:.2f} dB)".format
         line = f"step {row['step']}: training crops {score(float(row['psnr']), float(row['blurred_psnr']))}"
-        if "val_psnr" in row:
+        if row.get("val_psnr"):
             line += f"; held-out crops {score(float(row['val_psnr']), float(row['val_blurred_psnr']))}"
         return f"{line}\nweights {self.generator('best')}, pictures {self.samples / 'latest.png'}, log {self.log}"
 
@@ -95,16 +95,20 @@ class RunFolder:
         if not rows:
             self.log.unlink(missing_ok=True)
             return
-        with atomic(self.log) as part, part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        self._write_rows(list(rows[0]), rows)
 
     def add_row(self, row: dict) -> None:
-        """Append a line to log.csv; the first one makes the header."""
-        new = not self.log.is_file()
-        with self.log.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        """Append a line to log.csv; a stage with other terms adds its columns, and leaves those that it lacks empty."""
+        before = self.rows()
+        header = list(dict.fromkeys([*(before[0] if before else ()), *row]))
+        if before and header == list(before[0]):
+            with self.log.open("a", newline="") as file:
+                csv.DictWriter(file, header).writerow(row)
+        else:
+            self._write_rows(header, [*before, row])
+
+    def _write_rows(self, header: list[str], rows: list[dict]) -> None:
+        with atomic(self.log) as part, part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, header)
+            writer.writeheader()
+            writer.writerows(rows)
