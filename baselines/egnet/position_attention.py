@@ -15,8 +15,9 @@ class PositionAttention(layers.Layer):
     """softmax(q k^T) v over all positions of a map (Eqs. 8, 9): [q, k, v], each (batch, h, w, d) -> (batch, h, w, d).
 
     mode:
-        "dense"     all n x n scores at once, n = h * w: 3.3 GB a half of a 1280x720 image.
-        "chunked"   the same function, the scores of `block` positions of one map at a time: 118 MB there.
+        "dense"     all n x n scores at once, n = h * w: 3.3 GB a half of a 1280x720 image, and as much to work on them.
+        "chunked"   the same function, the scores of `block` positions of one map at a time: 118 MB there, 335 MB
+                    measured with what the softmax needs.
         "auto"      dense in training, chunked in inference.
         "window"    scores within windows of `window` positions, as many as a training crop has: another function,
                     whose softmax sees at any size as many positions as in training.
