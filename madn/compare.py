@@ -40,6 +40,8 @@ class Options:
 def main(argv: list[str]) -> None:
     """The table on the screen and in the folder."""
     options = parse(Options, argv, "python -m madn.compare", __doc__)
+    if not options.data or not options.recipes:
+        raise UserError("--data and --recipes take at least one name each")
     for name in options.recipes:
         recipes.check_name(name)
     if options.minutes <= 0:
@@ -48,10 +50,13 @@ def main(argv: list[str]) -> None:
     for data, split in (*((each, "train") for each in options.data), (test, "test")):
         open_pairs(data, split=split)  # names a missing folder before hours of training
     start_keras()
-    from madn.training.comparison import Contest, table
+    from madn.comparison import Contest, check, table
 
+    check()
     contest = Contest(options.run, options.minutes, training_options(options), test)
     weights = {"vgg16": options.vgg16_weights, "vgg19": options.vgg19_weights}
+    for name in options.recipes:  # what a run needs is asked for before the hours of the others
+        contest.prepare(name, weights)
     entries = [contest.enter(name, weights) for name in options.recipes]
     text = table(entries)
     contest.write("table.json", json.dumps([entry.facts() for entry in entries], indent=1) + "\n")

@@ -90,13 +90,20 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
         raise UserError(f"--round-steps must be 0 or more; received {options.round_steps}")
     if options.minutes is not None and options.minutes <= 0:
         raise UserError(f"--minutes must be above 0; received {options.minutes:g}")
+    if run.state.is_file() and options.weights not in (None, stored.get("weights")):
+        raise UserError(f"{run.path}: this run has weights of its own to go on from; leave --weights out")
+    options = dataclasses.replace(options, weights=options.weights or (stored or {}).get("weights"))
     weights = Path(options.weights) if options.weights else None
     first_stage = recipe.stages(recipe.steps or recipe.epochs)[0][0]
-    if weights:  # all of this before anything is written
+    if weights and not run.state.is_file():  # all of this before anything is written
         load_start(first_stage.build_generator(), weights, first_stage)
     elif first_stage.needs_weights and not run.state.is_file():
         raise UserError(f"recipe {name} starts from trained weights: give --weights FILE")
     prepared = recipe.prepare()
+    for key, facts in prepared.items():
+        before = (stored or {}).get(key, facts)["weights"]
+        if facts["weights"] != before:
+            raise UserError(f"{run.path}: this run has other weights for its {key} loss: {before}")
     source, validation, summary = open_source(options, recipe.crop, recipe.multiple, recipe.seed, recipe.augment,
                                               recipe.blur_kind)
     for line in summary["left_out"] + summary["notes"]:

@@ -114,4 +114,5 @@ def _network(network: str, weights: str | None) -> keras.Model:
         if weights is None:
             raise UserError(f"the perceptual loss needs {network.upper()} weights, which could not be downloaded "
                             f"({reason}); give a file of keras.applications' weights with --vgg-weights") from None
-        raise UserError(f"{weights}: not {network.upper()} weights in keras.applications' format ({reason})") from None
+        raise UserError(f"{weights}: not {network.upper()} weights, without the top, in keras.applications' "
+                        f"format ({reason})") from None

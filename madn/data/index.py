@@ -249,7 +249,7 @@ def _realblur_lists(base: Path) -> dict[str, Path]:
 def _listed(file: Path, base: Path) -> tuple[list[Pair], list[str]]:
     """The pairs of a RealBlur list, "gt_path blur_path" in each line, their last three parts below `base`."""
     pairs, problems = [], []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if not line.strip():
             continue
         parts = [Path(word).parts[-3:] for word in line.split()]

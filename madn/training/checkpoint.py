@@ -16,7 +16,7 @@ from madn.errors import UserError
 from madn.imaging.files import atomic
 from madn.training.recipe import Recipe
 
-RECIPE, PLACE = "madn_recipe", "madn_place"
+RECIPE, PLACE, SEEDS = "madn_recipe", "madn_place", "madn_seeds"
 SUFFIX = ".weights.h5"
 
 
@@ -24,20 +24,21 @@ SUFFIX = ".weights.h5"
 class Place:
     """Where in a run of several stages a state belongs.
 
-    The stage's number, the steps that those before it took, and its own steps (0 where there is one stage alone).
+    The stage's number, the steps that those before it took, and those planned for all (0 where there is one stage).
     """
 
     stage: int = 0
     first_step: int = 0
-    steps: int = 0
+    total: int = 0
 
 
 def save_state(model: keras.Model, path: Path, place: Place = Place()) -> None:
-    """Generator, critics, both optimisers and with them the step; and the stage that this is the state of."""
+    """Generator, critics, both optimisers and with them the step, random numbers; and the stage this is the state of."""
     with _atomic_weights(path) as part:
         model.save_weights(part)
         with h5py.File(part, "a") as file:
             file.attrs[PLACE] = json.dumps(dataclasses.asdict(place))
+            file.attrs[SEEDS] = keras.ops.convert_to_numpy(model.seeds.state)  # no weight, as Keras sees it
 
 
 def read_place(path: Path) -> Place:
@@ -51,6 +52,9 @@ def load_state(model: keras.Model, path: Path) -> None:
     Raises `UserError` for a damaged file or one of another network.
     """
     _load(model, path)
+    with h5py.File(path) as file:
+        if SEEDS in file.attrs:
+            model.seeds.state.assign(file.attrs[SEEDS])
 
 
 def save_generator(generator: keras.Model, path: Path, recipe: str, fields: dict, **facts) -> None:
@@ -89,7 +93,7 @@ def load_start(generator: keras.Model, path: Path, recipe: Recipe) -> None:
     stored = read_recipe(path)
     if stored and recipe.grows_from(stored["fields"]):
         previous = dataclasses.replace(recipe, **recipe.grows_from(stored["fields"])).build_generator()
-        load_generator(previous, path)
+        load_generator(previous, path, recipe)
         recipe.transfer(previous, generator)
     else:
         load_generator(generator, path, recipe)

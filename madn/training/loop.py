@@ -31,7 +31,7 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
     stages = recipe.stages(total)
     started = run.state.is_file()
     place = read_place(run.state) if started else Place()
-    if started and place.steps and (place.stage >= len(stages) or place.steps != stages[place.stage][1]):
+    if place.total not in (0, total):
         raise UserError(f"{run.path}: a run of several stages goes on with the steps that it was started with")
     first_step, model = place.first_step, None
     for number, (stage, steps) in list(enumerate(stages))[place.stage:]:
@@ -50,7 +50,7 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
             if len(stages) > 1:
                 print(f"stage {number + 1} of {len(stages)}: {stage.stage_name}, {steps} steps", flush=True)
             share = sum(length for _, length in stages[:number + 1]) / total
-            _train_stage(name, stage, model, Place(number, first_step, steps if len(stages) > 1 else 0),
+            _train_stage(name, stage, model, Place(number, first_step, total if len(stages) > 1 else 0),
                          first_step + steps, total, source, run, validation, round_steps,
                          minutes and 60 * minutes * share)
         first_step = model.step

@@ -52,6 +52,10 @@ class AdversarialModel(keras.Model):
         if update_order == "simultaneous" and critic_steps != 1:
             raise ValueError("simultaneous updates take one critic step; received critic_steps="
                              f"{critic_steps}; use update_order='alternating'")
+        for name, value, known in (("update_order", update_order, ("simultaneous", "alternating")),
+                                   ("critic_batches", critic_batches, ("fresh", "same"))):
+            if value not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}; received {value!r}")
         super().compile(optimizer=g_optimizer, jit_compile=jit_compile)
         self.d_optimizer = d_optimizer
         self.update_order, self.critic_steps, self.critic_batches = update_order, critic_steps, critic_batches

@@ -58,8 +58,11 @@ class RunFolder:
         return settings if resume else None
 
     def check_same(self, stored: dict, asked: dict) -> None:
-        """Raises `UserError` where a resumed run is asked for other settings; its length and cache may change."""
-        changed = [key for key in asked if key not in ("steps", "epochs", "cache", "cache_gb")
+        """Raises `UserError` where a resumed run is asked for other settings.
+
+        Its length, its cache and the place of its VGG file may change.
+        """
+        changed = [key for key in asked if key not in ("steps", "epochs", "cache", "cache_gb", "vgg_weights")
                    and asked[key] != stored.get(key)]
         if changed:
             what = ", ".join(f"{key} {stored.get(key)} (asked: {asked[key]})" for key in changed)

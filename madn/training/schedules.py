@@ -6,7 +6,10 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("madn")
 class ConstantThenLinear(keras.optimizers.schedules.LearningRateSchedule):
-    """`initial` for `constant_steps` steps, then a straight line to `end` over `linear_steps`, and `end` after that."""
+    """`initial` up to step number `constant_steps`, then a straight line to `end` over `linear_steps`; then `end`.
+
+    Steps are numbered from 0.
+    """
 
     def __init__(self, initial: float, constant_steps: int, linear_steps: int, end: float = 0.0):
         self.initial, self.constant_steps, self.linear_steps, self.end = initial, constant_steps, linear_steps, end

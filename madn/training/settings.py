@@ -24,7 +24,7 @@ def describe(name: str, recipe: Recipe, about: dict, before: dict | None = None)
     said = {"recipe": name, "paper": recipe.paper, "fields": recipe.fields(), **about}
     if before is None:
         return {**said, **process}
-    return {**before, **said, "weights": before.get("weights"), "resumed": [*before.get("resumed", []), process]}
+    return {**before, **said, "resumed": [*before.get("resumed", []), process]}
 
 
 def device() -> str:

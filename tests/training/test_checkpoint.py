@@ -30,6 +30,16 @@ def test_state_holds_both_networks_and_both_optimisers(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["state.weights.h5"]
 
 
+def test_random_numbers_go_on_where_they_were(tmp_path):
+    model = eager(TINY)
+    model.critic.uniform((3,))
+    save_state(model, tmp_path / "state.weights.h5")
+    expected = model.critic.uniform((3,)).numpy()
+    other = eager(TINY)
+    load_state(other, tmp_path / "state.weights.h5")
+    assert same([expected], [other.critic.uniform((3,)).numpy()])
+
+
 def test_generator_file_says_its_recipe(tmp_path):
     file = tmp_path / "best.weights.h5"
     generator = TINY.build_generator()

@@ -12,6 +12,7 @@ import pytest
 from helpers import TINY, same
 
 from madn.data.sets import FixedCrops
+from madn.errors import UserError
 from madn.training import loop
 from madn.training.callbacks import Record, Stopped
 from madn.training.checkpoint import Place, read_place, read_recipe
@@ -191,7 +192,7 @@ def test_stages_follow_each_other_and_their_frozen_layers_stay(tmp_path):
         assert go() == 4
     assert moved == [{"sn": True, "gn": False, "upblock": False}, {"sn": False, "gn": True, "upblock": True}]
     assert [int(row["step"]) for row in run.rows()] == [2, 4]
-    assert read_place(run.state) == Place(stage=1, first_step=2)
+    assert read_place(run.state) == Place(stage=1, first_step=2, total=4)
     assert read_recipe(run.generator("last"))["fields"]["stage"] == 2
     assert go() == 4  # a finished run is left alone
 
@@ -218,3 +219,44 @@ def test_a_run_of_stages_resumes_in_its_stage(tmp_path, monkeypatch, after):
     last = [stored(each.generator("last")) for each in (whole[1], run)]
     assert last[0].keys() == last[1].keys()
     assert all(np.allclose(last[0][name], last[1][name], atol=1e-6) for name in last[0])
+
+
+def test_stages_with_other_steps_are_not_gone_on_with(tmp_path):
+    staged(tmp_path)[2]()
+    with pytest.raises(UserError, match="goes on with the steps that it was started with"):
+        staged(tmp_path, steps=8)[2]()
+
+
+def test_best_is_that_of_the_last_stage(tmp_path):
+    """A later stage may be another network: an earlier one's score does not keep its file from being written."""
+    run = RunFolder(tmp_path)
+    rows = [{"step": "2", "seconds": "1", "val_psnr": "30"}, {"step": "3", "seconds": "2", "val_psnr": "20"}]
+    assert Record(run, {}, Place(1, 2, 2), rows, "val_psnr").best == 20
+    assert Record(run, {}, Place(), rows, "val_psnr").best == 30
+
+
+def test_the_log_takes_a_stage_with_other_terms(tmp_path):
+    run = RunFolder(tmp_path)
+    run.add_row({"step": 1, "mse_stage_1": 0.1, "mse_stage_2": 0.2, "psnr": 20})
+    run.add_row({"step": 2, "mse_stage_1": 0.3, "psnr": 21})
+    run.add_row({"step": 3, "mse_stage_1": 0.3, "psnr": 22, "new": 5})
+    assert [(row["step"], row["mse_stage_2"], row["psnr"], row["new"]) for row in run.rows()] == [
+        ("1", "0.2", "20", ""), ("2", "", "21", ""), ("3", "", "22", "5")]
+
+
+def test_minutes_end_a_run_in_the_middle_of_a_round(tmp_path, monkeypatch):
+    """The round is cut, yet validated, logged and saved; called again, there is nothing left to do."""
+    monkeypatch.setattr(Record, "elapsed", lambda self: 10.0 * getattr(self.model, "step", 0))
+    run = RunFolder(tmp_path)
+    recipe = replace(RECIPE, steps=100)
+    assert train("madn", recipe, Crops(), run, round_steps=4, minutes=1.0) == 6
+    assert [int(row["step"]) for row in run.rows()] == [4, 6] and run.generator("best").is_file()
+    monkeypatch.setattr(Record, "elapsed", lambda self: 60.0)
+    assert train("madn", recipe, Crops(), run, round_steps=4, minutes=1.0) == 6
+
+
+def test_stages_share_the_minutes(tmp_path, monkeypatch):
+    recipe, run, _ = staged(tmp_path, steps=6)  # stages of 4 and 2 steps
+    monkeypatch.setattr(Record, "elapsed", lambda self: 20.0 * getattr(self.model, "step", 0))
+    assert train("madn", recipe, Crops(), run, round_steps=3, minutes=1.0) == 3
+    assert [int(row["step"]) for row in run.rows()] == [2, 3]

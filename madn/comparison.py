@@ -7,10 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
+
 from madn import recipes
 from madn.counting import macs
 from madn.errors import UserError
 from madn.imaging.files import atomic
+from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
 
 TIMING_STEPS = (4, 34)
@@ -51,11 +54,10 @@ class Contest:
         learning rate's schedule needs beforehand; a twentieth is added, and the clock ends the run. Raises
         `UserError` where one of the commands fails.
         """
-        recipe = recipes.get(name)
+        recipe = self._recipe(name, weights)
         options = ["--recipe", name, *self.options]
-        loss_network = getattr(recipe, "vgg_network", None)
-        if weights.get(loss_network):
-            options += ["--vgg-weights", weights[loss_network]]
+        if getattr(recipe, "vgg_weights", None):
+            options += ["--vgg-weights", recipe.vgg_weights]
         run = RunFolder(self.folder / name)
         steps = self._steps(name, options)
         self._python("madn.train", *options, "--steps", steps, "--minutes", self.minutes, "--round-steps",
@@ -69,9 +71,18 @@ class Contest:
         return Entry(name, recipe.paper, generator.count_params(), macs(generator, 256, 256).total / 1e9,
                      int(last["step"]), float(last["seconds"]) / 60, result["mean"], better, len(result["images"]))
 
+    def prepare(self, name: str, weights: dict[str, str | None]) -> None:
+        """Fetch and check what a recipe needs beside the images. Raises `UserError` where it is not to be had."""
+        self._recipe(name, weights).prepare()
+
     def write(self, name: str, text: str) -> None:
         with atomic(self.folder / name) as part:
             part.write_text(text, encoding="utf-8")
+
+    def _recipe(self, name: str, weights: dict[str, str | None]) -> Recipe:
+        recipe = recipes.get(name)
+        file = weights.get(getattr(recipe, "vgg_network", None))
+        return dataclasses.replace(recipe, vgg_weights=file) if file else recipe
 
     def _steps(self, name: str, options: list[str]) -> int:
         file = self.folder / "timing" / f"{name}.json"
@@ -107,6 +118,15 @@ class Contest:
         if code:
             raise UserError(f"{module} ended with exit code {code}; its message is above. Called again, the "
                             "comparison goes on where it was")
+
+
+def check() -> None:
+    """Raises `UserError` where the comparison cannot run at all; keeps the GPU for the processes that train."""
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(f"operations are counted in TensorFlow's graph: KERAS_BACKEND={keras.backend.backend()} has none")
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
 
 
 def table(entries: list[Entry]) -> str:
