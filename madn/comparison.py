@@ -123,7 +123,8 @@ class Contest:
 def check() -> None:
     """Raises `UserError` where the comparison cannot run at all; keeps the GPU for the processes that train."""
     if keras.backend.backend() != "tensorflow":
-        raise UserError(f"operations are counted in TensorFlow's graph: KERAS_BACKEND={keras.backend.backend()} has none")
+        raise UserError("operations are counted in TensorFlow's graph, which "
+                        f"KERAS_BACKEND={keras.backend.backend()} has not")
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")

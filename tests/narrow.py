@@ -10,7 +10,7 @@ TINY = {
                "stem_width": 8, "d_width": 8, "lr_g": 1e-3},
     "structure_guided": {"width": 8, "gradient_width": 16, "n_mbrb": 2, "d_widths": (4, 8, 8, 8), "lr_g": 1e-3},
     "msr2b": {"widths": (8, 16, 32), "num_blocks": 2, "group_width": 8, "bypass_width": 24, "d_widths": (4, 8, 8, 8),
-              "lr_g": 1e-3},
+              "lr_g": 2e-3},
     "egnet": {"n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 4, "num_cab": 1, "pa_dim": 4, "egm_per_stage": 1,
               "parts": ("backbone",), "lr_g": 1e-3},
 }

@@ -54,3 +54,24 @@ def test_unknown_names():
         recipes.get("madm")
     with pytest.raises(UserError, match="recipe madn has no field depth"):
         recipes.from_fields("madn", {"depth": 3})
+
+
+@pytest.mark.parametrize(("name", "count"), [
+    ("madn", 29_071_817),
+    ("sisnet-nosis", 35_122_915), ("sisnet-nolatent", 48_722_659), ("sisnet-inception-v3", 40_009_123),
+    ("structure_guided", 5_371_475), ("structure_guided-norgcl", 5_762_395), ("structure_guided-nombrb", 5_489_195),
+    ("structure_guided-nogradientnet", 756_739), ("structure_guided-fnorm", 5_371_475),
+    ("msr2b-k3", 2_313_443), ("msr2b-k6", 3_879_107), ("msr2b-k12", 7_010_435), ("msr2b-narrow", 2_625_107),
+    ("egnet-backbone", 20_127_073), ("egnet-nosen", 26_560_235), ("egnet", 26_611_255),
+])
+def test_names_build_the_networks_that_they_say(name, count):
+    """Each specification's count, from the registry's name through all fields to the network."""
+    assert recipes.get(name).build_generator().count_params() == count
+
+
+def test_names_without_a_count_of_their_own():
+    tails = {name: recipes.get(f"structure_guided{name}").rgcl_tail for name in ("", "-fnorm", "-gate")}
+    assert tails == {"": "sigmoid", "-fnorm": "fnorm", "-gate": "gate"}
+    egnet = {name: recipes.get(f"egnet-{name}") for name in ("noattention", "random-add", "random-mul", "window")}
+    assert not egnet["noattention"].egn_attention and egnet["window"].pa_mode == "window"
+    assert [egnet[f"random-{how}"].egn_input for how in ("add", "mul")] == ["random_add", "random_mul"]

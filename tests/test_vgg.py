@@ -127,5 +127,8 @@ def test_the_real_weights_have_the_magnitudes_that_the_recipes_expect(vgg_weight
         pytest.skip("the real VGG weights are not here: set MADN_TEST_WEIGHTS to their folder")
     found = PerceptualLoss("vgg16", "block3_conv3", vgg_weights("vgg16")).magnitude
     assert found == pytest.approx(7.04, rel=1e-2)
-    features = PerceptualLoss("vgg19", "block4_conv3", file).features(fixed_pair()[0])
-    assert float(ops.mean(features)) == pytest.approx(1.0, rel=0.2)
+    found = PerceptualLoss("vgg19", "block4_conv3", file)
+    assert found.magnitude == pytest.approx(3.093, rel=1e-2)
+    assert float(ops.mean(found.features(fixed_pair()[0]))) == pytest.approx(1.0, rel=0.2)
+    found = PerceptualLoss("vgg19", "block3_conv3", file, activated=False)
+    assert 27 * found.magnitude == pytest.approx(24.7, rel=1e-2)

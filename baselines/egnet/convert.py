@@ -118,7 +118,12 @@ def _layers(network: "keras.Model"):
 def _require(source: str, problem: str, names: list[str]) -> None:
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise UserError(f"{source}: not MPRNet's deblurring network: {problem} {', '.join(names[:3])}{more}")
+        raise UserError(f"{source}: not MPRNet's deblurring network: {problem} {', '.join(map(_plain, names[:3]))}{more}")
+
+
+def _plain(name: str) -> str:
+    """A name from a file, without what a terminal would obey."""
+    return ascii(name)[1:-1]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ Where the paper leaves a choice open or contradicts itself, the default and its 
 - RCA, RSA and PA follow each other; PA has no convolutions but its "third", as two more do not fit the count.
 - "R represents the activation layer": a PReLU with one slope for each EGN; ReLU inside channel attention.
 - the last convolution starts at zero, so that training starts at exactly the network without EGN.
-- the softmax and what leads to it are computed in float32, for q k^T has no 1 / sqrt(d) and may be large.
+- the scores q k^T and their softmax are computed in float32, for there is no 1 / sqrt(d) and they may be large.
 """
 
 import keras

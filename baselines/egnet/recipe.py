@@ -17,6 +17,9 @@ Differences from the paper, all of them choices where it says nothing or contrad
   S = 1, 1e-4 -> 1e-6, 100,000 steps of 8 crops. The paper caches nothing that we know of; nor does this.
 - no paper's control tells EGN's capacity from its longer training: `egnet-train-longer` spends the second 6,000,000
   steps on the backbone itself.
+- images are padded to multiples of 16, not 8, for the self-ensemble network's half-size and quarter images.
+- left out: RealBlur's scores after alignment (`evaluate` compares pixel by pixel, as the paper's numbers suggest that
+  it did), and other readings of EGM (attention without sigmoid or sum, other levels and orders).
 The networks' and the losses' own choices are listed in generator.py, egn.py, mprnet.py and objective.py.
 """
 
@@ -129,6 +132,8 @@ class EGNetRecipe(Recipe):
             raise UserError(f"--egn-stages are 1, 2 or both; received {self.egn_stages}")
         if not self.sen_branches or len(set(self.sen_branches)) < len(self.sen_branches):
             raise UserError(f"--sen-branches takes each branch once; received {' '.join(self.sen_branches)}")
+        if "whole" not in self.sen_branches:
+            raise UserError("--sen-branches needs whole: the network that the others share is built on it")
         if self.test_average and "sen" in self.parts:
             raise UserError("--test-average takes the place of the self-ensemble network: leave sen out of --parts")
         if not 0 <= self.lr_end <= min(self.lr_g, self.sen_lr) or self.lr_g == 0:
@@ -140,10 +145,12 @@ class EGNetRecipe(Recipe):
 
     def build_generator(self):
         egnet = build_egnet(
-            self.n_feat, self.scale_unetfeats, self.scale_orsnetfeats, self.num_cab,
-            self.egn_stages if "egn" in self.parts else (), self.egn_input, self.egn_attention, self.egm_per_stage,
-            self.pa_dim, self.pa_mode, self.pa_window, self.pa_scale, (self.random_mean, self.random_std),
-            self.grad_operator, self.grad_norm, self.zero_outputs)
+            n_feat=self.n_feat, scale_unetfeats=self.scale_unetfeats, scale_orsnetfeats=self.scale_orsnetfeats,
+            num_cab=self.num_cab, egn_stages=self.egn_stages if "egn" in self.parts else (), egn_input=self.egn_input,
+            egn_attention=self.egn_attention, egm_per_stage=self.egm_per_stage, pa_dim=self.pa_dim,
+            pa_mode=self.pa_mode, pa_window=self.pa_window, pa_scale=self.pa_scale,
+            random=(self.random_mean, self.random_std), grad_operator=self.grad_operator, grad_norm=self.grad_norm,
+            zero_outputs=self.zero_outputs)
         if "sen" in self.parts:
             return build_self_ensemble(egnet, "network", self.sen_branches)
         return build_self_ensemble(egnet, "average", self.sen_branches) if self.test_average else egnet

@@ -35,7 +35,8 @@ def read_checkpoint(path: Path):
     try:
         return _arrays(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
     except _Refused as problem:
-        raise UserError(f"{path}: asks for {problem}, which no weights need; nothing of it was run") from None
+        asked = ascii(str(problem))[1:-1]
+        raise UserError(f"{path}: asks for {asked}, which MPRNet's weights do not need; nothing of it was run") from None
     except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, AttributeError, ImportError, IndexError, KeyError,
             MemoryError, OverflowError, RuntimeError, TypeError, ValueError) as problem:
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:160]
@@ -82,7 +83,7 @@ class _Tensor(_Sealed):
         if min((self.offset, *self.size, *self.stride)) < 0 or max(math.prod(self.size), last + 1) > len(numbers):
             raise ValueError(f"a tensor of {self.size} reaches outside of its {len(numbers)} numbers")
         steps = [step * numbers.itemsize for step in self.stride]
-        return np.lib.stride_tricks.as_strided(numbers[self.offset:], self.size, steps, writeable=False).copy()
+        return np.lib.stride_tricks.as_strided(numbers[self.offset:], self.size, steps, writeable=False)
 
 
 def _rebuild_tensor(storage, offset, size, stride, *rest) -> _Tensor:
@@ -109,14 +110,18 @@ class _Storages:
     def named(self, name) -> _Storage:
         """For a persistent id ("storage", type, key, device, count, ...)."""
         kind, storage_type, key, _, count, *view = name
-        if kind != "storage" or not isinstance(storage_type, _StorageType) or any(view):
-            raise ValueError(f"unknown kind of object {kind!r}")
+        if not (isinstance(kind, str) and kind == "storage" and isinstance(storage_type, _StorageType)
+                and isinstance(key, str | int)) or any(view):
+            raise ValueError("a persistent object that is no storage")
         dtype = np.dtype(self.byteorder + storage_type.dtype)
         return self.known.setdefault(str(key), _Storage(dtype, int(count)))
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows ordered dictionaries and tensors, and refuses every other name."""
+class _Unpickler(pickle._Unpickler):
+    """An unpickler that knows ordered dictionaries and tensors, and refuses every other name.
+
+    Python's own, slower one: the one in C reserves as much memory as a number in the file says.
+    """
 
     def __init__(self, file, storages: _Storages):
         super().__init__(file, encoding="utf-8")
@@ -170,12 +175,16 @@ def _read_legacy(path: Path):
     return found
 
 
-def _arrays(found):
-    """The same with every tensor as its array."""
-    if isinstance(found, _Tensor):
-        return found.array()
-    if isinstance(found, dict):
-        return {key: _arrays(value) for key, value in found.items()}
-    if isinstance(found, list | tuple):
-        return [_arrays(value) for value in found]
-    return found
+def _arrays(found, done: dict | None = None):
+    """The same with every tensor as its array, and what occurs several times still one object."""
+    done = {} if done is None else done
+    if id(found) not in done:
+        if isinstance(found, _Tensor):
+            done[id(found)] = found.array()
+        elif isinstance(found, dict):
+            done[id(found)] = {key: _arrays(value, done) for key, value in found.items()}
+        elif isinstance(found, list | tuple):
+            done[id(found)] = [_arrays(value, done) for value in found]
+        else:
+            return found
+    return done[id(found)]

@@ -130,7 +130,7 @@ class _Convolutions:
         return layers.ReLU(name=f"{name}_relu")(x)
 
     def _kernel(self, gain=1.0):
-        """He-normal times `gain`."""
+        """He-normal times `gain`, in Keras' count of inputs (for the transposed convolutions, half of what meets)."""
         return {"kernel_initializer": keras.initializers.VarianceScaling(2 * gain**2, "fan_in", "truncated_normal")}
 
 

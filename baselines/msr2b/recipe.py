@@ -14,8 +14,8 @@ Differences from the paper, all of them choices where it says nothing or contrad
 - the learning rate falls step by step, not epoch by epoch: constant for the first two thirds of the run, then linear,
   so that the last step is taken at 1e-7.
 - GoPro's `blur` images rather than `blur_gamma`; no augmentation (neither stated).
-- the weight 100 of the perceptual loss means the feature magnitudes of the paper's own VGG19 file; other files are
-  calibrated to it by a gain (`madn.vgg`).
+- the weight 100 of the perceptual loss means the feature magnitudes of the paper's own VGG19 file, estimated from
+  VGG16's (`VGG_REFERENCE`); the file at hand is calibrated to it by a gain (`madn.vgg`).
 The networks' and the losses' own choices are listed in baselines/msr2b/generator.py, discriminator.py, objective.py and
 baselines/patchgan.py.
 """
@@ -106,9 +106,9 @@ class MSR2BRecipe(PerceptualRecipe):
     perceptual_reduction: Literal["mean", "sum_channels"] = "mean"
     """Eq. 12's squared difference: a mean over channels too, or their sum as printed."""
     vgg_activated: bool = False
-    """Features after their ReLU, or before it."""
+    """Features after their ReLU, or before it; the loss is brought to the same magnitude."""
     vgg_inputs: Literal["imagenet", "raw"] = "imagenet"
-    """Images normalised as VGG19 was trained, or in [-1, 1] as they are."""
+    """Images normalised as VGG19 was trained, or in [-1, 1] as they are; the loss is brought to the same magnitude."""
     def __post_init__(self):
         super().__post_init__()
         if min(*self.widths, *self.d_widths, *self.d_strides, self.num_blocks, self.group_width, self.bypass_width) < 1:

@@ -23,7 +23,7 @@ Where the paper leaves a choice open or contradicts itself, the default and its 
 - FSConv: a 3x3 transposed convolution, instance normalisation without scale and shift, ReLU. Eq. 3 fixes only that
   zeros are put between the pixels. The last one is followed by a 3x3 convolution to the image.
 - "previous_smooth" adds maps of four sizes: each p_k of the first three passes two 3x3 convolutions and a bilinear
-  enlargement first.
+  enlargement first. The text sums "the first three", Algorithm 1 all four; the algorithm decides.
 - tanh, the addition of the blurred image and the clip are not in the text; they are the code's.
 Left out: the second network that the authors' released code computes (bilinear info-box, one convolution reused at
 all scales, no transposed convolution), which the paper does not describe.

@@ -17,7 +17,7 @@ Differences from the text, and why:
   real and the restored image.
 - Figure 4's other losses, as the literature has them: WGAN [30] with a gradient penalty of 10 in place of clipped
   weights; least squares with fixed targets, the loss of cycleGAN [31]; and the relativistic standard GAN, which
-  "RSGAN [32]" can only mean.
+  "RSGAN [32]" can only mean. All take one discriminator step for one of the generator, as the paper's own does.
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,8 @@ The paper says nothing of training. What its authors' code has is taken, except 
 - flips and 90-degree turns; the code's distortions of the input (noise, JPEG, colour) are left out.
 - tau_3 is the paper's 0.01, not the code's 0.001; the perceptual loss is of VGG16's relu3_3, not VGG19's conv3_3.
 - left out: a preset of what the released code computes (the "sisnet_repo" of other accounts: another network, two
-  PatchGANs on the whole image, means over a pool of the last 50 scores), because the paper does not describe it.
+  PatchGANs on the whole image, means over a pool of the last 50 scores), because the paper does not describe it;
+  other discriminators than the two of Table 1, and Eq. 3 as an enlargement with a convolution.
 - GoPro's `blur` images (not stated).
 The networks' and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
 """
@@ -131,8 +132,8 @@ class SISNetRecipe(PerceptualRecipe):
         return "all but the backbone" if self.freeze_backbone else "all of the network"
 
     def build_generator(self):
-        return build_generator(self.backbone, self.block_widths, self.width, self.stem_width, self.laterals,
-                               self.infobox, self.init)
+        return build_generator(backbone=self.backbone, block_widths=self.block_widths, width=self.width,
+                               stem_width=self.stem_width, laterals=self.laterals, infobox=self.infobox, init=self.init)
 
     def build_critics(self):
         if not self.tau_3:

@@ -18,6 +18,10 @@ Differences from the paper, all of them choices where it says nothing:
 - "replace the multipath reuse module with a single path": one RGCL on all channels (`single`); three of them in a
   chain (`single3`) would cost 1.8 times the operations.
 - an epoch drops its last, partial batch.
+- the weight 10 of the content loss means the magnitude of the channel-normalised VGG19 file that it was set up with;
+  other files are calibrated to it by a gain (`madn.vgg`). A VGG19 in torchvision's magnitude, the paper's, was not at
+  hand: with one, `--vgg-gain 1` is the paper's loss.
+- left out: other readings of RGCL's plain convolution and of the skips (concatenation), which miss the printed count.
 The network's and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
 """
 
@@ -34,7 +38,7 @@ from madn.vgg import PerceptualLoss
 VGG_LAYER = "block4_conv3"
 """keras.applications' name of the paper's ReLU4_3."""
 VGG_REFERENCE = 3.093
-"""Magnitude that `content_weight` 10 is meant for; the loss is calibrated to it (madn.vgg)."""
+"""Magnitude that `content_weight` 10 is taken for: that of the channel-normalised VGG19 file; the loss is calibrated to it (madn.vgg)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +119,10 @@ class StructureGuidedRecipe(PerceptualRecipe):
 
     def build_generator(self):
         return build_generator(
-            self.width, self.gradient_width, self.n_mbrb, self.rgcl_r, self.rgcl_share, self.rgcl_tail, self.block,
-            self.mbrb, self.gradient_net, self.global_residual, self.init_std, self.output_init_std)
+            width=self.width, gradient_width=self.gradient_width, n_mbrb=self.n_mbrb, rgcl_r=self.rgcl_r,
+            rgcl_share=self.rgcl_share, rgcl_tail=self.rgcl_tail, block=self.block, mbrb=self.mbrb,
+            gradient_net=self.gradient_net, global_residual=self.global_residual, init_std=self.init_std,
+            output_init_std=self.output_init_std)
 
     def build_critics(self):
         return {"image": build_discriminator(self.d_widths)}
@@ -149,6 +155,9 @@ NO_MBRB = replace(STRUCTURE_GUIDED, mbrb="single")
 
 NO_GRADIENT_NET = replace(STRUCTURE_GUIDED, gradient_net=False)
 """Table 5: the U-Net alone."""
+
+FNORM, GATE = (replace(STRUCTURE_GUIDED, rgcl_tail=tail) for tail in ("fnorm", "gate"))
+"""Other readings of Eq. 7's end: a branch of either sign, as in the network that RGCL is taken from, or a gate."""
 
 BUDGET = replace(STRUCTURE_GUIDED, width=32, gradient_width=64, d_widths=(32, 64, 128, 256), output_init_std=0.0,
                  crop=128, batch=2, augment="dihedral", precision="mixed_bfloat16")

@@ -201,7 +201,7 @@ class Hostile:
 def test_runs_nothing(tmp_path, monkeypatch, write):
     monkeypatch.chdir(tmp_path)
     file = write(tmp_path / "a.pth", {"state_dict": {"a": np.ones(2, np.float32)}, "more": Hostile()})
-    with pytest.raises(UserError, match=r"a\.pth: asks for (posix|nt)\.system, which no weights need"):
+    with pytest.raises(UserError, match=r"a\.pth: asks for (posix|nt)\.system, which MPRNet's weights do not need"):
         read_checkpoint(file)
     assert not (tmp_path / "hostile-was-run").exists()
 
@@ -212,7 +212,7 @@ def test_runs_nothing(tmp_path, monkeypatch, write):
 def test_refuses_every_other_name(tmp_path, pickled):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("a/data.pkl", pickled)
-    with pytest.raises(UserError, match="which no weights need; nothing of it was run"):
+    with pytest.raises(UserError, match="which MPRNet's weights do not need; nothing of it was run"):
         read_checkpoint(tmp_path / "a.pth")
 
 

@@ -137,6 +137,7 @@ def test_starts_from_the_weights_of_the_network_without_its_last_part(tmp_path):
     ({"egn_stages": (3,)}, "--egn-stages are 1, 2 or both"),
     ({"egn_stages": ()}, "--egn-stages are 1, 2 or both"),
     ({"sen_branches": ("half", "half")}, "--sen-branches takes each branch once"),
+    ({"sen_branches": ("half", "quarters")}, "--sen-branches needs whole"),
     ({"test_average": True}, "--test-average takes the place"),
     ({"lr_end": 1.0}, "--lr-end must be"),
 ])

@@ -20,7 +20,7 @@ def noise(height, width):
 
 def test_padded_size():
     assert [padded_size(n) for n in (1, 16, 17, 720, 721, 1280, 1283)] == [16, 16, 32, 720, 736, 1280, 1296]
-    assert padded_size(33, 8) == 40
+    assert [padded_size(n, 8) for n in (33, 680, 773, 720)] == [40, 680, 776, 720]  # 773: a width in RealBlur
 
 
 @pytest.mark.parametrize("size, padded", [((721, 1283), (736, 1296)), ((720, 1280), (720, 1280)), ((1, 1), (16, 16)),
