@@ -27,9 +27,8 @@ for folder in sys.argv[2:]:
     signature = tf.saved_model.load(folder).signatures["serving_default"]
     np.save(folder + ".npy", signature(tf.constant(blurred[None]))["deblurred"].numpy()[0])
 """
-PARTS = ("backbone", "egn", "sen")
 NETWORKS = {**{name: narrow(name) for name in ("madn", "sisnet", "structure_guided", "msr2b")},
-            **{f"egnet-{parts[-1]}": narrow("egnet", parts=parts) for parts in (PARTS[:1], PARTS[:2], PARTS)}}
+            "egnet": narrow("egnet", parts=("backbone", "egn", "sen"))}
 
 
 def moved(generator):

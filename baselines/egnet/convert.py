@@ -117,8 +117,8 @@ def _layers(network: "keras.Model"):
 
 def _require(source: str, problem: str, names: list[str]) -> None:
     if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise UserError(f"{source}: not MPRNet's deblurring network: {problem} {', '.join(map(_plain, names[:3]))}{more}")
+        some = ", ".join(map(_plain, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise UserError(f"{source}: not MPRNet's deblurring network: {problem} {some}")
 
 
 def _plain(name: str) -> str:

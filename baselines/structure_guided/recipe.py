@@ -38,7 +38,7 @@ from madn.vgg import PerceptualLoss
 VGG_LAYER = "block4_conv3"
 """keras.applications' name of the paper's ReLU4_3."""
 VGG_REFERENCE = 3.093
-"""Magnitude that `content_weight` 10 is taken for: that of the channel-normalised VGG19 file; the loss is calibrated to it (madn.vgg)."""
+"""Magnitude that `content_weight` 10 is taken for, that of the channel-normalised VGG19 file; see madn.vgg."""
 
 
 @dataclass(frozen=True, kw_only=True)
