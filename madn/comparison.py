@@ -17,6 +17,7 @@ from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
 
 TIMING_STEPS = (4, 34)
+MARGIN = 1.2
 ROUNDS = 12  # validations and checkpoints of a run
 
 
@@ -51,8 +52,8 @@ class Contest:
         """Time, train and measure one recipe; a run that is finished is only measured again.
 
         A short run gives the seconds of a step, and with them the number of steps that the minutes allow, which the
-        learning rate's schedule needs beforehand; a twentieth is added, and the clock ends the run. Raises
-        `UserError` where one of the commands fails.
+        learning rate's schedule needs beforehand; a fifth is added for a machine that gets faster, so that the
+        clock ends the run. Raises `UserError` where one of the commands fails.
         """
         recipe = self._recipe(name, weights)
         options = ["--recipe", name, *self.options]
@@ -97,7 +98,7 @@ class Contest:
             per_step = max((seconds[1] - seconds[0]) / (TIMING_STEPS[1] - TIMING_STEPS[0]), 1e-3)
             self.write(f"timing/{name}.json", json.dumps(
                 {"seconds_per_step": per_step, "minutes": self.minutes, "options": options,
-                 "steps": max(ROUNDS, round(1.05 * 60 * self.minutes / per_step))}) + "\n")
+                 "steps": max(ROUNDS, round(MARGIN * 60 * self.minutes / per_step))}) + "\n")
         timing = json.loads(file.read_text())
         if (timing["minutes"], timing["options"]) != (self.minutes, options):
             raise UserError(f"{self.folder}: holds a comparison of {timing['minutes']:g} minutes with "

@@ -67,11 +67,11 @@ def test_the_minutes_decide_the_steps_and_the_clock_ends_them(tmp_path, commands
     entry = contest(tmp_path).enter("madn-budget", {"vgg16": "a.h5", "vgg19": "b.h5"})
     assert [call[0] for call in commands] == ["madn.train", "madn.train", "madn.train", "madn.evaluate"]
     training = commands[2]
-    assert training[training.index("--steps") + 1] == "126"  # 60 s at 0.5 s, and a twentieth
+    assert training[training.index("--steps") + 1] == "144"  # 60 s at 0.5 s, and a fifth
     assert training[training.index("--minutes") + 1] == "1.0" and "--resume" in training
     assert not any("--vgg-weights" in call for call in commands)
-    assert (entry.steps, entry.better, entry.images) == (120, 3, 4)  # the last round that the log has
-    assert entry.minutes == pytest.approx((20 + 60) / 60)
+    assert (entry.steps, entry.better, entry.images) == (144, 3, 4)
+    assert entry.minutes == pytest.approx((20 + 72) / 60)
     assert entry.gmacs == pytest.approx(7.46, abs=0.01) and entry.scores == MEAN
     assert contest(tmp_path).enter("madn-budget", {}) == entry
     assert [call[0] for call in commands[4:]] == ["madn.train", "madn.evaluate"]  # is not timed again
@@ -80,7 +80,7 @@ def test_the_minutes_decide_the_steps_and_the_clock_ends_them(tmp_path, commands
             other.enter("madn-budget", {})
     text = table([entry]).splitlines()
     assert text[2] == "| blurred input | | | | | 24.00 | 0.7000 | 0.8000 | |"
-    assert text[3].startswith("| `madn-budget` | 601,913 | 7.46 | 120 | 1.3 | 25.50 |")
+    assert text[3].startswith("| `madn-budget` | 601,913 | 7.46 | 144 | 1.5 | 25.50 |")
     assert text[3].endswith("| 3 of 4 |")
 
 
