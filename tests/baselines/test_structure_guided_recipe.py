@@ -98,7 +98,7 @@ def test_vgg_is_asked_for_where_the_content_loss_needs_it():
 
 def test_the_budget_starts_at_the_image_and_costs_8_gmacs():
     assert set(recipes.differences(STRUCTURE_GUIDED, BUDGET)) == {
-        "width", "gradient_width", "d_widths", "output_init_std", "crop", "augment", "precision"}
+        "width", "gradient_width", "d_widths", "output_init_std", "crop", "batch", "augment", "precision"}
     generator = BUDGET.build_generator()
     if keras.backend.backend() == "tensorflow":
         assert macs(generator, 256, 256).total == pytest.approx(8e9, rel=0.1)
