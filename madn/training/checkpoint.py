@@ -91,8 +91,9 @@ def load_start(generator: keras.Model, path: Path, recipe: Recipe) -> None:
     Raises `UserError` as `load_generator` does.
     """
     stored = read_recipe(path)
-    if stored and recipe.grows_from(stored["fields"]):
-        previous = dataclasses.replace(recipe, **recipe.grows_from(stored["fields"])).build_generator()
+    smaller = recipe.grows_from(stored["fields"]) if stored else None
+    if smaller:
+        previous = dataclasses.replace(recipe, **smaller).build_generator()
         load_generator(previous, path, recipe)
         recipe.transfer(previous, generator)
     else:

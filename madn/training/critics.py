@@ -7,7 +7,7 @@ from madn.training.gradients import input_gradient
 
 
 class Critics:
-    """Discriminators by domain; `seeds` gives the random numbers and, as part of the model, is saved with it."""
+    """Discriminators by domain; `seeds` gives the random numbers; a checkpoint holds its state."""
 
     def __init__(self, networks: dict[str, keras.Model], seeds: keras.random.SeedGenerator):
         self.networks, self.seeds = networks, seeds
