@@ -18,8 +18,13 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
-    packages=find_packages(include=["madn", "madn.*", "baselines", "baselines.*"]),
-    package_data={"madn": ["published.json"]},
+    packages=[*find_packages(include=["madn", "madn.*", "baselines", "baselines.*"]), "madn.shipped"],
+    package_dir={"madn.shipped": "weights"},  # where madn.weights looks in an installation
+    package_data={
+        "madn": ["published.json"],
+        "madn.imaging": ["report.html", "report.css", "report.js"],
+        "madn.shipped": ["registry.json", "*.weights.h5", "README.md"],
+    },
     python_requires=">=3.11,<3.14",
     # tensorflow-addons is not among these: its last release needs TensorFlow 2.15 and cannot be imported beside
     # Keras 3. `make check-tf215` uses it in an environment of its own.
@@ -42,6 +47,6 @@ setup(
         "torch": ["torch>=2.6"],
         "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "nbclient>=0.10"],
         "export": [],  # a SavedModel takes nothing more
-        "dev": ["pytest>=8.3"],
+        "dev": ["pytest>=8.3", "selenium>=4.40"],
     },
 )

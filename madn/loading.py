@@ -1,12 +1,12 @@
-"""Trained networks from where they lie: a run folder, a generator's weights file or a SavedModel."""
+"""Trained networks from where they lie: shipped by name, a run folder, a generator's weights file or a SavedModel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from madn import recipes
+from madn import recipes, weights
 from madn.errors import UserError
 from madn.imaging.restore import Network
 from madn.training.checkpoint import SUFFIX, load_generator, read_recipe
@@ -38,27 +38,34 @@ def load_network(source: str | Path, which: str = "best", recipe: str | None = N
     """Load a network.
 
     Args:
-        source: a run folder, a `.weights.h5` file or a SavedModel folder.
+        source: a run folder, a `.weights.h5` file, a SavedModel folder, or the name of shipped weights (see
+            madn.weights); what exists under that path comes first.
         which: "best" or "last" of a run folder.
         recipe: name of the recipe of a weights file that does not say it; where it does, the two must agree.
     Raises:
-        UserError: nothing there, a damaged file, or weights of another recipe or width.
+        UserError: nothing there and no such name, a damaged file, or weights of another recipe or width.
     """
-    source = Path(source)
+    name, source = str(source), Path(source)
     if (source / "saved_model.pb").is_file():
         return _savedmodel(source)
-    if source.is_dir():
-        run = RunFolder(source)
-        if run.settings() is None:
-            raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
+    run = RunFolder(source)
+    if run.settings() is not None:
         file = run.generator(which)
         if not file.is_file():
             raise UserError(f"{source}: no {which} checkpoint yet; go on with python -m madn.train --run {source} "
                             "--resume")
-    elif source.name.endswith(SUFFIX) or source.is_file():
+    elif source.is_file():
         file = source
+    elif name in (known := weights.entries()):  # although there may be such a folder: madn/ in a checkout
+        if which != "best":
+            raise UserError(f"{name}: shipped weights have no {which} checkpoint; leave --which out")
+        loaded = _weights(weights.path(name), recipe)
+        return replace(loaded, description=f"{name}, {known[name].short_hash}: {loaded.description}")
+    elif source.is_dir():
+        raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
     else:
-        raise UserError(f"{source}: no such run folder, {SUFFIX} file or SavedModel")
+        raise UserError(f"{source}: no such run folder, {SUFFIX} file or SavedModel, and no shipped weights of that "
+                        f"name: {weights.hint(name, known)}")
     return _weights(file, recipe)
 
 

@@ -1,11 +1,13 @@
 """Networks from run folders, weights files and SavedModels; what is not one is named."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from madn import weights as registry
 from madn.errors import UserError
 from madn.loading import load_network
 from madn.recipe import MADN
@@ -55,3 +57,35 @@ def test_what_is_no_network_is_named(tmp_path, weights):
         load_network(file, recipe="madn-sample")
     with pytest.raises(UserError, match="another width"):
         load_network(tmp_path / "plain.weights.h5", recipe="madn")
+
+
+def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
+    loaded = load_network("madn")
+    entry = registry.find("madn")
+    assert loaded.recipe_name == entry.recipe and {each.dtype for each in loaded.model.weights} == {"float32"}
+    assert entry.short_hash in loaded.description and loaded.description.startswith("madn, ")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "madn").mkdir()  # no run: a checkout has such a folder
+    assert load_network("madn").description == loaded.description
+    (tmp_path / "madn/checkpoints").mkdir()
+    (tmp_path / "madn/settings.json").write_text(json.dumps({"recipe": "madn", "fields": TINY.fields(), "data": {}}))
+    shutil.copy(weights[0], tmp_path / "madn/checkpoints/best.weights.h5")  # a run: what exists comes first
+    assert "step 7" in load_network("madn").description
+    shutil.rmtree(tmp_path / "madn")
+    for arguments, said in ((("mdan",), "mdan: no such run folder.* or SavedModel, and no shipped.*did you mean madn"),
+                            (("zzz",), "there are madn")):
+        with pytest.raises(UserError, match=said):
+            load_network(*arguments)
+    with pytest.raises(UserError, match="weights of recipe madn, not sisnet"):
+        load_network("madn", recipe="sisnet")
+    with pytest.raises(UserError, match="shipped weights have no last checkpoint"):
+        load_network("madn", "last")
+
+
+def test_damaged_shipped_weights_are_not_loaded(tmp_path, monkeypatch):
+    shutil.copytree(registry.folder(), tmp_path / "site")
+    monkeypatch.setenv("MADN_WEIGHTS", str(tmp_path / "site"))
+    with open(tmp_path / "site/madn.weights.h5", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(UserError, match="expected sha256 .* found "):
+        load_network("madn")
