@@ -22,13 +22,14 @@ import numpy as np
 from PIL import Image
 
 from madn.errors import UserError
-from madn.imaging.files import SAVE_OPTIONS, atomic
+from madn.imaging.files import atomic
 
 EXACT_PIXELS = 1_000_000  # smaller photos are shown exactly, as PNG
 LONGEST = 2000  # pixels of a preview's longer side
 DETAIL = 512  # pixels of each side of the part shown in the photo's own pixels
 BLOCK = 16  # pixels: the most changed part is looked for in steps of these
-PREVIEW_JPEG = {"quality": 85}  # hundreds of previews make one file; the detail is judged at quality 95
+JPEG = {"quality": 95, "subsampling": 0}
+PREVIEW_JPEG = {"quality": 85}  # hundreds of previews make one file; detail is judged in the other pictures
 FEW = 4  # failures that are listed at once; more are folded away
 MEASURABLE = 0.01  # megapixels: below, the time per megapixel is all start-up
 
@@ -47,8 +48,8 @@ class _Photo:
 
     @property
     def facts(self) -> list[str]:
-        """Size, seconds, seconds per megapixel, tiles: as texts."""
-        rate = f"{self.seconds / self.megapixels:.2f} s" if self.megapixels >= MEASURABLE else "–"
+        """Size, seconds, seconds per megapixel ("" for a tiny photo), tiles: as texts."""
+        rate = f"{self.seconds / self.megapixels:.2f} s" if self.megapixels >= MEASURABLE else ""
         return [f"{self.width} × {self.height}", f"{self.seconds:.2f} s", rate, self.tiles]
 
 
@@ -137,22 +138,17 @@ class Report:
     def _summary(self, stopped: bool) -> str:
         seconds = sum(photo.seconds for photo in self._photos)
         megapixels = sum(photo.megapixels for photo in self._photos)
-        facts = [f"{len(self._photos) or 'no'} photo{'s' * (len(self._photos) != 1)} restored"]
-        if self._failures:
-            facts.append(f"{len(self._failures)} failed")
-        if self._photos:
-            facts += [f"{megapixels:.3g} megapixels in {_duration(seconds)}"]
+        facts = [f"{len(self._photos) or 'no'} photo{'s' * (len(self._photos) != 1)} restored",
+                 f"{len(self._failures)} failed" if self._failures else ""]
         if megapixels >= MEASURABLE:
-            facts += [f"{seconds / megapixels:.2f} s per megapixel"]
-        if stopped:
-            facts.append("stopped before the end")
-        return _list("facts", facts)
+            facts += [f"{megapixels:.3g} megapixels in {_duration(seconds)}",
+                      f"{seconds / megapixels:.2f} s per megapixel"]
+        return _facts_html([*facts, "stopped before the end" if stopped else ""])
 
     def _failures_html(self) -> str:
         if not self._failures:
             return ""
-        lines = "\n".join(f"<div><dt>{_name(name)}</dt><dd>{escape(reason)}</dd></div>"
-                          for name, reason in self._failures)
+        lines = "\n".join(f"<div><dt>{_name(name)}</dt><dd>{escape(why)}</dd></div>" for name, why in self._failures)
         shown = " open" if len(self._failures) <= FEW else ""
         return (f'<details id="failed"{shown}><summary>{len(self._failures)} not restored</summary>\n'
                 f"<dl>\n{lines}\n</dl></details>")
@@ -177,7 +173,7 @@ def most_changed(before: np.ndarray, after: np.ndarray, side: int = DETAIL) -> t
     rows = []
     for y in range(0, height, BLOCK):
         a, b = before[y:y + BLOCK], after[y:y + BLOCK]
-        columns = (np.maximum(a, b) - np.minimum(a, b)).sum(axis=(0, 2), dtype=np.int64)
+        columns = (np.maximum(a, b) - np.minimum(a, b)).sum(axis=0, dtype=np.int64).sum(axis=1)
         rows.append(np.add.reduceat(columns, np.arange(0, width, BLOCK)))
     total = np.pad(np.cumsum(np.cumsum(rows, axis=0), axis=1), ((1, 0), (1, 0)))
     tall, wide = (min(side // BLOCK, n - 1) for n in total.shape)
@@ -189,17 +185,14 @@ def most_changed(before: np.ndarray, after: np.ndarray, side: int = DETAIL) -> t
 
 def _photo_html(number: int, photo: _Photo, note: str, before: np.ndarray, after: np.ndarray) -> str:
     size, seconds, rate, tiles = photo.facts
-    facts = [f"{size} pixels", seconds, f"{rate} per megapixel", escape(tiles)]
+    facts = [f"{size} pixels", seconds, rate and f"{rate} per megapixel", escape(tiles)]
     html = [f'<section class="photo" id="photo-{number}">', f"<h2>{_name(photo.name)}</h2>",
-            _list("facts", [fact for fact in facts if fact and not fact.startswith("–")])]
-    if note:
-        html.append(f'<p class="note">{escape(note)}</p>')
+            _facts_html(facts), f'<p class="note">{escape(note)}</p>' if note else ""]
     scale = LONGEST / max(photo.height, photo.width)
-    if photo.height * photo.width < EXACT_PIXELS and scale >= 1:
-        html.append(_viewer_html(photo.name, before, after, "The whole photo, exact (PNG).", "PNG", {}))
-    elif scale >= 1:
-        html.append(_viewer_html(photo.name, before, after, "The whole photo in its own pixels (JPEG, quality 95).",
-                                 "JPEG", SAVE_OPTIONS["JPEG"]))
+    if scale >= 1:
+        exact = photo.height * photo.width < EXACT_PIXELS
+        caption = "The whole photo, exact (PNG)." if exact else "The whole photo in its own pixels (JPEG, quality 95)."
+        html.append(_viewer_html(photo.name, before, after, caption, "PNG" if exact else "JPEG"))
     else:
         wanted = tuple(max(1, round(n * scale)) for n in (photo.width, photo.height))
         previews = [cv2.resize(np.ascontiguousarray(image), wanted, interpolation=cv2.INTER_AREA)
@@ -209,16 +202,16 @@ def _photo_html(number: int, photo: _Photo, note: str, before: np.ndarray, after
         html += [
             _viewer_html(photo.name, *previews, f"The whole photo, shown at {100 * scale:.2g}%: a preview of "
                          f"{wanted[0]} × {wanted[1]} pixels (JPEG, quality {PREVIEW_JPEG['quality']}).",
-                         "JPEG", PREVIEW_JPEG, "preview"),
+                         "JPEG", "preview"),
             _viewer_html(photo.name, *parts, f"{_map(photo, y, x, height, width)}The {width} × {height} pixels that "
-                         "changed most, in full resolution (JPEG, quality 95).", "JPEG", SAVE_OPTIONS["JPEG"], "detail"),
+                         "changed most, in full resolution (JPEG, quality 95).", "JPEG", "detail"),
         ]
     return "\n".join([*html, "</section>\n"])
 
 
-def _viewer_html(name: str, before: np.ndarray, after: np.ndarray, caption: str, kind: str, options: dict,
-                 role: str = "") -> str:
+def _viewer_html(name: str, before: np.ndarray, after: np.ndarray, caption: str, kind: str, role: str = "") -> str:
     height, width = before.shape[:2]
+    options = PREVIEW_JPEG if role == "preview" else JPEG if kind == "JPEG" else {}
     layers = []
     for which, image in (("before", before), ("after", after)):
         file = io.BytesIO()
@@ -237,8 +230,8 @@ def _map(photo: _Photo, y: int, x: int, height: int, width: int) -> str:
             f'<rect x="{x}" y="{y}" width="{width}" height="{height}"/></svg>')
 
 
-def _list(kind: str, items: list[str]) -> str:
-    return f'<ul class="{kind}">' + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
+def _facts_html(facts: list[str]) -> str:
+    return '<ul class="facts">' + "".join(f"<li>{fact}</li>" for fact in facts if fact) + "</ul>"
 
 
 def _name(name: str) -> str:
@@ -246,10 +239,10 @@ def _name(name: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if seconds >= 100 else f"{seconds:.1f} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _encoded(text: str) -> bytes:
