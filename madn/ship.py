@@ -95,8 +95,8 @@ def add_score(name: str, measured: Path, data: str, command: str) -> Score:
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UserError(f"{measured}: not what python -m madn.evaluate writes ({weights.one_line(problem)})") from None
     if entry.short_hash not in model:
-        raise UserError(f"{measured}: measured with {model}, not with {name} ({entry.short_hash}); measure it again with "
-                        f"python -m madn.evaluate {name}")
+        raise UserError(f"{measured}: measured with {model}, not with {name} ({entry.short_hash}); measure it again "
+                        f"with python -m madn.evaluate {name}")
     others = [other for other in entry.scores if (other.data, other.protocol) != (score.data, score.protocol)]
     weights.write({**weights.entries(), name: replace(entry, scores=(*others, score))})
     return score

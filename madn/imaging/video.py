@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,9 @@ def restore_video(source: str | Path, target: str | Path, restore_frame: Restore
         encoded = part.with_name(part.name + target.suffix)  # its suffix is how FFmpeg knows the container
         try:
             video = _write(reader, encoded, target, restore_frame, on_frame)
+            if video.codec == "mp4v":
+                with contextlib.suppress(OSError):  # a full disk: `_check` sees what it left
+                    _tag_colours(encoded)
             _check(encoded, target, video.frames)
             encoded.replace(part)
         finally:
@@ -154,6 +158,38 @@ def _check(encoded: Path, target: Path, frames: int) -> None:
     if found != frames:
         raise UserError(f"{target}: only {found} of {frames} frames can be read again (disk full?); make room, or "
                         "choose another place")
+
+
+def _tag_colours(path: Path) -> None:
+    """Say in an MP4 that its colours are BT.601's, as OpenCV encodes them: players take silent HD for BT.709.
+
+    A colour box (ISO/IEC 14496-12, colr) at the end of the video's description, and every box around it that longer.
+    """
+    with open(path, "r+b") as file:
+        place = 0
+        while len(head := file.read(16)) == 16 and head[4:8] != b"moov":  # sizes of 1 stand for 64 bits behind the kind
+            size, _, long_size = struct.unpack(">I4sQ", head)
+            if (size := long_size if size == 1 else size) < 8:
+                return  # cut short: `_check` says so
+            place += size
+            file.seek(place)
+        file.seek(place)
+        movie, outer, start = bytearray(file.read()), [], 0
+        for kind, header in ((b"moov", 8), (b"trak", 8), (b"mdia", 8), (b"minf", 8), (b"stbl", 8), (b"stsd", 16),
+                             (b"mp4v", 86)):
+            while movie[start + 4:start + 8] != kind:
+                if start + 8 > len(movie) or (size := struct.unpack_from(">I", movie, start)[0]) < 8:
+                    return
+                start += size
+            outer.append(start)
+            start += header
+        box = struct.pack(">I4s4sHHHB", 19, b"colr", b"nclx", 1, 1, 6, 0)  # BT.709 primaries and curve, BT.601 matrix
+        end = outer[-1] + struct.unpack_from(">I", movie, outer[-1])[0]
+        for start in outer:
+            struct.pack_into(">I", movie, start, struct.unpack_from(">I", movie, start)[0] + len(box))
+        movie[end:end] = box
+        file.seek(place)
+        file.write(movie)
 
 
 def _check_container(path: Path) -> None:

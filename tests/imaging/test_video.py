@@ -93,6 +93,17 @@ def test_a_cameras_rotation_is_applied(tmp_path):
     np.testing.assert_array_equal(frames, np.rot90(plain, -1, axes=(1, 2)))
 
 
+@pytest.mark.parametrize("suffix", CODECS)
+def test_saturated_colours_stay(tmp_path, suffix):
+    source = make(tmp_path / "in.mkv")
+    flat = np.broadcast_to(np.array([200, 60, 40], np.uint8), (48, 32, 3))
+    restore_video(source, tmp_path / f"out{suffix}", lambda pixels: flat)
+    assert np.abs(read(tmp_path / f"out{suffix}")[0].astype(int) - flat).max() <= 5
+    # Players take HD that does not say its matrix for BT.709; OpenCV encodes BT.601's, number 6.
+    tagged = b"colrnclx" + struct.pack(">HHHB", 1, 1, 6, 0) in (tmp_path / f"out{suffix}").read_bytes()
+    assert tagged == (suffix in (".mp4", ".m4v"))
+
+
 @pytest.mark.parametrize("fps", [239.9712, 119.987, 23.976, 12.3456, 999.99])
 def test_any_rate_can_be_written_as_mp4(tmp_path, fps):
     result = restore_video(make(tmp_path / "in.mkv", 3, fps), tmp_path / "out.mp4", lambda pixels: pixels)
