@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from madn.errors import UserError
+from madn.imaging.decoding import read_photo
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
            ".webp": "WEBP"}
@@ -31,23 +31,11 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read a photo as float32 (H, W, 3) RGB in [0, 1].
 
     Grey, palette and CMYK become RGB, an alpha channel is dropped, 16 bits keep their depth, and a camera's
-    orientation tag is applied. Raises `UserError` naming a file that is missing, truncated or no image.
+    orientation tag is applied. Raises `UserError` as `read_photo` does.
     """
-    path = Path(path)
-    try:
-        with Image.open(path) as picture:
-            picture.load()  # decodes every byte: a truncated file fails here, where OpenCV would fill in grey
-            if picture.mode.startswith("I"):
-                return _grey16(np.asarray(picture))
-            if picture.mode == "F":
-                raise UserError(f"{path}: floating-point images are not read; save it with 8 or 16 bits")
-            if picture.format == "PNG" and _png_depth(path) == 16:
-                return _colour16(path)
-            return to_float(np.asarray(ImageOps.exif_transpose(picture).convert("RGB")))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise UserError(f"{path}: cannot be read as an image ({_reason(problem)})") from None
+    photo = read_photo(path)
+    pixels = to_float(photo.pixels) if photo.pixels.dtype == np.uint8 else photo.pixels / np.float32(65535.0)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
@@ -85,32 +73,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the same folder that takes `path`'s place when the block ends well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    name = os.fsencode(path.name)[:200].decode(errors="ignore")  # a name holds 255 bytes
+    part = path.with_name(f".{name}.{os.getpid()}.part")
     try:
         yield part
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _grey16(values: np.ndarray) -> np.ndarray:
-    grey = np.clip(values.astype(np.float32) / np.float32(65535.0), 0.0, 1.0)
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _colour16(path: Path) -> np.ndarray:
-    """A 16-bit colour PNG, which Pillow would cut to 8 bits."""
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # BGR
-    return pixels[:, :, ::-1].astype(np.float32) / np.float32(65535.0)
-
-
-def _png_depth(path: Path) -> int:
-    with open(path, "rb") as file:
-        return file.read(25)[24]  # the depth byte of the IHDR chunk, always the first
-
-
-def _reason(problem: Exception) -> str:
-    """The problem in a few words: Pillow's message for an unknown format only repeats the path."""
-    if isinstance(problem, Image.UnidentifiedImageError):
-        return "not an image, or one of an unknown format"
-    return str(problem).splitlines()[0] if str(problem) else type(problem).__name__

@@ -111,6 +111,14 @@ def test_image_files_are_found_below_and_sorted(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path)] == ["a/z.jpeg", "a.png", "b.PNG"]
 
 
+def test_atomic_takes_the_longest_name_a_file_can_have(tmp_path):
+    name = "夏" * 83 + ".png"  # 253 bytes
+    with atomic(tmp_path / name) as part:
+        assert part.parent == tmp_path and part.name.startswith(".夏") and part.name.endswith(".part")
+        part.touch()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
     (tmp_path / "kept").write_text("old")
     with pytest.raises(RuntimeError), atomic(tmp_path / "kept") as part:

@@ -1,0 +1,56 @@
+"""Around Pillow, which reads files from anywhere: its faults become one line, its warnings are kept to itself."""
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from madn.errors import UserError
+
+
+@contextlib.contextmanager
+def faults(path: Path) -> Iterator[None]:
+    """Whatever a file makes go wrong, as a `UserError` that names it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: cannot be read as an image (not an image, or of a kind that is not read: JPEG, PNG, "
+                        "TIFF, WebP and BMP with 8 or 16 bits are)") from None
+    except Exception as problem:  # Pillow's parsers fail in any way that a hostile file leads them to
+        reason = getattr(problem, "strerror", None) or str(problem) or "it is damaged"
+        raise UserError(f"{path}: cannot be read as an image ({reason.splitlines()[0]})") from None
+
+
+class _Quiet:
+    """While any thread is inside: no warnings from Pillow, and no limit of its own on pixels, as we have ours.
+
+    Both are global, so the first thread that enters sets them, and the last that leaves takes them back.
+    """
+
+    def __init__(self):
+        self._lock, self._inside, self._state = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._state.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                self._state.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                Image.MAX_IMAGE_PIXELS = None
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._state.close()
+
+
+quiet = _Quiet()

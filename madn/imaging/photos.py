@@ -1,0 +1,97 @@
+"""Photo files in and out, with everything but the pixels kept: `read_photo`, and `write_photo` for its result.
+
+The format is the output suffix's. What it cannot hold:
+- Transparency in JPEG and BMP is refused, unless every pixel is opaque: which background belongs behind it is for
+  the photo's owner to say. PNG, TIFF and WebP keep it.
+- 16 bits become 8, rounded, in JPEG, WebP and BMP; PNG and TIFF keep them.
+- Grey becomes RGB in WebP, 16-bit grey with alpha becomes RGBA in TIFF; a grey colour profile is then left out.
+- BMP keeps the resolution only; EXIF or XMP beyond JPEG's 64 KB is left out there.
+JPEG is written without chroma subsampling, by quantisation tables that are nowhere coarser than the input's nor than
+quality 95's. WebP is lossless, unless the input was a lossy WebP: then it has quality 95. TIFF is deflated.
+"""
+
+import functools
+import io
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from madn.errors import UserError
+from madn.imaging.decoding import MEGAPIXELS, Photo, read_photo
+from madn.imaging.encoding import DEFLATE_LEVEL, bands, with_alpha, write_png16, write_tiff
+from madn.imaging.files import atomic, image_format
+
+__all__ = ["MEGAPIXELS", "Photo", "read_photo", "write_photo"]
+
+LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
+JPEG_BLOCK = 65533  # bytes that one metadata marker holds
+XMP_HEADING = 29  # bytes
+
+
+def write_photo(path: str | Path, pixels: np.ndarray, like: Photo) -> None:
+    """Write restored pixels with the metadata of the photo they came from, atomically, folders included.
+
+    `pixels` has the shape of `like.pixels` and is uint8 or uint16, not necessarily the same; it may be
+    `like.pixels` itself. Raises `UserError` for a suffix that names no format, and for a photo that the format
+    cannot hold: transparent, or too large.
+    """
+    if pixels.shape != like.pixels.shape or pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"pixels must be uint8 or uint16 of shape {like.pixels.shape}, "
+                         f"received {pixels.dtype} of shape {pixels.shape}")
+    path = Path(path)
+    kind = image_format(path)
+    if max(pixels.shape[:2]) > LONGEST_SIDE.get(kind, 2 ** 31):
+        raise UserError(f"{path}: {kind} holds at most {LONGEST_SIDE[kind]} pixels a side; write a .png or .tif")
+    alpha = like.alpha
+    if alpha is not None and kind in ("JPEG", "BMP"):
+        if alpha.min() < np.iinfo(alpha.dtype).max:
+            raise UserError(f"{path}: {kind} cannot hold the photo's transparency; write a .png, .tif or .webp")
+        alpha = None
+    with atomic(path) as part, open(part, "wb") as file:
+        if kind == "TIFF":
+            write_tiff(file, pixels, alpha, like.metadata)
+        elif kind == "PNG" and pixels.dtype == np.uint16:
+            write_png16(file, pixels, alpha, like.metadata)
+        else:
+            _save(file, kind, pixels, alpha, like)
+
+
+def _save(file: IO[bytes], kind: str, pixels: np.ndarray, alpha: np.ndarray | None, like: Photo) -> None:
+    mode = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}[pixels.shape[2], alpha is not None]
+    picture = Image.new(mode, (pixels.shape[1], pixels.shape[0]))
+    for top, rows in bands(pixels.shape):
+        band = with_alpha(pixels, alpha, rows, np.uint8)
+        picture.paste(Image.fromarray(band[:, :, 0] if band.shape[2] == 1 else band), (0, top))
+    picture.save(file, kind, **_options(kind, like))
+
+
+def _options(kind: str, like: Photo) -> dict[str, Any]:
+    """How Pillow is to write a format, and the metadata that the format holds."""
+    data = like.metadata
+    found = {"exif": data.exif, "icc_profile": data.icc, "xmp": data.xmp, "dpi": data.dpi}
+    options: dict[str, Any] = {"compress_level": DEFLATE_LEVEL}
+    if kind == "JPEG":
+        tables = [np.minimum(table, like.qtable or 255).tolist() for table in _quality95()]
+        options = {"qtables": tables, "subsampling": 0}
+        for key, longest in (("exif", JPEG_BLOCK), ("xmp", JPEG_BLOCK - XMP_HEADING)):
+            if len(found[key]) > longest:
+                found[key] = b""
+    elif kind == "WEBP":
+        lossless = like.lossless or like.format != "WEBP"
+        options = {"lossless": True, "exact": True, "method": 1} if lossless else {"quality": 95}
+        if like.pixels.shape[2] == 1:
+            found["icc_profile"] = b""
+    elif kind == "PNG" and data.xmp:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", data.xmp.decode("utf-8", "replace"))
+    return options | {key: value for key, value in found.items() if value}
+
+
+@functools.cache
+def _quality95() -> list[list[int]]:
+    """The JPEG standard's quantisation tables for brightness and colour at quality 95."""
+    sample = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(sample, "JPEG", quality=95)
+    return list(Image.open(sample).quantization.values())
