@@ -1,6 +1,10 @@
-"""Around Pillow, which reads files from anywhere: its faults become one line, its warnings are kept to itself."""
+"""Around Pillow, which reads files from anywhere: its faults become one line, its warnings are kept to itself.
+
+One thing still gets through: libtiff writes a line of its own about a damaged strip straight to the process's stderr.
+"""
 
 import contextlib
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -10,6 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 from madn.errors import UserError
 
+# Pillow logs some faults that it raises as well, and Python prints what nobody handles.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 @contextlib.contextmanager
 def faults(path: Path) -> Iterator[None]:

@@ -220,7 +220,8 @@ def _tiffs() -> dict[str, tuple[bytes, Expected]]:
     files = {f"{name}.tif": (_saved(rgb, "TIFF", compression=name, icc_profile=ICC), exact(rgb, icc=ICC))
              for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits")}
     files |= {
-        "camera.tif": (_tiff(rgb, photometric="rgb", iccprofile=ICC, extratags=[(315, 2, None, ARTIST.encode("latin-1"), True)]),
+        "camera.tif": (_tiff(rgb, photometric="rgb", iccprofile=ICC,
+                             extratags=[(315, 2, None, ARTIST.encode("latin-1"), True)]),
                        exact(rgb, artist=True, icc=ICC)),
         "jpeg inside.tif": (_saved(rgb, "TIFF", compression="jpeg"), Expected(format="TIFF")),
         "fax.tiff": (_saved(Image.fromarray(grey[:, :, 0]).convert("1", dither=Image.Dither.NONE), "TIFF",
@@ -312,7 +313,13 @@ def _faults() -> dict[str, tuple[bytes, Expected]]:
     for tag in (256, 257):  # width and height of 60000
         at = tiff.index(struct.pack("<HHI", tag, 4, 1)) + 8
         tiff[at:at + 4] = struct.pack("<I", 60000)
+    samples = bytearray(_saved(rgb, "TIFF"))
+    at = samples.index(struct.pack("<HHI", 277, 3, 1)) + 8
+    samples[at:at + 2] = struct.pack("<H", 65281)
+    strip = bytearray(_saved(rgb, "TIFF", compression="tiff_adobe_deflate"))
+    strip[60:64] = bytes(4)
     files = {
+        "absurd.tif": (bytes(samples), "not an image"), "damaged.tif": (bytes(strip), "cannot be read"),
         "empty.jpg": (b"", "empty"), "text.png": (b"no picture at all\n" * 20, "not an image"),
         "zeros.jpg": (bytes(4000), "not an image"), "start only.jpg": (b"\xff\xd8\xff", "cannot be read"),
         "page.png": (b"<!DOCTYPE html><html></html>", "not an image"),

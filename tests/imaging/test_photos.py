@@ -273,6 +273,23 @@ def test_threads_leave_pillow_and_the_warnings_as_they_were(folder, files):
     assert warnings.filters == filters and Image.MAX_IMAGE_PIXELS == limit
 
 
+def test_nothing_is_printed(folder, files):
+    program = """if True:
+        import sys
+        from madn.errors import UserError
+        from madn.imaging.photos import read_photo
+        for name in sys.argv[1:]:
+            try:
+                read_photo(name)
+            except UserError:
+                pass
+    """
+    names = [name for name in files if name != "damaged.tif"]  # of which libtiff itself speaks
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run([sys.executable, "-c", program, *names], cwd=folder, env=env, text=True, capture_output=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
 def test_unreadable_file_is_named(tmp_path, monkeypatch):
     saved(tmp_path / "locked.png", scene())
     (tmp_path / "locked.png").chmod(0)
