@@ -36,7 +36,8 @@ setup(
         "matplotlib>=3.10",
         "numpy>=1.26",
         "opencv-python-headless>=4.10",  # madn opens no windows, and a server has no libGL
-        "pillow>=10.4",
+        "pillow>=11.3",
+        "psutil>=5.9",
         "scikit-image>=0.25",
         "scipy>=1.13",
         "tqdm>=4.66",

@@ -23,7 +23,7 @@ class Options:
     """What to measure, on which pairs."""
 
     model: Annotated[str, tyro.conf.Positional]
-    """A run folder, a .weights.h5 file or a SavedModel folder."""
+    """A shipped name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder."""
     data: str | None = None
     """Folder in the GoPro, REDS or RealBlur layout; 'samples' is the built-in sample set."""
     blurred: Path | None = None
@@ -106,7 +106,7 @@ def _default_out(options: Options) -> Path:
     model = Path(options.model).resolve()
     data = (f"{Path(options.data).resolve().name}-{options.split}-{options.blur_kind}" if options.data
             else options.blurred.resolve().name)
-    if model.is_dir() and not (model / "saved_model.pb").exists():
+    if (model / "settings.json").is_file():
         return Path(options.model) / "evaluation" / data
     return Path("runs/evaluation") / model.name / data
 

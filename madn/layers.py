@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from madn.statistics import exchanging, image_mean, image_moments
+
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -144,6 +146,29 @@ class InstanceNormalization(layers.GroupNormalization):
     def __init__(self, epsilon: float = 1e-5, **kwargs):
         kwargs.pop("groups", None)
         super().__init__(groups=-1, epsilon=epsilon, **kwargs)
+
+    def call(self, images):
+        if not exchanging():
+            return super().call(images)
+        x = ops.cast(images, "float32")
+        mean, variance = image_moments(x)
+        x = (x - mean) * ops.rsqrt(variance + self.epsilon)
+        if self.scale:
+            x = x * ops.cast(self.gamma, x.dtype)
+        if self.center:
+            x = x + ops.cast(self.beta, x.dtype)
+        return ops.cast(x, images.dtype)
+
+
+@keras.saving.register_keras_serializable("madn")
+class ImageMean(layers.Layer):
+    """(batch, height, width, channels) -> (batch, 1, 1, channels): the mean over the image, of all tiles if tiled."""
+
+    def call(self, x):
+        return image_mean(x)
+
+    def compute_output_shape(self, shape):
+        return shape[0], 1, 1, shape[3]
 
 
 def residual_block(x, name: str, last_init: str = "glorot_uniform"):

@@ -1,5 +1,6 @@
 """Trained networks from where they lie: shipped by name, a run folder, a generator's weights file or a SavedModel."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import numpy as np
 
 from madn import recipes, weights
 from madn.errors import UserError
-from madn.imaging.restore import Network
+from madn.imaging.restore import Restorer
+from madn.imaging.tiles import Network
+from madn.inference import ELSEWHERE, Inference
 from madn.training.checkpoint import SUFFIX, load_generator, read_recipe
-from madn.training.recipe import Recipe
+from madn.training.recipe import Recipe, dtype_policy
 from madn.training.runfolder import RunFolder
 
 
@@ -27,14 +30,30 @@ class Loaded:
     recipe: Recipe | None = None
     model: keras.Model | None = None
     recipe_name: str | None = None
+    facts: dict | None = None
+    """What madn.json says of a SavedModel."""
 
     @property
     def multiple(self) -> int:
         """What image sizes must be padded to a multiple of; a SavedModel pads inside."""
         return self.recipe.multiple if self.recipe else 1
 
+    def restorer(self, memory_gb: float | None = None, tile: int | None = None) -> Restorer:
+        """The network for photos of any size in bounded memory; see `madn.imaging.restore.Restorer`.
 
-def load_network(source: str | Path, which: str = "best", recipe: str | None = None) -> Loaded:
+        A SavedModel shares no statistics between tiles, so its tiles fade into each other, and lie where its recipe's
+        would.
+        """
+        if self.recipe:
+            return Restorer(self.network, self.multiple, self.network.bytes_per_pixel(), self.recipe.tile_blend,
+                            memory_gb, tile)
+        facts = self.facts or {}
+        return Restorer(self.network, facts.get("multiple", 32), facts.get("bytes_per_pixel", ELSEWHERE), 64,
+                        memory_gb, tile)
+
+
+def load_network(source: str | Path, which: str = "best", recipe: str | None = None,
+                 precision: str = "float32") -> Loaded:
     """Load a network.
 
     Args:
@@ -42,12 +61,13 @@ def load_network(source: str | Path, which: str = "best", recipe: str | None = N
             madn.weights); what exists under that path comes first.
         which: "best" or "last" of a run folder.
         recipe: name of the recipe of a weights file that does not say it; where it does, the two must agree.
+        precision: "float32", or "bfloat16" for what is no image; a SavedModel has its own.
     Raises:
         UserError: nothing there and no such name, a damaged file, or weights of another recipe or width.
     """
     name, source = str(source), Path(source)
     if (source / "saved_model.pb").is_file():
-        return _savedmodel(source)
+        return _savedmodel(source, precision)
     run = RunFolder(source)
     if run.settings() is not None:
         file = run.generator(which)
@@ -59,37 +79,17 @@ def load_network(source: str | Path, which: str = "best", recipe: str | None = N
     elif name in (known := weights.entries()):  # although there may be such a folder: madn/ in a checkout
         if which != "best":
             raise UserError(f"{name}: shipped weights have no {which} checkpoint; leave --which out")
-        loaded = _weights(weights.path(name), recipe)
+        loaded = _weights(weights.path(name), recipe, precision)
         return replace(loaded, description=f"{name}, {known[name].short_hash}: {loaded.description}")
     elif source.is_dir():
         raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
     else:
         raise UserError(f"{source}: no such run folder, {SUFFIX} file or SavedModel, and no shipped weights of that "
                         f"name: {weights.hint(name, known)}")
-    return _weights(file, recipe)
+    return _weights(file, recipe, precision)
 
 
-def inference(generator: keras.Model) -> Network:
-    """The generator's `deblurred` output alone, compiled without XLA, from NumPy to NumPy."""
-    restoring = keras.Model(generator.input, generator.output["deblurred"])
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        compiled = tf.function(lambda images: restoring(images, training=False), reduce_retracing=True,
-                               jit_compile=False, autograph=False)
-        return lambda images: compiled(tf.constant(images)).numpy()
-    if keras.backend.backend() == "torch":
-        import torch
-
-        def run(images):
-            with torch.inference_mode():
-                return keras.ops.convert_to_numpy(restoring(images, training=False))
-
-        return run
-    return lambda images: keras.ops.convert_to_numpy(restoring(images, training=False))
-
-
-def _weights(file: Path, name: str | None) -> Loaded:
+def _weights(file: Path, name: str | None, precision: str) -> Loaded:
     stored = read_recipe(file)
     if stored is None and name is None:
         raise UserError(f"{file}: this weights file does not say its recipe; name it with --recipe")
@@ -99,13 +99,17 @@ def _weights(file: Path, name: str | None) -> Loaded:
         if name is not None and name != stored["recipe"]:
             raise UserError(f"{file}: weights of recipe {stored['recipe']}, not {name}; leave --recipe out")
         name, recipe = stored["recipe"], recipes.from_fields(stored["recipe"], stored["fields"])
-    generator = recipe.build_generator()
+    with dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32"):
+        generator = recipe.build_generator()
     load_generator(generator, file)
     step = f", step {stored['step']}" if stored and "step" in stored else ""
-    return Loaded(inference(generator), f"{file} (recipe {name}{step})", recipe, generator, name)
+    return Loaded(Inference(generator), f"{file} (recipe {name}{step})", recipe, generator, name)
 
 
-def _savedmodel(folder: Path) -> Loaded:
+def _savedmodel(folder: Path, precision: str) -> Loaded:
+    if precision != "float32":
+        raise UserError(f"{folder}: a SavedModel has the precision that it was exported with; leave --precision out, or "
+                        "give the run folder")
     try:
         import tensorflow as tf
     except ImportError:
@@ -120,4 +124,13 @@ def _savedmodel(folder: Path) -> Loaded:
     def network(images: np.ndarray, _loaded=loaded) -> np.ndarray:  # the signature alone does not keep the model alive
         return signature(tf.constant(images))["deblurred"].numpy()
 
-    return Loaded(network, f"SavedModel {folder}")
+    return Loaded(network, f"SavedModel {folder}", facts=_facts(folder / "madn.json"))
+
+
+def _facts(file: Path) -> dict:
+    """What an export says of itself; nothing where it is another's, or damaged."""
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from narrow import narrow
 
-from madn.loading import inference
+from madn.inference import Inference
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("a SavedModel is written on the TensorFlow backend", allow_module_level=True)
@@ -48,7 +48,7 @@ def test_exports_agree_with_keras_without_madn(tmp_path):
         generator = moved(recipe.build_generator())
         folder = tmp_path / name
         export_savedmodel(generator, folder, multiple=recipe.multiple)
-        expected[folder] = restore(inference(generator), blurred, recipe.multiple)
+        expected[folder] = restore(Inference(generator), blurred, recipe.multiple)
     subprocess.run([sys.executable, "-c", ALONE, tmp_path / "blurred.npy", *expected], check=True, timeout=300,
                    cwd=tmp_path, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""})
     for folder, restored in expected.items():

@@ -17,6 +17,8 @@ Choices where the paper says nothing or contradicts itself:
 
 from keras import ops
 
+from madn.statistics import image_moments, image_range
+
 OPERATORS = ("eq15", "laplacian", "edge_mpr")
 NORMS = ("minmax", "absmax", "maxabs", "std")
 PYRAMID = (0.05, 0.25, 0.4, 0.25, 0.05)
@@ -70,15 +72,14 @@ def pyramid_edges(images):
 
 def _normalise(x, norm: str):
     """G: statistics of each image and channel are constants for the derivative."""
-    def statistic(reduce, values):
-        return ops.stop_gradient(reduce(values, axis=(1, 2), keepdims=True))
-
     if norm == "minmax":
-        low, high = statistic(ops.min, x), statistic(ops.max, x)
+        low, high = map(ops.stop_gradient, image_range(x))
         return (x - low) / (high - low + 1e-8)
     if norm == "std":
-        return (x - statistic(ops.mean, x)) / (statistic(ops.std, x) + 1e-8)
-    return (ops.abs(x) if norm == "absmax" else x) / (statistic(ops.max, ops.abs(x)) + 1e-8)
+        mean, variance = map(ops.stop_gradient, image_moments(x))
+        return (x - mean) / (ops.sqrt(variance) + 1e-8)
+    largest = ops.stop_gradient(image_range(ops.abs(x))[1])
+    return (ops.abs(x) if norm == "absmax" else x) / (largest + 1e-8)
 
 
 def _reflect(images):

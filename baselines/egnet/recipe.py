@@ -143,6 +143,11 @@ class EGNetRecipe(Recipe):
     def multiple(self):
         return 16 if "sen" in self.parts or self.test_average else 8
 
+    @property
+    def tile_blend(self):
+        """Stages 1 and 2 see quarters and halves of what they are given, by themselves: a tile's are not the photo's."""
+        return 64
+
     def build_generator(self):
         egnet = build_egnet(
             n_feat=self.n_feat, scale_unetfeats=self.scale_unetfeats, scale_orsnetfeats=self.scale_orsnetfeats,

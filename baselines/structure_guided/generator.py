@@ -38,7 +38,7 @@ import keras
 from keras import layers, ops
 
 from baselines.layers import ClipImages, doubling_deconv, padded_conv
-from madn.layers import InstanceNormalization, RequireMultiple, luma, sobel_magnitude
+from madn.layers import ImageMean, InstanceNormalization, RequireMultiple, luma, sobel_magnitude
 
 
 def build_generator(
@@ -111,7 +111,7 @@ class Blocks:
     def channel_attention(self, x, name):
         """CA, the squeeze-and-excitation block: x * sigmoid(Conv1x1(ReLU(Conv1x1(mean over the image))))."""
         width = x.shape[-1]
-        gate = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_mean")(x)
+        gate = ImageMean(dtype="float32", name=f"{name}_mean")(x)
         gate = self.conv(gate, max(width // 16, 1), 1, f"{name}_squeeze", activation="relu", dtype="float32")
         gate = self.conv(gate, width, 1, f"{name}_excite", activation="sigmoid", dtype="float32")
         return layers.Multiply(name=name)([x, gate])

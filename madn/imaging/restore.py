@@ -1,15 +1,121 @@
-"""Restoring photos of any size with a network that wants multiples of 16."""
+"""Restoring photos of any size: whole, or in tiles where memory does not hold the whole."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+from skimage import data
 
 from madn.errors import UserError
-from madn.imaging.files import image_files, image_format, read_image, write_image
+from madn.imaging import memory
+from madn.imaging.tiles import Network, Plan, Span, join, measured_reach, photo_statistics, plan_tiles, restore_batch
 
-Network = Callable[[np.ndarray], np.ndarray]  # float32 NHWC batch in [0, 1] -> float32 NHWC batch
+MOST_PIXELS = 2 * 2**20  # of a tile: more saves no time
+SAFETY = 2.2  # of what operations need one by one; measured with several at once and their scratch: 1.2 to 2.2
+LUMA = np.float32([0.299, 0.587, 0.114])
+
+OnTile = Callable[[int, int], None]  # tiles done, tiles in all
+
+
+class Restorer:
+    """A network, ready for photos of any size from 1x1 up in bounded memory.
+
+    Args:
+        network: see `madn.imaging.tiles.Network`.
+        multiple: what sizes the network takes: photos are reflected at the bottom and right up to that.
+        bytes_per_pixel: of a tile, that the network works in.
+        blend: pixels over which tiles fade into each other, for networks whose tiles differ from the whole.
+        memory_gb: what the process may hold at its worst, 10^9 bytes; by default half of what is free.
+        tile: pixels of a tile's side, in place of what follows from the memory; all photos with more are tiled.
+    Raises:
+        UserError: for a memory or a tile that is not above 0.
+    """
+
+    def __init__(self, network: Network, multiple: int = 16, bytes_per_pixel: float = 4096, blend: int = 0,
+                 memory_gb: float | None = None, tile: int | None = None):
+        for name, value in (("--memory-gb", memory_gb), ("--tile", tile)):
+            if value is not None and not value > 0:
+                raise UserError(f"{name} must be above 0, not {value:g}")
+        self.network, self.multiple, self.bytes_per_pixel, self.blend = network, multiple, bytes_per_pixel, blend
+        self.tile = tile
+        self.budget = memory_gb * 1e9 if memory_gb else memory.used() + memory.available() / 2
+        self._reach: int | None = None
+
+    @property
+    def reach(self) -> int:
+        """Pixels from which the network sees a change; measured on a photograph when it is first asked for."""
+        if self._reach is None:
+            picture = np.pad(data.astronaut(), ((128, 128), (128, 128), (0, 0)), mode="reflect")
+            self._reach = measured_reach(self.network, self.multiple, picture / np.float32(255))
+        return self._reach
+
+    def plan(self, height: int, width: int, pixel_bytes: int = 3) -> Plan:
+        """How a photo of height x width, whose pixels have `pixel_bytes`, is cut.
+
+        Raises `UserError` where the memory leaves no room for a tile.
+        """
+        height, width = (padded_size(n, self.multiple) for n in (height, width))
+        if self.tile:
+            largest = self.tile**2
+        else:  # the result, and two rows of tiles with their weights, lie beside the tile
+            room = self.budget - memory.used() - 2 * height * width * pixel_bytes
+            largest = min(room / (SAFETY * self.bytes_per_pixel + 24), MOST_PIXELS)
+            if largest < self.multiple**2:
+                raise UserError(f"a photo of {width}x{height} does not fit into the {self.budget / 1e9:.1f} GB that it "
+                                "may take: give more --memory-gb")
+        if height * width <= largest:
+            return plan_tiles(height, width, self.multiple, height * width, 0)
+        return plan_tiles(height, width, self.multiple, largest, self.reach, self.blend)
+
+    def __call__(self, pixels: np.ndarray, on_tile: OnTile = lambda done, count: None) -> tuple[np.ndarray, Plan]:
+        """Restore one photo.
+
+        Args:
+            pixels: (H, W, 3) RGB or (H, W, 1) grey; uint8, uint16, or floats in [0, 1].
+            on_tile: called after every tile.
+        Returns:
+            Pixels of the same shape and type, rounded and clipped to their range, and how the photo was cut. Grey is
+            restored as RGB and made grey again (Rec. 601).
+        Raises:
+            UserError: too little memory, or a network that answers with values that are not numbers.
+        """
+        height, width, channels = pixels.shape
+        plan = self.plan(height, width, pixels.dtype.itemsize * channels)
+        rows, columns = (reflected(n, padded_size(n, self.multiple)) for n in (height, width))
+        restored = np.empty_like(pixels)
+        done = 0
+
+        def tile(row: Span, column: Span) -> np.ndarray:
+            part = pixels[rows[row.start:row.start + plan.height, None],
+                          columns[None, column.start:column.start + plan.width]]
+            return np.repeat(as_float(part), 3 // channels, axis=2)[None]
+
+        statistics = photo_statistics(self.network, plan, tile) if plan.count > 1 else None
+
+        def restored_tile(row: Span, column: Span) -> np.ndarray:
+            nonlocal done
+            result = restore_batch(self.network, tile(row, column), statistics)[0]
+            done += 1
+            on_tile(done, plan.count)
+            return result
+
+        def store(top: int, band: np.ndarray) -> None:
+            band = band[:max(height - top, 0), :width]
+            restored[top:top + len(band)] = as_type(band if channels == 3 else (band @ LUMA)[..., None], pixels.dtype)
+
+        join(plan, restored_tile, store)
+        return restored, plan
+
+
+def restore(network: Network, image: np.ndarray, multiple: int = 16) -> np.ndarray:
+    """Restore one image whole, from 1x1 up: float32 (H, W, 3) RGB in [0, 1] -> the same.
+
+    It is reflect-padded at the bottom and right to multiples of `multiple`, given to `network` as a batch of one,
+    cropped back and clipped. Raises `UserError` when the network answers with values that are not numbers.
+    """
+    height, width = image.shape[:2]
+    rows, columns = (reflected(n, padded_size(n, multiple)) for n in (height, width))
+    batch = np.ascontiguousarray(image[rows][:, columns][None], np.float32)
+    return restore_batch(network, batch)[0, :height, :width]
 
 
 def padded_size(n: int, multiple: int = 16) -> int:
@@ -25,58 +131,15 @@ def reflected(n: int, length: int) -> np.ndarray:
     return np.minimum(position, 2 * n - 2 - position)
 
 
-def restore(network: Network, image: np.ndarray, multiple: int = 16) -> np.ndarray:
-    """Restore one image of any size from 1x1 up.
-
-    `image` is float32 (H, W, 3) RGB in [0, 1]. It is reflect-padded at the bottom and right to multiples of
-    `multiple`, given to `network` as a batch of one, cropped back and clipped to [0, 1].
-    Raises `UserError` when the network answers with values that are not numbers.
-    """
-    height, width = image.shape[:2]
-    rows, columns = (reflected(n, padded_size(n, multiple)) for n in (height, width))
-    batch = np.ascontiguousarray(image[rows][:, columns][None], np.float32)
-    restored = np.asarray(network(batch), np.float32)[0, :height, :width]
-    if not np.isfinite(restored).all():
-        raise UserError("the network's output holds values that are not numbers: its weights are damaged, or its "
-                        "training diverged; choose another checkpoint")
-    return np.clip(restored, 0.0, 1.0)
+def as_float(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of any type as float32 in [0, 1]."""
+    if np.issubdtype(pixels.dtype, np.integer):
+        return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    return pixels.astype(np.float32)
 
 
-def output_files(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """(input, output) for each photo of `source`, a file or a folder with all folders below it.
-
-    A file goes to the file `target`, or into the folder `target`; a folder's photos go below the folder `target`
-    under their relative names. Raises `UserError` when there is nothing to restore, when an input would be written
-    over, or when a suffix names no image format.
-    """
-    if source.is_file():
-        into_folder = target.is_dir() or not target.suffix
-        jobs = [(source, target / source.name if into_folder else target)]
-    elif source.is_dir():
-        if target.is_file():
-            raise UserError(f"{target}: is a file; the photos of a folder go to a folder")
-        inside = target.resolve()  # what an earlier run wrote below `source` is no input
-        jobs = [(path, target / path.relative_to(source)) for path in image_files(source)
-                if inside == source.resolve() or inside not in path.resolve().parents]
-        if not jobs:
-            raise UserError(f"{source}: no image files in it")
-    else:
-        raise UserError(f"{source}: no such file or folder")
-    for path, output in jobs:
-        image_format(output)
-        if output.exists() and output.samefile(path):
-            raise UserError(f"{output}: the restored photo would be written over its input; give another place")
-    return jobs
-
-
-def restore_files(network: Network, jobs: list[tuple[Path, Path]], multiple: int = 16) -> list[str]:
-    """Restore each (input, output) of `jobs`; returns one line for each input that could not be read."""
-    problems = []
-    for source, target in tqdm(jobs, unit="photo", disable=len(jobs) == 1):
-        try:
-            image = read_image(source)
-        except UserError as problem:
-            problems.append(str(problem))
-            continue
-        write_image(target, restore(network, image, multiple))
-    return problems
+def as_type(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A float image in [0, 1] as pixels of `dtype`, rounded."""
+    if np.issubdtype(dtype, np.integer):
+        return np.rint(np.clip(image, 0, 1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
+    return image.astype(dtype)

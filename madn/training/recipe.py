@@ -84,6 +84,11 @@ class Recipe:
         """Heights and widths that the generator takes are multiples of this."""
         raise NotImplementedError
 
+    @property
+    def tile_blend(self) -> int:
+        """Pixels over which the tiles of a large photo fade into each other; 0 where they agree with the whole photo."""
+        return 0
+
     def build_generator(self) -> keras.Model:
         """The generator: (batch, height, width, 3) in [0, 1] -> dictionary with `deblurred`."""
         raise NotImplementedError
@@ -157,9 +162,9 @@ class Recipe:
     def build_model(self, total_steps: int) -> AdversarialModel:
         """Networks, objective and optimisers, seeded and compiled; `total_steps` long the schedule."""
         keras.utils.set_random_seed(self.seed)
-        with _precision(self.precision):
+        with dtype_policy(self.precision):
             generator = self.build_generator()
-        with _precision("float32" if self.critics_float32 else self.precision):
+        with dtype_policy("float32" if self.critics_float32 else self.precision):
             critics = self.build_critics()
         for name in self.frozen:
             generator.get_layer(name).trainable = False
@@ -178,7 +183,7 @@ class Recipe:
 
 
 @contextlib.contextmanager
-def _precision(policy: str) -> Iterator[None]:
+def dtype_policy(policy: str) -> Iterator[None]:
     """Build layers under a dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
