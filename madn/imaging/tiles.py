@@ -17,6 +17,7 @@ from madn.errors import UserError
 TOLERANCE = 1 / 1020  # a quarter of a step of 8 bits: influences below it are out of reach
 PROBE, PROBED = 768, 256  # pixels of the picture in which the reach is measured, and of its middle that is changed
 SAMPLED = 24  # tiles, at most, that tell the statistics of a photo
+PASSES, SETTLED = 6, 1e-6  # of these at most; mean squared change of a tile at which they end: 60 dB
 
 
 MEAN, MOMENTS, RANGE = "mean", "mean and variance", "minimum and maximum"  # kinds of statistics over a photo
@@ -128,21 +129,27 @@ def restore_batch(network: Network, images: np.ndarray, statistics: Sequence | N
 def photo_statistics(network: Network, plan: Plan, tile: Callable[[Span, Span], np.ndarray]) -> Sequence | None:
     """A photo's statistics, from those of its tiles' own parts; None where the network takes none.
 
-    Each layer's depend on the layers before it. In one pass, in which each tile goes by its own, they come close enough
-    (README): further passes would bring one more layer each to what it has in the whole photo. Of more than 24 tiles,
-    24 spread evenly stand for all. `tile` gives (1, height, width, 3).
+    Each layer's depend on the layers before it, so the tiles are gone through again and again: first each goes by its
+    own, then by what the pass before has found, until a tile's restoration changes by less than 60 dB. Of more than 24
+    tiles, 24 spread evenly stand for all. `tile` gives (1, height, width, 3).
     """
     if not getattr(network, "kinds", None):
         return None
     spans = [(row, column) for row in plan.rows for column in plan.columns]
     if len(spans) > SAMPLED:
         spans = [spans[i] for i in np.linspace(0, len(spans) - 1, SAMPLED).round().astype(int)]
-    found, areas = [], []
-    for row, column in spans:
-        core = [edge - span.start for span in (row, column) for edge in (span.first, span.last)]
-        found.append(network.measure(tile(row, column), core))
-        areas.append((core[1] - core[0]) * (core[3] - core[2]))
-    return combine(network.kinds, found, areas)
+    cores = [[edge - span.start for span in pair for edge in (span.first, span.last)] for pair in spans]
+    areas = [(bottom - top) * (right - left) for top, bottom, left, right in cores]
+    witness = tile(*spans[len(spans) // 2])
+    statistics = before = None
+    for _ in range(PASSES if len(spans) > 1 else 1):
+        found = [network.measure(tile(*pair), core, statistics) for pair, core in zip(spans, cores, strict=True)]
+        statistics = combine(network.kinds, found, areas)
+        after = restore_batch(network, witness, statistics)
+        if before is not None and np.square(after - before).mean() < SETTLED:
+            break
+        before = after
+    return statistics
 
 
 def combine(kinds: Sequence[str], found: Sequence[Sequence[tuple]], areas: Sequence[float]) -> list[tuple]:
