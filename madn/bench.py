@@ -1,5 +1,5 @@
-"""What things cost: the input pipeline against training, python -m madn.bench --data DIR, and the recipes' operations,
-python -m madn.bench --counts"""
+"""What things cost: the input pipeline against training, python -m madn.bench --data DIR; the recipes' operations,
+python -m madn.bench --counts; ways of restoring a photo, python -m madn.bench --restore PHOTO"""
 
 import json
 import os
@@ -25,7 +25,8 @@ SIZES = ((256, 256), (1280, 720))  # width x height
 @dataclass(frozen=True)
 class Options:
     """--data: crops a second in the first epoch, which decodes; from the cache; and what the smallest training run
-    consumes. --counts: parameters and multiply-adds of the recipes, beside what their papers claim."""
+    consumes. --counts: parameters and multiply-adds of the recipes, beside what their papers claim. --restore: seconds a
+    megapixel of a photo, plain, compiled, in bfloat16 and in tiles, and how far their results differ."""
 
     data: str | None = None
     """Folder of the pairs, or samples, to measure the input on."""
@@ -39,13 +40,21 @@ class Options:
     """Print the table of parameters and multiply-adds."""
     recipes: tuple[str, ...] = ()
     """Recipes to count; by default each paper's recommended one, and those for equal compute (-budget)."""
+    restore: Path | None = None
+    """Photo to restore."""
+    model: str = "madn"
+    """With --restore: a shipped name, a run folder or a .weights.h5 file."""
+    tile: int = 512
+    """With --restore: pixels of a tile's side."""
+    out: Path | None = None
+    """With --restore: folder for the restored photo, and for what tiles change in it."""
 
 
 def main(argv: list[str]) -> None:
     """A table of counts, one line per recipe, or one line of rates per crop size, or both."""
     options = parse(Options, argv, "python -m madn.bench", __doc__)
-    if not (options.data or options.counts):
-        raise UserError("give --data DIR to measure the input, or --counts to count operations")
+    if not (options.data or options.counts or options.restore):
+        raise UserError("give --data DIR to measure the input, --counts to count operations, or --restore PHOTO")
     if options.recipes and not options.counts:
         raise UserError("--recipes chooses what --counts counts; add --counts")
     for name in options.recipes:
@@ -54,6 +63,11 @@ def main(argv: list[str]) -> None:
     start_keras()
     if options.counts:
         for line in count_table(options.recipes or default_recipes()):
+            print(line, flush=True)
+    if options.restore:
+        from madn.restoration_bench import restoration_table
+
+        for line in restoration_table(options.model, options.restore, options.tile, out=options.out):
             print(line, flush=True)
     if not options.data:
         return

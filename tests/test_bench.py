@@ -51,7 +51,7 @@ def test_every_recommended_recipe_is_counted_and_every_claim_is_of_a_recipe():
 
 
 @pytest.mark.parametrize("argv, message", [
-    ([], "give --data DIR to measure the input, or --counts"),
+    ([], "give --data DIR to measure the input, --counts to count operations, or --restore PHOTO"),
     (["--counts", "--recipes", "madm"], "unknown recipe 'madm'"),
     (["--data", "samples", "--recipes", "madn"], "--recipes chooses what --counts counts"),
 ])
