@@ -1,19 +1,25 @@
 """Deblur photos and videos: python -m madn.deblur IN... -o OUT; or in Python, madn.deblur(image)"""
 
+import contextlib
 import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from madn import __version__
 from madn.commandline import parse
-from madn.errors import UserError, run_door
+from madn.errors import UserError, one_line, run_door
 from madn.imaging.decoding import MEGAPIXELS
-from madn.imaging.jobs import find_jobs
+from madn.imaging.files import remove_leftovers
+from madn.imaging.jobs import Job, Problem, find_jobs
+from madn.imaging.video import NOTE
 from madn.startup import start_keras
+
+if TYPE_CHECKING:  # importing it starts Keras
+    from madn.loading import Loaded
 
 
 @dataclass(frozen=True)
@@ -49,43 +55,61 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "python -m madn.deblur", __doc__)
     if not options.inputs:
         raise UserError("no photos: python -m madn.deblur IN... -o OUT")
-    jobs, unreadable = find_jobs(options.inputs, options.output)
-    for line in unreadable:
-        complain(line)
-    start_keras()  # late: a missing photo is reported before
+    if options.report and options.report.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{options.report}: a report is an .html file")  # not a photo, which it would replace
+    jobs, problems = find_jobs(options.inputs, options.output)
+    for name, reason in problems:
+        complain(f"{name}: {reason}")
+    remove_leftovers(job.target for job in jobs)
+    todo = [job for job in jobs if options.overwrite or not job.is_done]
+    restored = failed = 0
+    by = ""
+    if todo:
+        start_keras()  # late: a missing photo is reported before
+        from madn.loading import load_network
+
+        loaded = load_network(options.model, options.which, options.recipe, options.precision)
+        restored, failed = restore(loaded, todo, options, problems)
+        by = f", by {loaded.description}"
+    counts = [f"{restored} of {len(jobs)} restored to {options.output}{by}"]
+    if failed:
+        counts.append(f"{failed} failed")
+    if skipped := len(jobs) - len(todo):
+        counts.append(f"{skipped} skipped that were there (--overwrite restores them again)")
+    print("; ".join(counts))
+    return 1 if failed or problems else 0
+
+
+def restore(loaded: "Loaded", jobs: list[Job], options: Options, problems: list[Problem]) -> tuple[int, int]:
+    """Restore, with the report that is asked for; returns how many files were restored, and how many failed."""
     from madn.imaging.report import Report
-    from madn.imaging.video import NOTE
-    from madn.loading import load_network
     from madn.restoration import deblur_files
 
-    loaded = load_network(options.model, options.which, options.recipe, options.precision)
     restorer = loaded.restorer(options.memory_gb, options.tile)
     if any(job.is_video for job in jobs):
         print(NOTE)
-    about = {"model": loaded.description, "precision": options.precision, "madn": __version__,
-             "tiles": f"of {options.tile} x {options.tile} pixels at most" if options.tile else
-             f"as {restorer.budget / 1e9:.1f} GB of memory allow"}
-    report = Report(options.report, about) if options.report else None
-    for line in unreadable if report else ():
-        report.fail(*line.split(": ", 1))
+    if not options.report:
+        return deblur_files(restorer, jobs, options.max_megapixels, None, complain)
+    tiles = (f"of {options.tile} x {options.tile} pixels at most" if options.tile else
+             f"as {restorer.budget / 1e9:.1f} GB of memory allow")
+    report = Report(options.report, {"model": loaded.description, "precision": options.precision, "tiles": tiles,
+                                     "madn": __version__})
+    for name, reason in problems:
+        report.fail(name, reason)
     try:
-        outcome = deblur_files(restorer, jobs, options.overwrite, options.max_megapixels, report, complain)
+        counts = deblur_files(restorer, jobs, options.max_megapixels, report, complain)
     except BaseException:
-        if report:
+        with contextlib.suppress(UserError):  # on a full disk, say: what happened first is what is told
             report.close(stopped=True)
         raise
-    if report:
-        report.close()
-    skipped = f", {outcome.skipped} skipped that were there (--overwrite restores them again)" if outcome.skipped else ""
-    print(f"{outcome.restored} of {len(jobs)} restored to {options.output}{skipped}, by {loaded.description}")
-    if report:
-        print(f"report: {options.report}")
-    return 1 if outcome.failed or unreadable else 0
+    report.close()
+    print(f"report: {options.report}")
+    return counts
 
 
 def complain(line: str) -> None:
     """One line on standard error."""
-    print(f"madn: {'' if line.startswith('note: ') else 'error: '}{line}", file=sys.stderr)
+    print(f"madn: {'' if line.startswith('note: ') else 'error: '}{one_line(line)}", file=sys.stderr)
 
 
 class _Callable(types.ModuleType):

@@ -1,5 +1,6 @@
 """What a user did wrong, said in one line; every door ends with exit code 2 on it."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -9,11 +10,18 @@ class UserError(Exception):
     """Bad input: the message names the file or the setting, and the way out. One line, no traceback."""
 
 
+def one_line(text: str) -> str:
+    """Line ends and other characters that do not print, which file names may hold, as Python writes them in strings."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def run_door(door: Callable[[list[str]], int | None], argv: list[str] | None = None) -> None:
     """Run a command's `main(argv)` and exit: 0 when it ends well, 2 with one line on a `UserError` or a file's fault.
 
-    130 after Ctrl-C, as shells have it.
+    130 after Ctrl-C, as shells have it. A character that standard output cannot show is written as its code.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(door(sys.argv[1:] if argv is None else argv) or 0)
     except UserError as problem:

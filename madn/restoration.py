@@ -1,30 +1,34 @@
 """Photos and videos restored: one image in memory, or files with all that people have in them."""
 
+import errno
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.imaging import photos, video
 from madn.imaging.jobs import Job
 from madn.imaging.report import Report
-from madn.imaging.restore import Restorer, as_float, as_type
+from madn.imaging.restore import Restorer
 
-if TYPE_CHECKING:  # a caller may have no PIL image at all
-    from PIL.Image import Image as Picture
-
+# Faults of one file's name or size; other faults of writing would befall the next file, too.
+OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
+OUT_OF_MEMORY = {"ResourceExhaustedError", "OutOfMemoryError"}  # of TensorFlow and PyTorch, by name: not imported here
 BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}, {remaining} left]{postfix}"
 
+Progress = Callable[[int, int], None]  # parts done, parts in all
+Shown = tuple  # before, after, seconds, tiles and perhaps a note: what a report shows
 
-def deblur(image: "np.ndarray | str | Path | Picture", model: str | Path | Restorer = "madn", *,
+
+def deblur(image: np.ndarray | str | Path | Image.Image, model: str | Path | Restorer = "madn", *,
            memory_gb: float | None = None, tile: int | None = None,
            precision: Literal["float32", "bfloat16"] = "float32") -> np.ndarray:
     """Deblur one image of any size.
@@ -46,56 +50,51 @@ def deblur(image: "np.ndarray | str | Path | Picture", model: str | Path | Resto
         ValueError: an array of another shape, type or range.
     """
     pixels = _pixels(image)
-    colours = {2: 1, 3: pixels.shape[-1] if pixels.shape[-1] in (1, 3) else 3}[pixels.ndim]
     restorer = model if isinstance(model, Restorer) else _restorer(str(model), memory_gb, tile, precision)
-    restored, _ = restorer(pixels.reshape(*pixels.shape[:2], -1)[..., :colours])
-    return np.concatenate([restored, pixels[..., 3:]], axis=2) if pixels.shape[2:] == (4,) else restored.reshape(
-        pixels.shape)
+    layers = pixels.reshape(*pixels.shape[:2], -1)
+    restored, _ = restorer(layers[..., :3])
+    return np.concatenate([restored, layers[..., 3:]], axis=2).reshape(pixels.shape)
 
 
-@dataclass
-class Outcome:
-    """How a list of jobs went."""
+def deblur_files(restorer: Restorer, jobs: Sequence[Job], megapixels: float = photos.MEGAPIXELS,
+                 report: Report | None = None, problem: Callable[[str], None] = print) -> tuple[int, int]:
+    """Restore files one after the other, each written whole or not at all; what is at their targets is replaced.
 
-    restored: int = 0
-    skipped: int = 0
-    failed: int = 0
-
-
-def deblur_files(restorer: Restorer, jobs: Sequence[Job], overwrite: bool = False, megapixels: float = photos.MEGAPIXELS,
-                 report: Report | None = None, problem: Callable[[str], None] = print) -> Outcome:
-    """Restore files one after the other, each written whole or not at all.
-
-    A target that exists is left as it is and its job skipped, unless `overwrite`. A file that cannot be restored is
-    told to `problem` in a line that names it, and to the report; the rest go on. Progress is shown on standard error.
-    Raises `UserError` when results can no longer be written (a full disk).
+    A file that cannot be restored is told to `problem` in a line that names it, and to the report; the rest go on.
+    Progress is shown on standard error where that is a terminal. Returns how many were restored, and how many failed.
+    Raises `UserError` when results, or the report, can no longer be written (a full disk).
     """
-    outcome = Outcome()
-    with tqdm(total=len(jobs), bar_format=BAR, leave=False) as bar:
+    restored = failed = 0
+    with tqdm(total=len(jobs), bar_format=BAR, leave=False, disable=None) as bar:
+
+        def tell(line: str) -> None:
+            with bar.external_write_mode():
+                problem(line)
+
         for number, job in enumerate(jobs):
-            bar.set_postfix_str(f" {job.source.name}")
+            bar.set_postfix_str(f" {one_line(job.source.name)}")
 
             def share(done: int, count: int, number: int = number) -> None:
                 bar.update(number + min(done / count, 1) - bar.n)
 
             try:
-                if job.target.exists() and not overwrite:
-                    outcome.skipped += 1
-                else:
-                    with _writing(job.target):
-                        restore_one = _restore_video if job.is_video else _restore_photo
-                        restore_one(restorer, job, megapixels, report, share, problem)
-                    outcome.restored += 1
+                with _guarded(job):
+                    shown = (_restore_video(restorer, job, share, tell) if job.is_video else
+                             _restore_photo(restorer, job, share, megapixels))
+            except _CannotWrite:
+                raise
             except UserError as reason:
-                if isinstance(reason, _CannotWrite):
-                    raise
-                outcome.failed += 1
-                with bar.external_write_mode():
-                    problem(str(reason))
+                failed += 1
+                tell(str(reason))
                 if report:
-                    report.fail(str(job.source), str(reason))
+                    report.fail(str(job.source), str(reason).removeprefix(f"{job.source}: "))
+            else:
+                restored += 1
+                if report:
+                    report.add(str(job.source), *map(_as_shown, shown[:2]), *shown[2:])
+                del shown  # not in memory beside the next photo
             share(1, 1)
-    return outcome
+    return restored, failed
 
 
 class _CannotWrite(UserError):
@@ -103,65 +102,67 @@ class _CannotWrite(UserError):
 
 
 @contextmanager
-def _writing(target: Path) -> Iterator[None]:
+def _guarded(job: Job) -> Iterator[None]:
+    """Faults of the machine as errors that name the file."""
     try:
         yield
     except OSError as fault:  # reading's own are `UserError`s
-        raise _CannotWrite(f"{target}: cannot be written ({fault.strerror}); what is done stays, and the same command "
-                           "goes on") from None
-    except MemoryError:
-        raise UserError(f"{target}: not restored, for lack of memory: give less --memory-gb or a smaller --tile") from None
+        said = f"{job.target}: cannot be written ({fault.strerror or fault})"
+        if fault.errno in OF_ONE_FILE:
+            raise UserError(f"{said}; choose another name or place") from None
+        raise _CannotWrite(f"{said}; what is done stays, and the same command goes on") from None
+    except Exception as fault:
+        if not isinstance(fault, MemoryError) and type(fault).__name__ not in OUT_OF_MEMORY:
+            raise
+        raise UserError(f"{job.source}: not restored, for lack of memory: give less --memory-gb or a smaller "
+                        "--tile") from None
 
 
-def _restore_photo(restorer: Restorer, job: Job, megapixels: float, report: Report | None,
-                   share: Callable[[int, int], None], problem: Callable[[str], None]) -> None:
+def _restore_photo(restorer: Restorer, job: Job, share: Progress, megapixels: float) -> Shown:
     photo = photos.read_photo(job.source, megapixels)
-    start = time.perf_counter()
-    try:
-        restored, plan = restorer(photo.pixels, share)
-    except UserError as reason:
-        raise UserError(f"{job.source}: {reason}") from None
-    seconds = time.perf_counter() - start
+    restored, *facts = _restore(restorer, job, photo.pixels, share)
     photos.write_photo(job.target, restored, photo)
-    if report:
-        report.add(str(job.source), _shown(photo.pixels), _shown(restored), seconds, str(plan))
+    return photo.pixels, restored, *facts
 
 
-def _restore_video(restorer: Restorer, job: Job, megapixels: float, report: Report | None,
-                   share: Callable[[int, int], None], problem: Callable[[str], None]) -> None:
+def _restore_video(restorer: Restorer, job: Job, share: Progress, tell: Callable[[str], None]) -> Shown:
     first: list = []
 
     def frame(pixels: np.ndarray) -> np.ndarray:
-        start = time.perf_counter()
-        restored, plan = restorer(pixels)
+        restored, *facts = _restore(restorer, job, pixels)
         if not first:
-            first.extend((pixels, restored, time.perf_counter() - start, plan))
+            first.extend((pixels, restored, *facts))
         return restored
 
     written = video.restore_video(job.source, job.target, frame,
                                   lambda done, announced: share(done, max(announced or 0, done + 1)))
     if written.shortfall:
-        problem(f"note: {job.source}: {written.shortfall} of {written.announced} frames that it announces are not in it")
-    if report:
-        pixels, restored, seconds, plan = first
-        report.add(str(job.source), pixels, restored, seconds, str(plan),
-                   f"first of {written.frames} frames, each restored by itself")
+        tell(f"note: {job.source}: {written.shortfall} of {written.announced} frames that it announces are not in it")
+    return *first, f"first of {written.frames} frames, each restored by itself"
 
 
-def _shown(pixels: np.ndarray) -> np.ndarray:
-    """As the report shows it: 8 bits, RGB."""
+def _restore(restorer: Restorer, job: Job, pixels: np.ndarray, *share: Progress) -> tuple[np.ndarray, float, str]:
+    """Restored pixels, seconds and tiles; the restorer's own errors do not know the file."""
+    start = time.perf_counter()
+    try:
+        restored, plan = restorer(pixels, *share)
+    except UserError as reason:
+        raise UserError(f"{job.source}: {reason}") from None
+    return restored, time.perf_counter() - start, str(plan)
+
+
+def _as_shown(pixels: np.ndarray) -> np.ndarray:
+    """As a report shows it: 8 bits, RGB."""
     pixels = (pixels // 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
-def _pixels(image: "np.ndarray | str | Path | Picture") -> np.ndarray:
-    if isinstance(image, str | Path):
+def _pixels(image: np.ndarray | str | Path | Image.Image) -> np.ndarray:
+    if isinstance(image, str | os.PathLike):
         photo = photos.read_photo(image)
-        pixels = photo.pixels
-        return pixels if photo.alpha is None else _with_alpha(pixels, photo.alpha)
-    if isinstance(image, Image.Image):
-        return _picture(image)
-    pixels = np.asarray(image)
+        return photo.pixels if photo.alpha is None else _with_alpha(photo.pixels, photo.alpha)
+    pixels = _picture(image) if isinstance(image, Image.Image) else np.asarray(image)
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)  # a TIFF's may be the other
     if pixels.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
         raise ValueError(f"an image is uint8, uint16 or float; received {pixels.dtype}")
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or not pixels.size:
@@ -172,13 +173,11 @@ def _pixels(image: "np.ndarray | str | Path | Picture") -> np.ndarray:
     return pixels
 
 
-def _picture(picture: "Picture") -> np.ndarray:
+def _picture(picture: Image.Image) -> np.ndarray:
     """A PIL image's upright pixels, 8 bits; 16-bit grey keeps its depth."""
-    from PIL import ImageOps
-
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):
-        return np.asarray(picture).astype(np.uint16)
+        return np.asarray(picture)
     if picture.mode in ("I", "F"):
         raise ValueError(f"a PIL image has 8 or 16 bits; received mode {picture.mode}")
     grey, alpha = picture.mode in ("1", "L"), picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info

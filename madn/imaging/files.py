@@ -2,10 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from madn.errors import UserError
@@ -73,10 +75,27 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the same folder that takes `path`'s place when the block ends well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = os.fsencode(path.name)[:200].decode(errors="ignore")  # a name holds 255 bytes
-    part = path.with_name(f".{name}.{os.getpid()}.part")
+    part = path.with_name(f"{_part_start(path)}.{os.getpid()}.part")
     try:
         yield part
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Remove what processes that no longer live left of `atomic` writing these files: `.NAME.PID.part`."""
+    starts: dict[Path, set[str]] = {}
+    for path in paths:
+        starts.setdefault(path.parent, set()).add(_part_start(path))
+    for folder, known in starts.items():
+        with contextlib.suppress(OSError):  # not there yet, or another's: nothing of ours to remove
+            for name in os.listdir(folder):
+                match = re.fullmatch(r"(\..+)\.(\d+)\.part(\.\w+)?", name)  # a video's has its own suffix behind
+                if match and match[1] in known and not psutil.pid_exists(int(match[2])):
+                    (folder / name).unlink()
+
+
+def _part_start(path: Path) -> str:
+    name = os.fsencode(path.name)[:200].decode(errors="ignore")  # a name holds 255 bytes
+    return f".{name}"

@@ -139,7 +139,7 @@ def as_float(pixels: np.ndarray) -> np.ndarray:
 
 
 def as_type(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A float image in [0, 1] as pixels of `dtype`, rounded."""
+    """A float image in [0, 1] as pixels of `dtype`, clipped and rounded."""
     if np.issubdtype(dtype, np.integer):
         return np.rint(np.clip(image, 0, 1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
-    return image.astype(dtype)
+    return np.clip(image, 0, 1).astype(dtype)  # sums of weights exceed 1 by a rounding

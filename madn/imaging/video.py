@@ -6,6 +6,7 @@ Which encoder a container gets is what opencv-python-headless can write everywhe
 import contextlib
 import math
 import os
+import re
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -61,14 +62,17 @@ def restore_video(source: str | Path, target: str | Path, restore_frame: Restore
 
     `restore_frame` takes uint8 (H, W, 3) RGB and gives the same. A camera's rotation is applied. Encoders want even
     sizes: the last row or column of an odd one is written twice. `on_frame(done, announced)` is called after each.
-    Raises `UserError` for a source that cannot be read or changes its size, a suffix that is not written, a size that
-    the encoder refuses and a disk that is full; nothing is left under the target's name then.
+    Raises `UserError` for a source that cannot be read or changes its size, a path that is no text, a suffix that is
+    not written, a size that the encoder refuses and a disk that is full; nothing is left under the target's name then.
     """
     source, target = Path(source), Path(target)
     if not is_video(target):
         raise UserError(f"{target}: '{target.suffix}' is not a video suffix that is written: {', '.join(CODECS)}")
-    if target.exists() and target.samefile(source):
+    if target.exists() and source.exists() and target.samefile(source):
         raise UserError(f"{target}: the restored video would be written over its input; give another place")
+    for path in (source, target):
+        if re.search("[\ud800-\udfff]", os.path.abspath(path)):  # OpenCV 5 ends the process
+            raise UserError(f"{path}: a video's path must be text; rename what is not")
     with _quiet(), contextlib.closing(_Reader(source)) as reader, atomic(target) as part:
         encoded = part.with_name(part.name + target.suffix)  # its suffix is how FFmpeg knows the container
         try:
@@ -194,6 +198,8 @@ def _tag_colours(path: Path) -> None:
 
 def _check_container(path: Path) -> None:
     """FFmpeg opens by content, play lists that name other files included: only the containers' own marks pass."""
+    if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for ever
+        raise UserError(f"{path}: cannot be read as a video (not a regular file)")
     try:
         with open(path, "rb") as file:
             head = file.read(12)

@@ -22,8 +22,6 @@ class Expected:
     """What a file becomes: refused with a word in the message, or restored with the facts below."""
 
     refused: str | None = None
-    found: bool = True
-    """Whether a search of the folder finds it: it is a regular file with an image's suffix."""
     size: tuple[int, int] = SIZE
     """Upright width and height."""
     channels: int = 3
@@ -340,15 +338,15 @@ def _faults() -> dict[str, tuple[bytes, Expected]]:
 def _no_files(folder: Path) -> dict[str, Expected]:
     """What has an image's name and is no file to be read; links and pipes only where the system has them."""
     (folder / "folder.jpg").mkdir(exist_ok=True)
-    made = {"folder.jpg": Expected(refused="folder", found=False)}
+    made = {"folder.jpg": Expected(refused="folder")}
     if hasattr(os, "mkfifo"):
         for name, create in (("pipe.jpg", os.mkfifo), ("link to nothing.png", lambda path: path.symlink_to("nothing")),
                              ("link to itself.png", lambda path: path.symlink_to(path.name))):
             if not os.path.lexists(folder / name):
                 create(folder / name)
-        made |= {"pipe.jpg": Expected(refused="regular", found=False),
-                 "link to nothing.png": Expected(refused="no such file", found=False),
-                 "link to itself.png": Expected(refused="no such file", found=False)}
+        made |= {"pipe.jpg": Expected(refused="regular"),
+                 "link to nothing.png": Expected(refused="no such file"),
+                 "link to itself.png": Expected(refused="no such file")}
         if os.geteuid():  # root may read everything
             (folder / "locked.png").write_bytes(_saved(scene(), "PNG"))
             (folder / "locked.png").chmod(0)

@@ -1,10 +1,14 @@
+import os
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from madn.errors import UserError
-from madn.imaging.files import atomic, image_files, read_image, to_float, to_uint8, write_image
+from madn.imaging.files import atomic, image_files, read_image, remove_leftovers, to_float, to_uint8, write_image
 
 
 def noise(height, width, kind=np.uint8):
@@ -125,3 +129,16 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
         part.write_text("half")
         raise RuntimeError
     assert (tmp_path / "kept").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_leftovers_of_processes_that_no_longer_live_are_removed(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead, long, kept = process.pid, "x" * 230 + ".png", []
+    for name in (f".a.png.{dead}.part", f".b.mp4.{dead}.part.mp4", f".{long[:200]}.{dead}.part"):
+        (tmp_path / name).touch()
+    for name in (f".a.png.{os.getpid()}.part", f".other.png.{dead}.part", f"a.png.{dead}.part", "a.png", ".a.png.part"):
+        (tmp_path / name).touch()
+        kept.append(name)
+    remove_leftovers([tmp_path / name for name in ("a.png", "b.mp4", long)] + [tmp_path / "none/c.png"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -264,7 +264,7 @@ def test_pillows_own_limit_stays_out_of_the_way(folder, files, monkeypatch):
 
 def test_threads_leave_pillow_and_the_warnings_as_they_were(folder, files):
     filters, limit = list(warnings.filters), Image.MAX_IMAGE_PIXELS
-    names = [name for name, expected in files.items() if expected.found and not expected.refused]
+    names = [name for name, expected in files.items() if not expected.refused]
     threads = [threading.Thread(target=lambda: [read_photo(folder / name) for name in names]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -301,7 +301,7 @@ def test_unreadable_file_is_named(tmp_path, monkeypatch):
 
 def test_damaged_bytes_never_end_in_another_error(folder, files, tmp_path):
     chance = random.Random(0)
-    names = [name for name, expected in files.items() if expected.found and (folder / name).stat().st_size > 100]
+    names = [name for name in files if (folder / name).is_file() and (folder / name).stat().st_size > 100]
     read = 0
     for _ in range(600):
         content = bytearray((folder / chance.choice(names)).read_bytes())

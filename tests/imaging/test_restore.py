@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from madn.errors import UserError
-from madn.imaging.files import read_image, to_float, to_uint8, write_image
-from madn.imaging.restore import output_files, padded_size, reflected, restore, restore_files
+from madn.imaging.restore import as_float, as_type, padded_size, reflected, restore
 
 
 class Recorder:
@@ -49,43 +48,14 @@ def test_numbers_that_are_none_are_refused():
         restore(lambda batch: batch * np.float32("nan"), noise(4, 4))
 
 
-def test_a_file_goes_to_a_file_or_into_a_folder(tmp_path):
-    photo = tmp_path / "photo.png"
-    photo.touch()
-    (tmp_path / "v1.2").mkdir()
-    for target, output in (("out.jpg", "out.jpg"), ("new", "new/photo.png"), ("v1.2", "v1.2/photo.png")):
-        assert output_files(photo, tmp_path / target) == [(photo, tmp_path / output)]
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_pixels_of_every_value_come_back(kind):
+    every = np.arange(np.iinfo(kind).max + 1, dtype=kind)
+    assert as_float(every)[[0, -1]].tolist() == [0.0, 1.0]
+    np.testing.assert_array_equal(as_type(as_float(every), kind), every)
 
 
-def test_a_folder_keeps_its_structure_and_its_earlier_results_are_no_input(tmp_path):
-    for name in ("a.png", "trip/b.jpg", "restored/a.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    out = tmp_path / "restored"
-    assert output_files(tmp_path, out) == [(tmp_path / "a.png", out / "a.png"),
-                                           (tmp_path / "trip/b.jpg", out / "trip/b.jpg")]
-
-
-def test_what_cannot_be_done_is_said(tmp_path):
-    photo, empty = tmp_path / "photo.png", tmp_path / "empty"
-    photo.touch()
-    empty.mkdir()
-    for source, target, message in (
-        (tmp_path / "none", "out", "none: no such file or folder"), (empty, "out", "empty: no image files"),
-        (photo, "photo.png", "written over its input"), (tmp_path, ".", "written over its input"),
-        (photo, ".", "written over its input"), (photo, "out.gif", "'.gif' is not an image suffix"),
-        (tmp_path, "photo.png", "photo.png: is a file"),
-    ):
-        with pytest.raises(UserError, match=message):
-            output_files(source, tmp_path / target)
-
-
-def test_unreadable_files_are_named_and_the_rest_restored(tmp_path):
-    pixels = to_uint8(noise(5, 9))
-    write_image(tmp_path / "in/good.png", to_float(pixels))
-    (tmp_path / "in/bad.png").write_bytes(b"no image")
-    jobs = output_files(tmp_path / "in", tmp_path / "out")
-    problems = restore_files(lambda batch: 1.0 - batch, jobs)
-    assert len(problems) == 1 and "bad.png" in problems[0]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
-    np.testing.assert_array_equal(to_uint8(read_image(tmp_path / "out/good.png")), 255 - pixels)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, np.float64])
+def test_pixels_of_every_type_stay_in_their_range(kind):
+    pixels = as_type(np.float32([-0.1, 1.0000001, 1.5]), kind)
+    assert pixels.dtype == kind and (pixels == kind([0, 1, 1]) * (np.iinfo(kind).max if kind(0.5) == 0 else 1)).all()

@@ -1,7 +1,9 @@
 """Videos made by OpenCV, restored by functions whose effect can be told from the pixels."""
 
+import os
 import re
 import struct
+import sys
 
 import cv2
 import numpy as np
@@ -209,3 +211,21 @@ def test_a_function_that_changes_the_size_is_refused(tmp_path):
 
 def test_videos_are_told_by_suffix():
     assert is_video("a/CLIP.MP4") and is_video("b.webm") and not is_video("photo.jpg") and not is_video("mp4")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    make(tmp_path / "out.mkv")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "gone.mp4").symlink_to("nothing")
+    for name, said in (("pipe.mp4", "not a regular file"), ("gone.mp4", "no such file")):
+        with pytest.raises(UserError, match=f"{name}: .*{said}"):
+            restore_video(tmp_path / name, tmp_path / "out.mkv", lambda pixels: pixels)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems refuse such names")
+def test_a_path_that_is_no_text_is_refused(tmp_path):
+    """OpenCV 5 ends the process on it."""
+    source = make(tmp_path / "in.mkv").rename(tmp_path / os.fsdecode(b"\xff.mkv"))
+    with pytest.raises(UserError, match="path must be text"):
+        restore_video(source, tmp_path / "out.mkv", lambda pixels: pixels)
