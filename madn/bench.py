@@ -25,8 +25,8 @@ SIZES = ((256, 256), (1280, 720))  # width x height
 @dataclass(frozen=True)
 class Options:
     """--data: crops a second in the first epoch, which decodes; from the cache; and what the smallest training run
-    consumes. --counts: parameters and multiply-adds of the recipes, beside what their papers claim. --restore: seconds a
-    megapixel of a photo, plain, compiled, in bfloat16 and in tiles, and how far their results differ."""
+    consumes. --counts: parameters and multiply-adds of the recipes, beside what their papers claim. --restore: seconds
+    a megapixel of a photo, plain, compiled, in bfloat16 and in tiles, and how far their results differ."""
 
     data: str | None = None
     """Folder of the pairs, or samples, to measure the input on."""

@@ -108,8 +108,8 @@ def _weights(file: Path, name: str | None, precision: str) -> Loaded:
 
 def _savedmodel(folder: Path, precision: str) -> Loaded:
     if precision != "float32":
-        raise UserError(f"{folder}: a SavedModel has the precision that it was exported with; leave --precision out, or "
-                        "give the run folder")
+        raise UserError(f"{folder}: a SavedModel has the precision that it was exported with; leave --precision out, "
+                        "or give the run folder")
     try:
         import tensorflow as tf
     except ImportError:

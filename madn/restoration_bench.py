@@ -69,6 +69,6 @@ def _ways(loaded: Loaded, model: str, image: np.ndarray, tile: int) -> dict[str,
         import tensorflow as tf
 
         generator = loaded.network.generator
-        ways["compiled with XLA"] = whole(tf.function(lambda images: generator(images, training=False), jit_compile=True,
-                                                      autograph=False))
+        ways["compiled with XLA"] = whole(tf.function(lambda images: generator(images, training=False),
+                                                      jit_compile=True, autograph=False))
     return ways

@@ -145,7 +145,7 @@ class EGNetRecipe(Recipe):
 
     @property
     def tile_blend(self):
-        """Stages 1 and 2 see quarters and halves of what they are given, by themselves: a tile's are not the photo's."""
+        """Stages 1 and 2 see quarters and halves of what they are given; a tile's are not the photo's."""
         return 64
 
     def build_generator(self):

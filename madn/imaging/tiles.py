@@ -60,7 +60,7 @@ class Plan:
 
 
 def plan_tiles(height: int, width: int, multiple: int, largest: float, reach: int, blend: int = 0) -> Plan:
-    """The fewest operations: tiles of at most `largest` pixels that cover height x width, overlapping by what they must.
+    """The least work: tiles of at most `largest` pixels that cover height x width and overlap by what they must.
 
     Args:
         height, width: of the padded photo, multiples of `multiple`.
@@ -181,7 +181,7 @@ def _overlap(multiple: int, reach: int, blend: int) -> int:
 
 
 def _size(length: int, count: int, multiple: int, reach: int, blend: int) -> int | None:
-    """The smallest size of `count` tiles that cover `length`; None where they would not each have a part of their own."""
+    """The smallest size of `count` tiles that cover `length`; None where one would have no part of its own."""
     units, overlap = length // multiple, _overlap(multiple, reach, blend)
     if count == 1:
         return length

@@ -33,7 +33,7 @@ class Place:
 
 
 def save_state(model: keras.Model, path: Path, place: Place = Place()) -> None:
-    """Generator, critics, optimisers and with them the step, random numbers; and the stage that this is the state of."""
+    """Generator, critics, optimisers and with them the step, random numbers; and the stage whose state this is."""
     with _atomic_weights(path) as part:
         model.save_weights(part)
         with h5py.File(part, "a") as file:

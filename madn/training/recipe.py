@@ -86,7 +86,7 @@ class Recipe:
 
     @property
     def tile_blend(self) -> int:
-        """Pixels over which the tiles of a large photo fade into each other; 0 where they agree with the whole photo."""
+        """Pixels over which a large photo's tiles fade into each other; 0 where they agree with the whole photo."""
         return 0
 
     def build_generator(self) -> keras.Model:

@@ -78,7 +78,8 @@ def test_all_16_bit_values_survive_the_way_to_float_and_back():
 
 
 def test_results_are_clipped_and_rounded():
-    restored, _ = Restorer(lambda images: images * 1.9 - 0.499, 16)(np.array([[[0, 60, 70], [150, 255, 127]]], np.uint8))
+    pixels = np.array([[[0, 60, 70], [150, 255, 127]]], np.uint8)
+    restored, _ = Restorer(lambda images: images * 1.9 - 0.499, 16)(pixels)
     assert restored.tolist() == [[[0, 0, 6], [158, 255, 114]]]  # -127.2, -13.2, 5.8, 157.8, 357.3, 114.1 before it
 
 
