@@ -22,7 +22,7 @@ setup(
     package_dir={"madn.shipped": "weights"},  # where madn.weights looks in an installation
     package_data={
         "madn": ["published.json"],
-        "madn.imaging": ["report.html", "report.css", "report.js"],
+        "madn.imaging": ["report.html", "report.css", "report.js", "examples/*.py"],
         "madn.shipped": ["registry.json", "*.weights.h5", "README.md"],
     },
     python_requires=">=3.11,<3.14",
@@ -47,7 +47,8 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.18"],
         "torch": ["torch>=2.6"],
         "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "nbclient>=0.10"],
-        "export": [],  # a SavedModel takes nothing more
+        # A SavedModel takes nothing more; these write and check ONNX and LiteRT files.
+        "export": ["tf2onnx>=1.17", "onnx>=1.18", "onnxruntime>=1.20", "ai-edge-litert>=2.0"],
         "dev": ["pytest>=8.3", "selenium>=4.40"],
     },
 )

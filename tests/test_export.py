@@ -1,15 +1,18 @@
 """The export door: what it writes, what it says, and what it refuses in one line."""
 
-import dataclasses
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from narrow import narrow
+from PIL import Image
 
-from madn import export, recipes
+from madn import export
 from madn.errors import UserError, run_door
 from madn.loading import load_network
 from madn.training.checkpoint import save_generator
@@ -21,7 +24,7 @@ import tensorflow as tf
 
 @pytest.fixture(scope="module")
 def recipe():
-    return dataclasses.replace(recipes.get("madn-sample"), widths=(4, 8, 16), res_blocks=1)
+    return narrow("msr2b", num_blocks=1)
 
 
 @pytest.fixture(scope="module")
@@ -29,36 +32,73 @@ def weights(recipe, tmp_path_factory) -> str:
     """A weights file as training writes it."""
     keras.utils.set_random_seed(0)
     file = tmp_path_factory.mktemp("run") / "tiny.weights.h5"
-    save_generator(recipe.build_generator(), file, "madn-sample", recipe.fields(), step=7)
+    generator = recipe.build_generator()
+    for variable in generator.trainable_variables:  # some start at zero, and the network with them
+        variable.assign_add(0.02 * keras.random.normal(variable.shape))
+    save_generator(generator, file, "msr2b", recipe.fields(), step=7)
     return str(file)
 
 
 def test_writes_a_checked_savedmodel_and_says_what_it_is(weights, recipe, tmp_path, capsys):
     out = tmp_path / "out"
-    export.main([weights, str(out)])
+    export.main([weights, str(out), "--formats", "savedmodel"])
     said = capsys.readouterr().out
-    assert f"wrote {out}" in said and "recipe madn-sample, step 7" in said
-    assert "away from Keras over 3 image sizes" in said
+    assert f"wrote {out}" in said and "recipe msr2b, step 7" in said
+    assert re.search(r"savedmodel +any size, at most [0-9.]+e[-+]\d\d away from Keras", said)
     images = np.random.default_rng(0).random((1, 37, 53, 3), dtype=np.float32)
     np.testing.assert_allclose(restore(load_network(out), images), restore(load_network(weights), images), atol=1e-4)
     about = json.loads((out / "madn.json").read_text())
-    assert about["recipe"] == "madn-sample" and about["fields"] == recipe.fields()
+    assert about["recipe"] == "msr2b" and about["fields"] == recipe.fields() and about["multiple"] == 4
+    assert about["bytes_per_pixel"] > 3 * 4
     assert about["versions"]["tensorflow"] == tf.__version__ and about["versions"]["keras"] == keras.__version__
 
 
 def restore(loaded, images):
-    padded = np.pad(images, [(0, 0), (0, -images.shape[1] % 16), (0, -images.shape[2] % 16), (0, 0)], mode="reflect")
+    padded = np.pad(images, [(0, 0), (0, -images.shape[1] % 4), (0, -images.shape[2] % 4), (0, 0)], mode="reflect")
     return np.clip(loaded.network(padded)[:, : images.shape[1], : images.shape[2]], 0, 1)
+
+
+def test_writes_each_format_whose_packages_are_there_and_says_what_the_others_need(
+        weights, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("ai_edge_litert")
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    export.main([weights, str(tmp_path / "out"), "--litert-size", "21", "30"])
+    said = capsys.readouterr().out
+    assert "onnx is left out; to have it: python -m pip install tf2onnx\n" in said
+    assert re.search(r"litert +21x30 only, at most [0-9.]+e[-+]\d\d away from Keras", said)
+    about = json.loads((tmp_path / "out" / "madn.json").read_text())["formats"]
+    assert list(about) == ["savedmodel", "litert"]
+    assert about["litert"]["shape"] == [1, 21, 30, 3] and about["litert"]["dynamic"] == []
+
+
+def test_a_format_that_was_asked_for_needs_its_packages(weights, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(UserError, match="onnx needs tf2onnx: python -m pip install tf2onnx, or leave it out"):
+        export.main([weights, str(tmp_path / "out"), "--formats", "savedmodel", "onnx"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_litert_example_says_which_size_it_takes(weights, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    export.main([weights, str(tmp_path / "out"), "--formats", "litert", "--litert-size", "16", "32"])
+    for size, code in (((32, 16), 0), ((30, 16), 1)):
+        Image.new("RGB", size, "gray").save(tmp_path / "in.png")
+        ran = subprocess.run([sys.executable, tmp_path / "out" / "example_litert.py", tmp_path / "in.png",
+                              tmp_path / "out.png"], capture_output=True, text=True, timeout=60)
+        assert ran.returncode == code, ran.stderr
+    assert "this model takes photos of 32 x 16 pixels" in ran.stderr and "has 30 x 16" in ran.stderr
+    with Image.open(tmp_path / "out.png") as restored:
+        assert restored.size == (32, 16)
 
 
 def test_overwrites_only_when_told(weights, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "saved_model.pb").write_bytes(b"an older one")
-    with pytest.raises(UserError, match="already holds a SavedModel"):
-        export.main([weights, str(out)])
+    with pytest.raises(UserError, match="already holds an exported network"):
+        export.main([weights, str(out), "--formats", "savedmodel"])
     assert (out / "saved_model.pb").read_bytes() == b"an older one"
-    export.main([weights, str(out), "--overwrite"])
+    export.main([weights, str(out), "--formats", "savedmodel", "--overwrite"])
     assert load_network(out).description == f"SavedModel {out}"
 
 
@@ -69,6 +109,9 @@ def test_overwrites_only_when_told(weights, tmp_path):
     (["runs/a", "out", "--which", "first"], "--which"),
     (["runs/a"], "DIR"),
     (["runs/a", "out", "--overwite"], "--overwite"),
+    (["runs/a", "out", "--formats", "tflite"], "'litert'"),
+    (["runs/a", "out", "--formats", "savedmodel", "--litert-size", "16", "32"], "--litert-size"),
+    (["runs/a", "out", "--litert-size", "0", "32"], "--litert-size"),
 ])
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, argv, line):
     monkeypatch.chdir(tmp_path)
@@ -87,7 +130,8 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ar
 
 def test_without_tensorflow_the_line_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    monkeypatch.delitem(sys.modules, "madn.imaging.serving", raising=False)
-    monkeypatch.delattr("madn.imaging.serving", raising=False)
+    for module in ("exporting", "serving"):
+        monkeypatch.delitem(sys.modules, f"madn.imaging.{module}", raising=False)
+        monkeypatch.delattr(f"madn.imaging.{module}", raising=False)
     with pytest.raises(UserError, match="tensorflow is not installed"):
         export.main(["runs/a", str(tmp_path / "out")])

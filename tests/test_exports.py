@@ -1,5 +1,9 @@
-"""A SavedModel of each paper's generator does what Keras does, at an odd size, where there is no madn and no Keras."""
+"""Each paper's network in each format does what Keras does, by the examples that lie beside it.
 
+The examples run where there is neither madn nor Keras, and the last two without TensorFlow.
+"""
+
+import json
 import os
 import subprocess
 import sys
@@ -8,27 +12,37 @@ import keras
 import numpy as np
 import pytest
 from narrow import narrow
+from PIL import Image
 
-from madn.inference import Inference
+from baselines.egnet.generator import build_self_ensemble
 
 if keras.backend.backend() != "tensorflow":
-    pytest.skip("a SavedModel is written on the TensorFlow backend", allow_module_level=True)
-from madn.imaging.restore import restore
-from madn.imaging.serving import export_savedmodel
+    pytest.skip("exports are made on the TensorFlow backend", allow_module_level=True)
+for package in ("tf2onnx", "onnxruntime", "ai_edge_litert"):
+    pytest.importorskip(package)
+from madn.imaging.exporting import FORMATS, export, keras_reference
 
-# What somebody who has TensorFlow alone would run; None in sys.modules makes an import fail.
+# Runs one example after the other; None in sys.modules makes an import fail.
 ALONE = """
-import sys
-sys.modules["madn"] = sys.modules["baselines"] = sys.modules["keras"] = None
-import numpy as np
-import tensorflow as tf
-blurred = np.load(sys.argv[1])
-for folder in sys.argv[2:]:
-    signature = tf.saved_model.load(folder).signatures["serving_default"]
-    np.save(folder + ".npy", signature(tf.constant(blurred[None]))["deblurred"].numpy()[0])
+import runpy, sys
+forbidden, photo, *examples = sys.argv[1:]
+for name in forbidden.split():
+    sys.modules[name] = None
+for example in examples:
+    sys.argv = [example, photo, example + ".png"]
+    runpy.run_path(example, run_name="__main__")
 """
-NETWORKS = {**{name: narrow(name) for name in ("madn", "sisnet", "structure_guided", "msr2b")},
-            "egnet": narrow("egnet", parts=("backbone", "egn", "sen"))}
+RECIPES = {**{name: narrow(name) for name in ("madn", "sisnet", "structure_guided", "msr2b")},
+           "egnet": narrow("egnet", parts=("backbone", "egn"))}
+
+
+def networks():
+    """(name, generator, the multiple that its sizes must have); EGNet's parts by themselves, for the sake of time."""
+    for name, recipe in RECIPES.items():
+        yield name, recipe.build_generator(), recipe.multiple
+    image = keras.Input((None, None, 3))
+    restored = keras.layers.Conv2D(3, 3, padding="same")(image)
+    yield "self_ensemble", build_self_ensemble(keras.Model(image, {"deblurred": restored})), 16
 
 
 def moved(generator):
@@ -39,20 +53,44 @@ def moved(generator):
     return generator
 
 
-def test_exports_agree_with_keras_without_madn(tmp_path):
-    blurred = np.random.default_rng(1).random((101, 77, 3), dtype=np.float32)
-    np.save(tmp_path / "blurred.npy", blurred)
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The folder of photo.png and all exports, and what Keras makes of the photo with each network, as uint8."""
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("exports")
+    photo = np.random.default_rng(1).integers(0, 256, (101, 77, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(folder / "photo.png")
     expected = {}
-    for name, recipe in NETWORKS.items():
-        keras.utils.set_random_seed(0)
-        generator = moved(recipe.build_generator())
-        folder = tmp_path / name
-        export_savedmodel(generator, folder, multiple=recipe.multiple)
-        expected[folder] = restore(Inference(generator), blurred, recipe.multiple)
-    subprocess.run([sys.executable, "-c", ALONE, tmp_path / "blurred.npy", *expected], check=True, timeout=300,
-                   cwd=tmp_path, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""})
-    for folder, restored in expected.items():
-        served = np.load(f"{folder}.npy")
-        assert served.shape == restored.shape == blurred.shape
-        assert np.abs(served - restored).max() < 1e-4, folder.name
-        assert np.abs(restored - blurred).max() > 1e-3, f"{folder.name}: does nothing"
+    for name, generator, multiple in networks():
+        export(moved(generator), folder / name, FORMATS, multiple=multiple)
+        restored = keras_reference(generator, multiple)(np.float32(photo)[None] / 255)[0]
+        expected[name] = np.uint8(np.round(255 * restored))
+        assert (expected[name] != photo).mean() > 0.3, f"{name}: does nothing"
+    return folder, expected
+
+
+def test_every_format_of_every_paper_agrees_with_keras(exported):
+    folder, expected = exported
+    for name in expected:
+        formats = json.loads((folder / name / "madn.json").read_text())["formats"]
+        assert set(formats) == {"savedmodel", "onnx", "litert"}
+        for each in formats.values():
+            assert each["largest_difference"] < 1e-5 and each["dynamic"] == ["batch", "height", "width"]
+
+
+@pytest.mark.parametrize("format, forbidden", [
+    ("savedmodel", "madn baselines keras onnxruntime ai_edge_litert"),
+    ("onnx", "madn baselines keras tensorflow onnx ai_edge_litert"),
+    ("litert", "madn baselines keras tensorflow onnx onnxruntime"),
+])
+def test_the_examples_restore_a_photo(exported, format, forbidden):
+    folder, expected = exported
+    examples = {name: folder / name / FORMATS[format].example for name in expected}
+    subprocess.run([sys.executable, "-c", ALONE, forbidden, folder / "photo.png", *examples.values()], check=True,
+                   timeout=300, cwd=folder, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""})
+    for name, example in examples.items():
+        served = np.asarray(Image.open(f"{example}.png")).astype(int)
+        assert served.shape == expected[name].shape
+        differing = np.abs(served - expected[name])
+        assert differing.max() <= 1, name  # a half may round either way after 1e-6
+        assert (differing > 0).mean() < 1e-3, name

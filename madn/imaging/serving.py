@@ -1,16 +1,15 @@
-"""A trained generator as a SavedModel that restores photographs of any size with TensorFlow alone.
+"""A trained generator as a TensorFlow module and SavedModel that restore photographs of any size by themselves.
 
 Padding, clipping and the way to and from uint8 are inside the graph, so that a caller needs neither madn nor Keras:
 
     import tensorflow as tf
     deblur = tf.saved_model.load("deblur").signatures["uint8"]
     restored = deblur(tf.io.decode_image(tf.io.read_file("photo.jpg"), channels=3)[None])["deblurred"]
+
+madn.imaging.exporting writes it, checked, together with the other formats.
 """
 
-import json
-import os
-import shutil
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -19,8 +18,6 @@ import tensorflow as tf
 
 from madn.errors import UserError
 
-TOLERANCE = 1e-5
-CHECKED_SIZES = ((32, 48), (37, 53), (64, 80))
 SIGNATURES = {
     "serving_default": "blurred float32 (batch, height, width, 3) RGB in [0, 1] -> deblurred, the same",
     "uint8": "blurred uint8 (batch, height, width, 3) RGB -> deblurred, the same",
@@ -65,78 +62,30 @@ def reflected_indices(size: tf.Tensor, multiple: int = 16) -> tf.Tensor:
     Unlike `tf.pad` it reflects as often as it must, so an axis may be shorter than its padding; one pixel repeats.
     """
     period = tf.maximum(2 * (size - 1), 1)
-    steps = tf.range(-(-size // multiple) * multiple) % period
+    # Only numbers above zero are divided: ONNX rounds a quotient towards zero, TensorFlow down.
+    steps = tf.range((size + multiple - 1) // multiple * multiple) % period
     return tf.minimum(steps, period - steps)
 
 
-def export_savedmodel(generator: keras.Model, folder: str | Path, facts: dict | None = None,
-                      overwrite: bool = False, multiple: int = 16) -> float:
-    """Write `generator` to `folder` as a SavedModel with the signatures `serving_default` and `uint8`.
-
-    `facts` go into madn.json inside the folder. The SavedModel is loaded again and compared with the Keras model
-    before it takes its place, so `folder` holds a checked one or what it held before. Returns the largest
-    difference found.
-
-    Raises `UserError` when Keras does not run on TensorFlow, and when `folder` is in use: an existing SavedModel
-    gives way only with `overwrite`, anything else never. `RuntimeError` when the comparison fails.
-    """
-    require_tensorflow()
-    folder = Path(folder)
-    check_free(folder, overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        fresh, old = Path(temporary, "fresh"), Path(temporary, "old")
-        module = ServingModule(generator, multiple)
-        tf.saved_model.save(module, str(fresh), {"serving_default": module.restore, "uint8": module.restore_uint8})
-        difference = largest_difference(generator, fresh, multiple)
-        if not difference <= TOLERANCE:
-            raise RuntimeError(f"The SavedModel differs from the Keras model by {difference:.1e} (at most "
-                               f"{TOLERANCE:.0e} is allowed), so {folder} was not written.")
-        about = {**(facts or {}), "signatures": SIGNATURES, "largest_difference_from_keras": difference}
-        (fresh / "madn.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(fresh, folder)
-    return difference
+def write_savedmodel(module: ServingModule, folder: Path) -> None:
+    """Write `module` into `folder`, with the signatures `serving_default` and `uint8`."""
+    tf.saved_model.save(module, str(folder), {"serving_default": module.restore, "uint8": module.restore_uint8})
 
 
-def largest_difference(generator: keras.Model, folder: str | Path, multiple: int = 16) -> float:
-    """max |SavedModel - Keras| over random images at three sizes, one odd, padded here by NumPy.
-
-    Keras is compiled for any size, as it is for inference: TensorFlow reorders float32 sums in such a graph, which
-    moves an untrained full-width network by a few 1e-5 where its outputs reach 20. On the CPU, because a GPU may
-    choose other convolution kernels, or TF32, for either side.
-    """
-    random = np.random.default_rng(0)
-    compiled = tf.function(lambda images: generator(images, training=False),
-                           input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
-    differences = []
+def load_savedmodel(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The SavedModel's `serving_default`: float32 (batch, height, width, 3) -> the same. On the CPU."""
     with tf.device("CPU"):
-        serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
-        for height, width in CHECKED_SIZES:
-            images = random.random((2, height, width, 3), dtype=np.float32)
-            padding = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
-            expected = compiled(tf.constant(np.pad(images, padding, mode="reflect")))
-            expected = expected["deblurred"] if isinstance(expected, dict) else expected
-            expected = np.clip(tf.cast(expected, tf.float32).numpy()[:, :height, :width], 0, 1)
-            differences.append(np.abs(serve(tf.constant(images))["deblurred"].numpy() - expected).max())
-    return float(np.max(differences))
+        loaded = tf.saved_model.load(str(folder))
 
+    def restore(blurred: np.ndarray) -> np.ndarray:
+        with tf.device("CPU"):
+            return loaded.signatures["serving_default"](tf.constant(blurred))["deblurred"].numpy()
 
-def check_free(folder: Path, overwrite: bool) -> None:
-    """Raise `UserError` unless `folder` is absent, empty, or a SavedModel that may be replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; a SavedModel is a folder: give another name")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not (folder / "saved_model.pb").is_file():
-        raise UserError(f"{folder} holds other files and is left as it is: give an empty or a new folder")
-    if not overwrite:
-        raise UserError(f"{folder} already holds a SavedModel: add --overwrite to replace it, or give another folder")
+    return restore
 
 
 def require_tensorflow() -> None:
-    """Raise `UserError` when Keras runs on another backend: only TensorFlow's graphs can become a SavedModel."""
+    """Raise `UserError` when Keras runs on another backend: only TensorFlow's graphs can be exported."""
     if keras.backend.backend() != "tensorflow":
-        raise UserError(f"a SavedModel is written by TensorFlow, and Keras runs on {keras.backend.backend()}: "
+        raise UserError(f"exports are made of TensorFlow graphs, and Keras runs on {keras.backend.backend()}: "
                         "set KERAS_BACKEND=tensorflow (weights trained on any backend load there)")

@@ -1,6 +1,5 @@
 """The SavedModel does what the Keras network does, at any size, where there is neither madn nor Keras."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,14 +8,13 @@ import keras
 import numpy as np
 import pytest
 
-from madn.errors import UserError
 from madn.generator import build_generator
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("a SavedModel is written on the TensorFlow backend", allow_module_level=True)
 import tensorflow as tf
 
-from madn.imaging.serving import check_free, export_savedmodel, reflected_indices
+from madn.imaging.serving import ServingModule, reflected_indices, write_savedmodel
 
 SIZES = ((32, 48), (37, 53), (64, 80), (1, 1))
 
@@ -49,7 +47,7 @@ def generator() -> keras.Model:
 @pytest.fixture(scope="module")
 def exported(generator, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "deblur"
-    export_savedmodel(generator, folder, {"description": "tiny"})
+    write_savedmodel(ServingModule(generator), folder)
     return folder
 
 
@@ -107,7 +105,8 @@ def test_a_batch_equals_its_images_one_by_one(signatures):
 def test_outputs_are_clipped(tmp_path):
     bright = keras.Input((None, None, 3))
     # A network whose output is a plain tensor, 3 x - 1.
-    export_savedmodel(keras.Model(bright, keras.layers.Rescaling(3.0, -1.0)(bright)), tmp_path / "bright")
+    network = keras.Model(bright, keras.layers.Rescaling(3.0, -1.0)(bright))
+    write_savedmodel(ServingModule(network), tmp_path / "bright")
     serve = tf.saved_model.load(str(tmp_path / "bright")).signatures
     row = np.array([0, 85, 128, 170, 255], np.uint8)
     images = np.broadcast_to(row[None, None, :, None], (1, 1, 5, 3)).copy()
@@ -118,51 +117,3 @@ def test_outputs_are_clipped(tmp_path):
 def test_padding_is_numpys_reflection_at_any_size(size):
     expected = np.pad(np.arange(size), (0, -size % 16), mode="reflect")
     np.testing.assert_array_equal(reflected_indices(tf.constant(size)), expected)
-
-
-def test_facts_stand_in_the_folder(exported):
-    about = json.loads((exported / "madn.json").read_text())
-    assert about["description"] == "tiny"
-    assert set(about["signatures"]) == {"serving_default", "uint8"}
-    assert 0 <= about["largest_difference_from_keras"] <= 1e-5
-    assert [path.name for path in exported.parent.iterdir()] == ["deblur"]  # no temporary folder is left
-
-
-def test_a_folder_in_use_is_left_alone(generator, exported, tmp_path):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.jpg").write_bytes(b"a")
-    (tmp_path / "file").write_bytes(b"a")
-    (tmp_path / "empty").mkdir()
-    for name in ("photos", "file"):
-        for overwrite in (False, True):
-            with pytest.raises(UserError, match=name):
-                export_savedmodel(generator, tmp_path / name, overwrite=overwrite)
-    with pytest.raises(UserError, match="already holds a SavedModel: add --overwrite to"):
-        export_savedmodel(generator, exported)
-    check_free(tmp_path / "empty", overwrite=False)
-    assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"a"
-
-
-def test_overwrite_replaces_the_whole_folder(tmp_path):
-    for scale in (1.0, 0.5):
-        x = keras.Input((None, None, 3))
-        export_savedmodel(keras.Model(x, keras.layers.Rescaling(scale)(x)), tmp_path / "model", overwrite=True)
-        (tmp_path / "model" / f"left_by_{scale}").touch()
-    serve = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
-    assert serve(tf.ones((1, 1, 1, 3)))["deblurred"].numpy().max() == 0.5
-    assert not (tmp_path / "model" / "left_by_1.0").exists()
-
-
-def test_a_savedmodel_that_differs_is_not_written(tmp_path, monkeypatch):
-    x = keras.Input((None, None, 3))
-    model = keras.Model(x, keras.layers.Rescaling(1.0)(x))
-    monkeypatch.setattr("madn.imaging.serving.reflected_indices", lambda size, multiple: tf.range(-(-size // 16) * 16) % 2)
-    with pytest.raises(RuntimeError, match="differs from the Keras model"):
-        export_savedmodel(model, tmp_path / "model")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_another_backend_is_refused_in_one_line(generator, tmp_path, monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(UserError, match="KERAS_BACKEND=tensorflow"):
-        export_savedmodel(generator, tmp_path / "model")

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from madn.generator import build_generator
-from madn.imaging.serving import export_savedmodel
+from madn.imaging.exporting import export
 from madn.layers import InstanceNormalization
 
 SIZES = ((32, 48), (37, 53), (64, 80))
@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
 
     generator = build_generator(widths=(4, 8, 16))
     into_image_range(generator)
-    export_savedmodel(generator, folder / "savedmodel", overwrite=True)
+    export(generator, folder / "savedmodel", overwrite=True)
     arrays = {}
     for i, (height, width) in enumerate(SIZES):
         images = random.random((2, height, width, 3), dtype=np.float32)
