@@ -39,7 +39,7 @@ class Options:
     overwrite: bool = False
     """Restore again what is there already; by default an existing result is skipped, so that a stopped run goes on."""
     report: Path | None = None
-    """Write an HTML page with before/after sliders here."""
+    """Write an HTML page with before/after sliders of what this run restores."""
     memory_gb: float | None = None
     """What the process may take, in GB; larger photos are cut into tiles. By default half of the free memory."""
     tile: int | None = None
@@ -116,6 +116,7 @@ class _Callable(types.ModuleType):
     """This module is the command and, called, the function: both are named madn.deblur."""
 
     def __call__(self, image, model="madn", **options):
+        """See `madn.restoration.deblur`."""
         from madn.restoration import deblur
 
         return deblur(image, model, **options)

@@ -72,7 +72,7 @@ def deblur_files(restorer: Restorer, jobs: Sequence[Job], megapixels: float = ph
                 problem(line)
 
         for number, job in enumerate(jobs):
-            bar.set_postfix_str(f" {one_line(job.source.name)}")
+            bar.set_postfix_str(one_line(job.source.name))
 
             def share(done: int, count: int, number: int = number) -> None:
                 bar.update(number + min(done / count, 1) - bar.n)

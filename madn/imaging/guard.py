@@ -30,7 +30,8 @@ def faults(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read as an image (not an image, or of a kind that is not read: JPEG, PNG, "
                         "TIFF, WebP and BMP with 8 or 16 bits are)") from None
     except Exception as problem:  # Pillow's parsers fail in any way that a hostile file leads them to
-        reason = getattr(problem, "strerror", None) or str(problem) or "it is damaged"
+        unnamed = "not enough memory" if isinstance(problem, MemoryError) else "it is damaged"
+        reason = getattr(problem, "strerror", None) or str(problem) or unnamed
         raise UserError(f"{path}: cannot be read as an image ({reason.splitlines()[0]})") from None
 
 

@@ -299,6 +299,12 @@ def test_unreadable_file_is_named(tmp_path, monkeypatch):
         read_photo(tmp_path / "locked.png")
 
 
+def test_too_little_memory_is_no_damage(folder, files, monkeypatch):
+    monkeypatch.setattr(Image.Image, "crop", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(UserError, match=r"camera\.jpg: cannot be read as an image \(not enough memory\)"):
+        read_photo(folder / "camera.jpg")
+
+
 def test_damaged_bytes_never_end_in_another_error(folder, files, tmp_path):
     chance = random.Random(0)
     names = [name for name in files if (folder / name).is_file() and (folder / name).stat().st_size > 100]
