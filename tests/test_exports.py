@@ -32,8 +32,8 @@ for example in examples:
     sys.argv = [example, photo, example + ".png"]
     runpy.run_path(example, run_name="__main__")
 """
-RECIPES = {**{name: narrow(name) for name in ("madn", "sisnet", "structure_guided", "msr2b")},
-           "egnet": narrow("egnet", parts=("backbone", "egn"))}
+RECIPES = {"madn": narrow("madn"), "sisnet": narrow("sisnet"), "structure_guided": narrow("structure_guided", n_mbrb=1),
+           "msr2b": narrow("msr2b"), "egnet": narrow("egnet", parts=("backbone", "egn"), egn_stages=(2,))}
 
 
 def networks():
