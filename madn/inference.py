@@ -24,6 +24,7 @@ class Inference:
     def __init__(self, generator: keras.Model):
         self.generator = keras.Model(generator.input, generator.output["deblurred"])
         self._kinds: list[str] | None = None
+        self._asked = False
         self._restore, self._measure = self._restored, self._measured
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
@@ -53,6 +54,11 @@ class Inference:
             self.measure(np.zeros((1, 128, 128, 3), np.float32), (0, 128, 0, 128))
         return self._kinds
 
+    @property
+    def knows_tiles(self) -> bool:
+        """Whether tiles of a photo are restored otherwise than images of their own."""
+        return bool(self.kinds) or self._asked
+
     def bytes_per_pixel(self, side: int = 256) -> int:
         """Memory that the network works in, for each pixel of an image, at the worst moment.
 
@@ -76,7 +82,7 @@ class Inference:
     def _measured(self, tile, core, given):
         with statistics.exchange([core[i] for i in range(6)], given) as taken:
             self.generator(tile, training=False)
-        self._kinds = taken.kinds
+        self._kinds, self._asked = taken.kinds, taken.asked
         return taken.found
 
 

@@ -46,7 +46,7 @@ class Loaded:
         """
         if self.recipe:
             return Restorer(self.network, self.multiple, self.network.bytes_per_pixel(), self.recipe.tile_blend,
-                            memory_gb, tile)
+                            memory_gb, tile, self.recipe.tile_pixels)
         facts = self.facts or {}
         return Restorer(self.network, facts.get("multiple", 32), facts.get("bytes_per_pixel", ELSEWHERE), 64,
                         memory_gb, tile)

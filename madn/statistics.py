@@ -31,6 +31,8 @@ class Exchange:
     given: Sequence[Sequence] | None = None
     kinds: list[str] = field(default_factory=list)
     found: list[tuple] = field(default_factory=list)
+    asked: bool = False
+    """Whether a layer asked `is_tile`."""
 
     def replace(self, kind: str, x, statistics) -> tuple:
         """Note `statistics(core of x)`; answer with what is given in its place."""
@@ -59,6 +61,14 @@ def exchange(core: Sequence | None = None, given: Sequence[Sequence] | None = No
 def exchanging() -> bool:
     """Whether statistics are being exchanged."""
     return _current.get() is not None
+
+
+def is_tile() -> bool:
+    """Whether the images at hand are tiles of a photo, for layers that then do something else."""
+    this = _current.get()
+    if this is not None:
+        this.asked = True
+    return this is not None
 
 
 def image_mean(x):

@@ -64,3 +64,9 @@ def test_instance_normalisation_by_its_own_and_by_given_moments(affine):
 def test_image_mean_is_global_average_pooling():
     expected = keras.layers.GlobalAveragePooling2D(keepdims=True)(VALUES)
     np.testing.assert_allclose(numpy([ImageMean()(VALUES)])[0], numpy([expected])[0], rtol=1e-5)
+
+
+def test_a_layer_learns_that_it_sees_a_tile():
+    assert not statistics.is_tile()
+    with exchange() as taken:
+        assert not taken.asked and statistics.is_tile() and taken.asked

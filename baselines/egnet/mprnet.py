@@ -18,6 +18,7 @@ import keras
 from keras import layers, ops
 
 from madn.layers import Resize
+from madn.statistics import is_tile
 
 REDUCTION = 4  # of the channels inside channel attention
 
@@ -41,7 +42,8 @@ class SplitPatches(layers.Layer):
     """Cuts maps into rows x columns patches of one size and stacks them on the batch axis.
 
     (batch, h, w, c) -> (batch * rows * columns, h / rows, w / columns, c), the patches of an image side by side, row
-    by row. Patches are thus processed as images of their own, in one call.
+    by row. Patches are thus processed as images of their own, in one call. A tile of a large photo is not cut: it is a
+    patch already, and cuts through its middle would show in the photo.
     """
 
     def __init__(self, rows: int, columns: int, **kwargs):
@@ -49,6 +51,8 @@ class SplitPatches(layers.Layer):
         self.rows, self.columns = rows, columns
 
     def call(self, x):
+        if is_tile():
+            return x
         batch, height, width, channels = ops.shape(x)
         h, w = height // self.rows, width // self.columns
         x = ops.reshape(x, (batch, self.rows, h, self.columns, w, channels))
@@ -68,6 +72,8 @@ class MergePatches(SplitPatches):
     """Undoes `SplitPatches`; where that cut 2 x 2, (1, 2) joins left and right halves and leaves top and bottom."""
 
     def call(self, x):
+        if is_tile():
+            return x
         batch, h, w, channels = ops.shape(x)
         batch = batch // (self.rows * self.columns)
         x = ops.reshape(x, (batch, self.rows, self.columns, h, w, channels))

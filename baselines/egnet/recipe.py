@@ -145,8 +145,13 @@ class EGNetRecipe(Recipe):
 
     @property
     def tile_blend(self):
-        """Stages 1 and 2 see quarters and halves of what they are given; a tile's are not the photo's."""
+        """Channel and position attention go by what they are given: those of a tile are not those of the photo."""
         return 64
+
+    @property
+    def tile_pixels(self):
+        """A tile stands for a patch: a quarter of 1280x720 and its overlap. Attention grows with its square."""
+        return 640 * 640
 
     def build_generator(self):
         egnet = build_egnet(

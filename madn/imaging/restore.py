@@ -24,6 +24,7 @@ class Restorer:
         multiple: what sizes the network takes: photos are reflected at the bottom and right up to that.
         bytes_per_pixel: of a tile, that the network works in.
         blend: pixels over which tiles fade into each other, for networks whose tiles differ from the whole.
+        tile_pixels: of a tile, at most, where a photo needs tiles at all; by default as many as are of use.
         memory_gb: what the process may hold at its worst, 10^9 bytes; by default half of what is free.
         tile: pixels of a tile's side, in place of what follows from the memory; all photos with more are tiled.
     Raises:
@@ -31,12 +32,12 @@ class Restorer:
     """
 
     def __init__(self, network: Network, multiple: int = 16, bytes_per_pixel: float = 4096, blend: int = 0,
-                 memory_gb: float | None = None, tile: int | None = None):
+                 memory_gb: float | None = None, tile: int | None = None, tile_pixels: int | None = None):
         for name, value in (("--memory-gb", memory_gb), ("--tile", tile)):
             if value is not None and not value > 0:
                 raise UserError(f"{name} must be above 0, not {value:g}")
         self.network, self.multiple, self.bytes_per_pixel, self.blend = network, multiple, bytes_per_pixel, blend
-        self.tile = tile
+        self.tile, self.tile_pixels = tile, tile_pixels or MOST_PIXELS
         self.budget = memory_gb * 1e9 if memory_gb else memory.used() + memory.available() / 2
         self._reach: int | None = None
 
@@ -64,6 +65,7 @@ class Restorer:
                                 "may take: give more --memory-gb")
         if height * width <= largest:
             return plan_tiles(height, width, self.multiple, height * width, 0)
+        largest = largest if self.tile else min(largest, self.tile_pixels)
         return plan_tiles(height, width, self.multiple, largest, self.reach, self.blend)
 
     def __call__(self, pixels: np.ndarray, on_tile: OnTile = lambda done, count: None) -> tuple[np.ndarray, Plan]:

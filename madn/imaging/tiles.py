@@ -26,7 +26,8 @@ MEAN, MOMENTS, RANGE = "mean", "mean and variance", "minimum and maximum"  # kin
 class Network(Protocol):
     """float32 (batch, height, width, 3) in [0, 1], sizes multiples of the network's -> the same, not clipped.
 
-    One that takes statistics over whole images says so by `kinds`, and has `measure`, as `madn.inference.Inference`.
+    One that does something else with tiles says so by `knows_tiles`; it then takes the photo's statistics, has `kinds`
+    of them and `measure`, as `madn.inference.Inference`.
     """
 
     def __call__(self, images: np.ndarray, statistics: Sequence | None = None) -> np.ndarray: ...
@@ -127,14 +128,16 @@ def restore_batch(network: Network, images: np.ndarray, statistics: Sequence | N
 
 
 def photo_statistics(network: Network, plan: Plan, tile: Callable[[Span, Span], np.ndarray]) -> Sequence | None:
-    """A photo's statistics, from those of its tiles' own parts; None where the network takes none.
+    """A photo's statistics, from those of its tiles' own parts; None where tiles are images like others to the network.
 
     Each layer's depend on the layers before it, so the tiles are gone through again and again: first each goes by its
     own, then by what the pass before has found, until a tile's restoration changes by less than 60 dB. Of more than 24
     tiles, 24 spread evenly stand for all. `tile` gives (1, height, width, 3).
     """
-    if not getattr(network, "kinds", None):
+    if not getattr(network, "knows_tiles", False):
         return None
+    if not network.kinds:
+        return []
     spans = [(row, column) for row in plan.rows for column in plan.columns]
     if len(spans) > SAMPLED:
         spans = [spans[i] for i in np.linspace(0, len(spans) - 1, SAMPLED).round().astype(int)]

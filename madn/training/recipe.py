@@ -89,6 +89,11 @@ class Recipe:
         """Pixels over which a large photo's tiles fade into each other; 0 where they agree with the whole photo."""
         return 0
 
+    @property
+    def tile_pixels(self) -> int | None:
+        """Pixels of a tile, at most, for a network that is slow or another with more; None for as many as fit."""
+        return None
+
     def build_generator(self) -> keras.Model:
         """The generator: (batch, height, width, 3) in [0, 1] -> dictionary with `deblurred`."""
         raise NotImplementedError

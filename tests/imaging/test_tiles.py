@@ -109,7 +109,7 @@ def test_a_photo_of_many_tiles_is_sampled():
     class Counting:
         """Its images do not depend on its statistics."""
 
-        kinds = [MEAN]
+        kinds, knows_tiles = [MEAN], True
 
         def __call__(self, images, statistics):
             return images * 0
@@ -126,6 +126,8 @@ def test_a_photo_of_many_tiles_is_sampled():
     photo_statistics(network, plan, lambda row, column: np.zeros((1, 4, 4, 3)))
     assert len(network.cores) == 2 * 24 and network.cores[0][0] == 0  # one pass, and one to see that it was enough
     assert photo_statistics(lambda images: images, plan, None) is None
+    network.kinds = []
+    assert photo_statistics(network, plan, None) == []  # it is told that they are tiles
 
 
 def test_values_that_are_no_numbers_are_refused():
