@@ -25,13 +25,13 @@ class Options:
     """Which network, and where to."""
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run folder or a .weights.h5 file."""
+    """A run folder, a .weights.h5 file or the name of shipped weights."""
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Folder for the exported network."""
     formats: tuple[Literal["savedmodel", "onnx", "litert"], ...] = ()
     """Formats to write; by default all whose packages are installed."""
     litert_size: tuple[int, int] | None = None
-    """Height and width of the only photos that the LiteRT file takes: half the memory and time. By default any."""
+    """Height and width of the only photos that the LiteRT file takes, in less memory. By default any."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
     recipe: str | None = None

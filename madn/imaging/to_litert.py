@@ -2,7 +2,7 @@
 
 Input `blurred` and output `deblurred`, float32 (batch, height, width, 3) RGB in [0, 1]; padding, cropping and clipping
 are inside the graph. Before its first image of a size, the runtime is told that size (`resize_tensor_input`). LiteRT
-plans its memory only for sizes that it knows beforehand: a file of a fixed size takes half the memory and half the time.
+plans its memory only for sizes that the file has: at 1280x720 a file of that size takes 45 to 75 % of the memory.
 """
 
 import re
