@@ -63,7 +63,8 @@ FORMATS = {
 
 def export(generator: keras.Model, folder: str | Path, formats: Iterable[str] = ("savedmodel",),
            facts: dict | None = None, overwrite: bool = False, multiple: int = 16,
-           litert_size: tuple[int, int] | None = None, say: Callable[[str], None] = lambda line: None) -> dict[str, dict]:
+           litert_size: tuple[int, int] | None = None,
+           say: Callable[[str], None] = lambda line: None) -> dict[str, dict]:
     """Write `generator` to `folder` in each of `formats` ("savedmodel", "onnx", "litert"), with examples.
 
     Each file is loaded by its own runtime and compared with the Keras model on photographs of two sizes, float32 on

@@ -48,8 +48,8 @@ def test_weights_that_are_used_twice_are_stored_once(tmp_path):
     image = keras.Input((None, None, 3))
     shared = keras.layers.Conv2D(3, 5, padding="same")
     write_onnx(ServingModule(keras.Model(image, shared(shared(shared(image))))), tmp_path / "shared.onnx")
-    kernels = [each for each in onnx.load(tmp_path / "shared.onnx").graph.initializer if list(each.dims) == [3, 3, 5, 5]]
-    assert len(kernels) == 1
+    stored = [tuple(each.dims) for each in onnx.load(tmp_path / "shared.onnx").graph.initializer]
+    assert stored.count((3, 3, 5, 5)) == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 37, 53), (3, 16, 40), (1, 1, 1), (1, 5, 70)])
