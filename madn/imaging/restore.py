@@ -9,7 +9,7 @@ from madn.errors import UserError
 from madn.imaging import memory
 from madn.imaging.tiles import Network, Plan, Span, join, measured_reach, photo_statistics, plan_tiles, restore_batch
 
-MOST_PIXELS = 2 * 2**20  # of a tile: more saves no time
+MOST_PIXELS = 2_250_000  # of a tile: the overlaps of more would save little time
 SAFETY = 2.2  # of what operations need one by one; measured with several at once and their scratch: 1.2 to 2.2
 LUMA = np.float32([0.299, 0.587, 0.114])
 
@@ -89,7 +89,7 @@ class Restorer:
         def tile(row: Span, column: Span) -> np.ndarray:
             part = pixels[rows[row.start:row.start + plan.height, None],
                           columns[None, column.start:column.start + plan.width]]
-            return np.repeat(as_float(part), 3 // channels, axis=2)[None]
+            return (as_float(part) if channels == 3 else np.repeat(as_float(part), 3, axis=2))[None]
 
         statistics = photo_statistics(self.network, plan, tile) if plan.count > 1 else None
 

@@ -88,6 +88,14 @@ def plan_tiles(height: int, width: int, multiple: int, largest: float, reach: in
 def join(plan: Plan, restored: Callable[[Span, Span], np.ndarray], store: Callable[[int, np.ndarray], None]) -> None:
     """Ask for each tile, (height, width, 3), row by row, and hand finished rows of pixels to `store(top, rows)`."""
     width = plan.columns[-1].last
+    if not plan.blend:
+        for row in plan.rows:
+            band = np.empty((row.last - row.first, width, 3), np.float32)
+            for column in plan.columns:
+                band[:, column.first:column.last] = restored(row, column)[
+                    row.first - row.start:row.last - row.start, column.first - column.start:column.last - column.start]
+            store(row.first, band)
+        return
     carried, top = np.zeros((0, width, 3), np.float32), 0
     for i, row in enumerate(plan.rows):
         band = np.zeros((plan.height, width, 3), np.float32)
@@ -216,10 +224,9 @@ def _spans(length: int, size: int, count: int, multiple: int) -> tuple[Span, ...
 def _weights(spans: Sequence[Span], i: int, size: int, blend: int) -> np.ndarray:
     """The share of tile `i` in each of its pixels: 1 in its own part, and a ramp of `blend` pixels about each joint."""
     span, place = spans[i], np.arange(size, dtype=np.float32) + spans[i].start + 0.5
-    ramp = max(blend, 1e-3)
     weights = np.ones(size, np.float32)
     if i > 0:
-        weights *= np.clip((place - span.first) / ramp + 0.5, 0, 1)
+        weights *= np.clip((place - span.first) / blend + 0.5, 0, 1)
     if i + 1 < len(spans):
-        weights *= np.clip((span.last - place) / ramp + 0.5, 0, 1)
+        weights *= np.clip((span.last - place) / blend + 0.5, 0, 1)
     return weights

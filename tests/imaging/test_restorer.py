@@ -97,7 +97,7 @@ def test_a_tile_follows_from_the_memory(monkeypatch):
     plan = restorer.plan(3000, 4000)
     assert 0.7 * largest < plan.height * plan.width <= largest
     assert Restorer(identity, 16, 1, memory_gb=1000).plan(3000, 4000).count > 1  # never larger than is of use
-    assert Restorer(identity, 16, 1, memory_gb=1000).plan(1024, MOST_PIXELS // 1024).count == 1
+    assert Restorer(identity, 16, 1, memory_gb=1000).plan(1024, MOST_PIXELS // 1024 - 16).count == 1
     with pytest.raises(UserError, match=r"1280x720 does not fit into the 1\.0 GB.*--memory-gb"):
         Restorer(identity, 16, 1000, memory_gb=1).plan(720, 1280)
 
