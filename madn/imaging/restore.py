@@ -9,7 +9,7 @@ from madn.errors import UserError
 from madn.imaging import memory
 from madn.imaging.tiles import Network, Plan, Span, join, measured_reach, photo_statistics, plan_tiles, restore_batch
 
-MOST_PIXELS = 2_250_000  # of a tile: the overlaps of more would save little time
+MOST_PIXELS = 2_250_000  # of a tile: larger ones overlap less, and save no time
 SAFETY = 2.2  # of what operations need one by one; measured with several at once and their scratch: 1.2 to 2.2
 LUMA = np.float32([0.299, 0.587, 0.114])
 
@@ -143,5 +143,7 @@ def as_float(pixels: np.ndarray) -> np.ndarray:
 def as_type(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """A float image in [0, 1] as pixels of `dtype`, clipped and rounded."""
     if np.issubdtype(dtype, np.integer):
-        return np.rint(np.clip(image, 0, 1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
+        values = np.clip(image, 0, 1)
+        values *= np.float32(np.iinfo(dtype).max)  # in place: new arrays of this size take longer than the sums
+        return np.rint(values, out=values).astype(dtype)
     return np.clip(image, 0, 1).astype(dtype)  # sums of weights exceed 1 by a rounding
