@@ -17,8 +17,8 @@ class Inference:
     """The `deblurred` output of a generator.
 
     Called with (batch, height, width, 3) float32 images in [0, 1], sizes multiples of the recipe's, it returns images
-    of the same shape, not clipped. On TensorFlow it is one graph for all sizes, compiled without XLA: on a CPU, XLA
-    takes about twice as long (README), and on any device it compiles once more for each size.
+    of the same shape, not clipped. On TensorFlow it is one graph for all sizes, compiled without XLA,
+    which on a CPU is slower for most of the networks (README) and compiles once more for each size.
     """
 
     def __init__(self, generator: keras.Model):
