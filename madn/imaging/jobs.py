@@ -10,6 +10,9 @@ from madn.errors import UserError
 from madn.imaging.files import FORMATS, image_format
 from madn.imaging.video import is_video
 
+# Kinds of photos that are not read: in a folder they are named, so that nobody takes them for restored.
+NOT_READ = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -39,8 +42,8 @@ def find_jobs(inputs: Sequence[str], output: Path) -> tuple[list[Job], list[Prob
     of a folder under their names relative to it, those of a pattern relative to the last folder before its wildcards.
     Photos and videos are told by their suffixes alone: a pipe or a broken link of such a name is refused when it is
     read. Hidden files and folders are left out, and so are links to folders, and `output` where it lies below an input
-    or among several. Also returns what cannot be jobs: folders that cannot be read and, among several inputs, files
-    that are neither photos nor videos.
+    or among several. Also returns what cannot be jobs: folders that cannot be read, photos of a kind that is not read
+    (HEIC, raw) and, among several inputs, files that are neither photos nor videos.
 
     Raises `UserError` when there is nothing to restore, when an input or another result would be written over, when
     `output` cannot be written to, or when the suffix of the only result names no format.
@@ -88,7 +91,10 @@ def _below(folder: Path, output: Path, problems: list[Problem]) -> list[Found]:
         here = Path(place)
         folders[:] = sorted(name for name in folders
                             if not name.startswith(".") and os.path.realpath(here / name) != results)
-        files += [here / name for name in sorted(names) if _is_read(Path(name)) and not name.startswith(".")]
+        names = sorted(name for name in names if not name.startswith("."))
+        files += [here / name for name in names if _is_read(Path(name))]
+        problems += [(str(here / name), f"photos of this kind ({Path(name).suffix}) are not read; convert it to JPEG, "
+                      "PNG or TIFF") for name in names if Path(name).suffix.lower() in NOT_READ]
     return [(file, file.relative_to(folder)) for file in files]
 
 

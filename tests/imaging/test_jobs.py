@@ -150,3 +150,11 @@ def test_names_that_are_no_text():
     name = os.fsdecode(b"\xff\xfe.png")
     touch(name)
     assert find_jobs(["."], Path("out"))[0] == [Job(Path(name), Path("out", name))]
+
+
+def test_photos_of_kinds_that_are_not_read_are_named():
+    touch("all/a.png", "all/trip/IMG_1.HEIC", "all/trip/.x.heic", "all/notes.txt")
+    jobs, problems = find_jobs(["all"], Path("out"))
+    assert [job.source.name for job in jobs] == ["a.png"]
+    assert problems == [(str(Path("all/trip/IMG_1.HEIC")),
+                         "photos of this kind (.HEIC) are not read; convert it to JPEG, PNG or TIFF")]
