@@ -57,6 +57,8 @@ def main(argv: list[str]) -> None:
         raise UserError("give --data DIR to measure the input, --counts to count operations, or --restore PHOTO")
     if options.recipes and not options.counts:
         raise UserError("--recipes chooses what --counts counts; add --counts")
+    if not options.restore and (options.model, options.tile, options.out) != ("madn", 512, None):
+        raise UserError("--model, --tile and --out are of --restore; add --restore PHOTO")
     for name in options.recipes:
         recipes.check_name(name)
     pairs = open_pairs(options.data).pairs if options.data else ()

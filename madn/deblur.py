@@ -74,6 +74,8 @@ def main(argv: list[str]) -> int:
     counts = [f"{restored} of {len(jobs)} restored to {options.output}{by}"]
     if failed:
         counts.append(f"{failed} failed")
+    if options.report and not todo:
+        print(f"no report: nothing was restored, and {options.report} is left as it is")
     if skipped := len(jobs) - len(todo):
         counts.append(f"{skipped} skipped that were there (--overwrite restores them again)")
     print("; ".join(counts))

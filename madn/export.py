@@ -75,9 +75,10 @@ def main(argv: list[str]) -> None:
 
 def facts(loaded: "Loaded") -> dict:
     """What madn.json says of a network that `madn.loading.load_network` returned: its name, recipe and versions, and
-    the memory that it takes for each pixel, by which a loaded SavedModel's tiles are chosen."""
+    the memory for each pixel and the size by which a loaded SavedModel's tiles are chosen."""
     return {"description": loaded.description, "recipe": loaded.recipe_name, "fields": loaded.recipe.fields(),
-            "bytes_per_pixel": loaded.network.bytes_per_pixel(), "versions": versions()}
+            "bytes_per_pixel": loaded.network.bytes_per_pixel(), "tile_pixels": loaded.recipe.tile_pixels,
+            "versions": versions()}
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ def deblur(image: np.ndarray | str | Path | Image.Image, model: str | Path | Res
         UserError: a file that cannot be read, a model that is not there, too little memory.
         ValueError: an array of another shape, type or range.
     """
+    if isinstance(model, Restorer) and (memory_gb, tile, precision) != (None, None, "float32"):
+        raise ValueError("a restorer has its own memory, tile and precision: give them where it is made")
     pixels = _pixels(image)
     restorer = model if isinstance(model, Restorer) else _restorer(str(model), memory_gb, tile, precision)
     layers = pixels.reshape(*pixels.shape[:2], -1)

@@ -85,7 +85,10 @@ def export(generator: keras.Model, folder: str | Path, formats: Iterable[str] = 
             written or differs from Keras by more than its tolerance (1e-5 for SavedModel, 1e-3 for the others).
     """
     require_tensorflow()
-    folder = Path(folder)
+    formats = tuple(formats)
+    if not formats or set(formats) - set(FORMATS):
+        raise UserError(f"formats are one or more of {', '.join(FORMATS)}; received {', '.join(formats) or 'none'}")
+    folder = Path(os.path.abspath(folder))
     check_free(folder, overwrite)
     check_installed(formats)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +109,12 @@ def export(generator: keras.Model, folder: str | Path, formats: Iterable[str] = 
         (fresh / FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             os.replace(folder, old)
-        os.replace(fresh, folder)
+        try:
+            os.replace(fresh, folder)
+        except BaseException:  # Ctrl-C too
+            if old.exists():
+                os.replace(old, folder)
+            raise
     return written
 
 
@@ -174,6 +182,8 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """Raise `UserError` unless `folder` is absent, empty, or an exported network that may be replaced."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; exports go to a folder: give another name")
+    if folder.exists() and (folder.samefile(".") or os.path.ismount(folder)):
+        raise UserError(f"{folder}: this folder itself cannot be replaced; name a new one in it")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not (folder / "saved_model.pb").is_file() and not _exported(folder):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from madn.errors import UserError
 from madn.imaging.decoding import read_photo
 
+HOST = re.sub(r"\W", "", platform.node())[:24]  # processes have the same numbers on other machines of a shared disk
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
            ".webp": "WEBP"}
 # As little loss as the format allows: JPEG without chroma subsampling, WebP lossless.
@@ -75,7 +77,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the same folder that takes `path`'s place when the block ends well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{_part_start(path)}.{os.getpid()}.part")
+    part = path.with_name(f"{_part_start(path)}.{HOST}-{os.getpid()}.part")
     try:
         yield part
         os.replace(part, path)
@@ -84,14 +86,15 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Remove what processes that no longer live left of `atomic` writing these files: `.NAME.PID.part`."""
+    """Remove what processes of this machine that no longer live left of `atomic`: `.NAME.HOST-PID.part`."""
     starts: dict[Path, set[str]] = {}
     for path in paths:
         starts.setdefault(path.parent, set()).add(_part_start(path))
     for folder, known in starts.items():
         with contextlib.suppress(OSError):  # not there yet, or another's: nothing of ours to remove
             for name in os.listdir(folder):
-                match = re.fullmatch(r"(\..+)\.(\d+)\.part(\.\w+)?", name)  # a video's has its own suffix behind
+                # a video's has its own suffix behind
+                match = re.fullmatch(rf"(\..+)\.{HOST}-(\d{{1,9}})\.part(\.\w+)?", name)
                 if match and match[1] in known and not psutil.pid_exists(int(match[2])):
                     (folder / name).unlink()
 

@@ -104,6 +104,7 @@ def _matching(pattern: str, output: Path) -> list[Found]:
     names = map(Path, sorted(glob.glob(str(Path(pattern).relative_to(folder)), root_dir=folder, recursive=True)))
     here, results = (Path(os.path.realpath(path)) for path in (folder, output))
     files = [(folder / name, name) for name in names if _is_read(name) and not os.path.isdir(folder / name)
+             and not any(os.path.islink(folder / parent) for parent in name.parents)
              and not (here in results.parents and results in (here / name).parents)]
     if not files:
         raise UserError(f"{pattern}: matches no photos or videos")

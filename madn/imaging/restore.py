@@ -7,10 +7,11 @@ from skimage import data
 
 from madn.errors import UserError
 from madn.imaging import memory
-from madn.imaging.tiles import Network, Plan, Span, join, measured_reach, photo_statistics, plan_tiles, restore_batch
+from madn.imaging.tiles import PROBE, Network, Plan, Span, join, measured_reach, photo_statistics, plan_tiles, restore_batch
 
 MOST_PIXELS = 2_250_000  # of a tile: larger ones overlap less, and save no time
 SAFETY = 2.2  # of what operations need one by one; measured with several at once and their scratch: 1.2 to 2.2
+TILE_BYTES = 60  # for each pixel of a tile, of its copies on the way in and out
 LUMA = np.float32([0.299, 0.587, 0.114])
 
 OnTile = Callable[[int, int], None]  # tiles done, tiles in all
@@ -38,16 +39,29 @@ class Restorer:
                 raise UserError(f"{name} must be above 0, not {value:g}")
         self.network, self.multiple, self.bytes_per_pixel, self.blend = network, multiple, bytes_per_pixel, blend
         self.tile, self.tile_pixels = tile, tile_pixels or MOST_PIXELS
-        self.budget = memory_gb * 1e9 if memory_gb else memory.used() + memory.available() / 2
+        # Taken once: what the network's backend keeps of a first photo's memory it uses again for the next.
+        self.base = memory.used()
+        self.budget = memory_gb * 1e9 if memory_gb else self.base + memory.available() / 2
         self._reach: int | None = None
 
     @property
     def reach(self) -> int:
         """Pixels from which the network sees a change; measured on a photograph when it is first asked for."""
         if self._reach is None:
-            picture = np.pad(data.astronaut(), ((128, 128), (128, 128), (0, 0)), mode="reflect")
+            side = PROBE if self.tile else int(min(PROBE, self._room(0) ** 0.5)) // self.multiple * self.multiple
+            if side < 6 * self.multiple:
+                raise self._too_little(f"tiles of {side} pixels")
+            picture = np.pad(data.astronaut(), ((128, 128), (128, 128), (0, 0)), mode="reflect")[:side, :side]
             self._reach = measured_reach(self.network, self.multiple, picture / np.float32(255))
         return self._reach
+
+    def _room(self, kept: float) -> float:
+        """Pixels of a tile for which there is memory beside `kept` bytes."""
+        return max(self.budget - self.base - kept, 0) / (SAFETY * self.bytes_per_pixel + TILE_BYTES)
+
+    def _too_little(self, what: str) -> UserError:
+        return UserError(f"{what} do not fit into the {self.budget / 1e9:.2f} GB that the process may take "
+                         f"({self.base / 1e9:.2f} of them before any photo): give more --memory-gb")
 
     def plan(self, height: int, width: int, pixel_bytes: int = 3) -> Plan:
         """How a photo of height x width, whose pixels have `pixel_bytes`, is cut.
@@ -57,12 +71,13 @@ class Restorer:
         height, width = (padded_size(n, self.multiple) for n in (height, width))
         if self.tile:
             largest = self.tile**2
-        else:  # the result, and two rows of tiles with their weights, lie beside the tile
-            room = self.budget - memory.used() - 2 * height * width * pixel_bytes
-            largest = min(room / (SAFETY * self.bytes_per_pixel + 24), MOST_PIXELS)
+        else:
+            kept = 2 * height * width * pixel_bytes  # the photo and its result
+            if self.blend:  # and rows of tiles that are not joined yet, at their worst
+                kept += 2 * 12 * width * min(height, 2048)
+            largest = min(self._room(kept), MOST_PIXELS)
             if largest < self.multiple**2:
-                raise UserError(f"a photo of {width}x{height} does not fit into the {self.budget / 1e9:.1f} GB that it "
-                                "may take: give more --memory-gb")
+                raise self._too_little(f"tiles of a photo of {width}x{height}")
         if height * width <= largest:
             return plan_tiles(height, width, self.multiple, height * width, 0)
         largest = largest if self.tile else min(largest, self.tile_pixels)
@@ -100,9 +115,10 @@ class Restorer:
             on_tile(done, plan.count)
             return result
 
-        def store(top: int, band: np.ndarray) -> None:
-            band = band[:max(height - top, 0), :width]
-            restored[top:top + len(band)] = as_type(band if channels == 3 else (band @ LUMA)[..., None], pixels.dtype)
+        def store(top: int, left: int, part: np.ndarray) -> None:
+            part = part[:max(height - top, 0), :max(width - left, 0)]
+            part = as_type(part if channels == 3 else (part @ LUMA)[..., None], pixels.dtype)
+            restored[top:top + part.shape[0], left:left + part.shape[1]] = part
 
         join(plan, restored_tile, store)
         return restored, plan

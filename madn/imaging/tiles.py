@@ -15,7 +15,7 @@ import numpy as np
 from madn.errors import UserError
 
 TOLERANCE = 1 / 1020  # a quarter of a step of 8 bits: influences below it are out of reach
-PROBE, PROBED = 768, 256  # pixels of the picture in which the reach is measured, and of its middle that is changed
+PROBE = 768  # pixels of the side of the picture in which the reach is measured
 SAMPLED = 24  # tiles, at most, that tell the statistics of a photo
 PASSES, SETTLED = 6, 1e-6  # of these at most; mean squared change of a tile at which they end: 60 dB
 
@@ -85,17 +85,17 @@ def plan_tiles(height: int, width: int, multiple: int, largest: float, reach: in
     return Plan(tall, wide, _spans(height, tall, count, multiple), _spans(width, wide, across, multiple), blend)
 
 
-def join(plan: Plan, restored: Callable[[Span, Span], np.ndarray], store: Callable[[int, np.ndarray], None]) -> None:
-    """Ask for each tile, (height, width, 3), row by row, and hand finished rows of pixels to `store(top, rows)`."""
-    width = plan.columns[-1].last
+def join(plan: Plan, restored: Callable[[Span, Span], np.ndarray],
+         store: Callable[[int, int, np.ndarray], None]) -> None:
+    """Ask for each tile, (height, width, 3), row by row, and hand finished pixels to `store(top, left, pixels)`."""
     if not plan.blend:
         for row in plan.rows:
-            band = np.empty((row.last - row.first, width, 3), np.float32)
             for column in plan.columns:
-                band[:, column.first:column.last] = restored(row, column)[
-                    row.first - row.start:row.last - row.start, column.first - column.start:column.last - column.start]
-            store(row.first, band)
+                tile = restored(row, column)
+                store(row.first, column.first, tile[row.first - row.start:row.last - row.start,
+                                                    column.first - column.start:column.last - column.start])
         return
+    width = plan.columns[-1].last
     carried, top = np.zeros((0, width, 3), np.float32), 0
     for i, row in enumerate(plan.rows):
         band = np.zeros((plan.height, width, 3), np.float32)
@@ -105,25 +105,28 @@ def join(plan: Plan, restored: Callable[[Span, Span], np.ndarray], store: Callab
             weights = vertical * _weights(plan.columns, j, plan.width, plan.blend)[None, :, None]
             band[:, column.start:column.start + plan.width] += weights * restored(row, column)
         following = plan.rows[i + 1].start if i + 1 < len(plan.rows) else row.start + plan.height
-        store(top, band[:following - top])
-        carried, top = band[following - top:], following
+        for left in range(0, width, plan.width):  # in parts, for the copies that are made of them
+            store(top, left, band[:following - top, left:left + plan.width])
+        carried, top = band[following - top:].copy(), following
+        del band  # before the next is made
 
 
 def measured_reach(network: Network, multiple: int, picture: np.ndarray) -> int:
     """How far, in pixels, a change of the input shows in the output by more than a quarter of a step of 8 bits.
 
-    The middle of `picture`, float32 (768, 768, 3), is inverted, as harsh a change as there is; statistics over the
-    image are held. A multiple of `multiple`, at most 256.
+    The middle third of `picture`, a float32 square, is inverted, as harsh a change as there is; statistics over the
+    image are held. A multiple of `multiple`, at most a third of the picture's side.
     """
-    first, last = (PROBE - PROBED) // 2, (PROBE + PROBED) // 2
+    side = len(picture)
+    first, last = side // 3, side - side // 3
     before, after = picture[None], picture[None].copy()
     after[:, first:last, first:last] = 1 - after[:, first:last, first:last]
-    whole = plan_tiles(PROBE, PROBE, multiple, PROBE**2, 0)
+    whole = plan_tiles(side, side, multiple, side**2, 0)
     statistics = photo_statistics(network, whole, lambda row, column: before)
     change = np.abs(restore_batch(network, before, statistics) - restore_batch(network, after, statistics))
     changed = np.argwhere(change[0].max(axis=2) > TOLERANCE)
     distance = max(first - changed.min(), changed.max() - last + 1, 1) if len(changed) else 1
-    return min(-(-int(distance) // multiple) * multiple, first)
+    return min(-(-int(distance) // multiple) * multiple, first // multiple * multiple)
 
 
 def restore_batch(network: Network, images: np.ndarray, statistics: Sequence | None = None) -> np.ndarray:

@@ -236,7 +236,12 @@ def _quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
     """Standard error to nowhere, C libraries' included, for a moment."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed: as silent as can be
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield

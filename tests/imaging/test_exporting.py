@@ -3,6 +3,8 @@
 import hashlib
 import importlib.util
 import json
+import os
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -152,3 +154,36 @@ def test_the_photographs_are_photographs(shape):
         assert images.std() > 0.2 and abs(np.diff(images, axis=2)).mean() < 0.1  # not flat, and no noise
     if shape[0] > 1:
         assert abs(images[0] - images[1]).mean() > 0.1
+
+
+def test_an_interrupted_replacement_leaves_what_was_there(tmp_path, monkeypatch):
+    folder, replace = tmp_path / "model", os.replace
+    export(scaling(0.5), folder, ("savedmodel",), {"description": "old"})
+
+    def interrupted(source, target):
+        if Path(source).name == "fresh":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(scaling(0.25), folder, ("savedmodel",), {"description": "new"}, overwrite=True)
+    assert json.loads((folder / "madn.json").read_text())["description"] == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("formats", ["onnx", (), ("tflite",)])
+def test_formats_that_are_none_are_refused(formats, tmp_path):
+    with pytest.raises(UserError, match="formats are one or more of savedmodel, onnx, litert"):
+        export(scaling(0.5), tmp_path / "model", formats)
+    assert not any(tmp_path.iterdir())
+
+
+def test_formats_may_come_one_by_one(tmp_path):
+    assert list(export(scaling(0.5), tmp_path / "model", (name for name in ("savedmodel",)))) == ["savedmodel"]
+
+
+def test_the_current_folder_cannot_be_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="name a new one in it"):
+        export(scaling(0.5), ".", ("savedmodel",))

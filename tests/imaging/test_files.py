@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from madn.errors import UserError
-from madn.imaging.files import atomic, image_files, read_image, remove_leftovers, to_float, to_uint8, write_image
+from madn.imaging.files import HOST, atomic, image_files, read_image, remove_leftovers, to_float, to_uint8, write_image
 
 
 def noise(height, width, kind=np.uint8):
@@ -135,9 +135,10 @@ def test_leftovers_of_processes_that_no_longer_live_are_removed(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     dead, long, kept = process.pid, "x" * 230 + ".png", []
-    for name in (f".a.png.{dead}.part", f".b.mp4.{dead}.part.mp4", f".{long[:200]}.{dead}.part"):
+    for name in (f".a.png.{HOST}-{dead}.part", f".b.mp4.{HOST}-{dead}.part.mp4", f".{long[:200]}.{HOST}-{dead}.part"):
         (tmp_path / name).touch()
-    for name in (f".a.png.{os.getpid()}.part", f".other.png.{dead}.part", f"a.png.{dead}.part", "a.png", ".a.png.part"):
+    for name in (f".a.png.{HOST}-{os.getpid()}.part", f".other.png.{HOST}-{dead}.part", f"a.png.{HOST}-{dead}.part", "a.png",
+                 ".a.png.part", f".a.png.elsewhere-{dead}.part", f".a.png.{HOST}-{'9' * 30}.part"):
         (tmp_path / name).touch()
         kept.append(name)
     remove_leftovers([tmp_path / name for name in ("a.png", "b.mp4", long)] + [tmp_path / "none/c.png"])

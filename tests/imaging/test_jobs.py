@@ -158,3 +158,12 @@ def test_photos_of_kinds_that_are_not_read_are_named():
     assert [job.source.name for job in jobs] == ["a.png"]
     assert problems == [(str(Path("all/trip/IMG_1.HEIC")),
                          "photos of this kind (.HEIC) are not read; convert it to JPEG, PNG or TIFF")]
+
+
+def test_patterns_follow_no_links_to_folders():
+    touch("all/a/x.png")
+    try:
+        Path("all/a/loop").symlink_to(Path("all/a").resolve(), target_is_directory=True)
+    except OSError:
+        pytest.skip("links cannot be made here")
+    assert found(["all/**/*.png"], "out") == {"all/a/x.png": "out/a/x.png"}

@@ -1,5 +1,7 @@
 """Photos of any size and type, whole and in tiles, by networks whose results are known."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
@@ -93,13 +95,52 @@ def test_a_tile_follows_from_the_memory(monkeypatch):
     monkeypatch.setattr(memory, "used", lambda: 10**9)
     restorer = Restorer(identity, 16, bytes_per_pixel=1000, memory_gb=2)
     restorer._reach = 32
-    largest = (10**9 - 2 * 3 * 3008 * 4000) / (2.2 * 1000 + 24)
+    largest = (10**9 - 2 * 3 * 3008 * 4000) / (2.2 * 1000 + 60)
     plan = restorer.plan(3000, 4000)
     assert 0.7 * largest < plan.height * plan.width <= largest
     assert Restorer(identity, 16, 1, memory_gb=1000).plan(3000, 4000).count > 1  # never larger than is of use
     assert Restorer(identity, 16, 1, memory_gb=1000).plan(1024, MOST_PIXELS // 1024 - 16).count == 1
-    with pytest.raises(UserError, match=r"1280x720 does not fit into the 1\.0 GB.*--memory-gb"):
+    with pytest.raises(UserError, match=r"1280x720 do not fit into the 1\.00 GB.*1\.00 of them.*--memory-gb"):
         Restorer(identity, 16, 1000, memory_gb=1).plan(720, 1280)
+
+
+def test_photos_are_cut_alike_whatever_came_before(monkeypatch):
+    """A backend keeps the memory of the first photo, and uses it again."""
+    held = [10**9]
+    monkeypatch.setattr(memory, "used", lambda: held[0])
+    restorer = Restorer(identity, 16, bytes_per_pixel=1000, memory_gb=1.5)
+    restorer._reach = 32
+    first = restorer.plan(900, 1200)
+    held[0] = int(1.49e9)
+    assert restorer.plan(900, 1200) == first and first.count > 1
+
+
+def test_measuring_the_reach_keeps_to_the_memory(monkeypatch):
+    monkeypatch.setattr(memory, "used", lambda: 10**9)
+    sides = []
+
+    def network(images):
+        sides.append(images.shape[1])
+        return smooth(images)
+
+    restorer = Restorer(network, 16, bytes_per_pixel=1000, memory_gb=1.2)
+    assert restorer.reach == 16 and set(sides) == {288}  # of 0.2 GB, for 2260 bytes a pixel: 297 squared
+    with pytest.raises(UserError, match=r"tiles of 64 pixels do not fit into the 1\.01 GB"):
+        Restorer(network, 16, bytes_per_pixel=1000, memory_gb=1.01).plan(720, 1280)
+
+
+@pytest.mark.parametrize("blend, most", [(0, 4), (64, 16)])
+def test_a_panorama_needs_little_beside_itself(blend, most):
+    """Peak memory of arrays, by tracemalloc, in bytes for each pixel of a photo of 3."""
+    pixels = np.zeros((512, 30_000, 3), np.uint8)
+    restorer = in_tiles(identity, 16, 384, 16, blend=blend)
+    tracemalloc.start()
+    try:
+        restorer(pixels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak - 384 * 384 * 60 < most * 512 * 30_000
 
 
 def test_the_default_budget_is_half_of_what_is_free(monkeypatch):
