@@ -51,7 +51,7 @@ class Options:
 
 
 def main(argv: list[str]) -> None:
-    """A table of counts, one line per recipe, or one line of rates per crop size, or both."""
+    """The tables that are asked for: counts, ways of restoring a photo, and a line of rates per crop size."""
     options = parse(Options, argv, "python -m madn.bench", __doc__)
     if not (options.data or options.counts or options.restore):
         raise UserError("give --data DIR to measure the input, --counts to count operations, or --restore PHOTO")

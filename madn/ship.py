@@ -93,7 +93,7 @@ def add_score(name: str, measured: Path, data: str, command: str) -> Score:
                       result["mean"]["restored"], command)
         model = result["model"]
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise UserError(f"{measured}: not what python -m madn.evaluate writes ({weights.one_line(problem)})") from None
+        raise UserError(f"{measured}: not what python -m madn.evaluate writes ({weights.in_short(problem)})") from None
     if entry.short_hash not in model:
         raise UserError(f"{measured}: measured with {model}, not with {name} ({entry.short_hash}); measure it again "
                         f"with python -m madn.evaluate {name}")

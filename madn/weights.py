@@ -80,7 +80,7 @@ def entries() -> dict[str, Entry]:
             raise UserError(f"{file}: no such file; {VARIABLE} names a folder of weights with a {REGISTRY}") from None
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
-        raise UserError(f"{file}: not a registry of weights ({one_line(problem)})") from None
+        raise UserError(f"{file}: not a registry of weights ({in_short(problem)})") from None
 
 
 def find(name: str) -> Entry:
@@ -144,7 +144,7 @@ def write(known: dict[str, Entry]) -> None:
         part.write_text(json.dumps(lines, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def one_line(problem: Exception) -> str:
+def in_short(problem: Exception) -> str:
     """An exception's message, cut to a line."""
     return " ".join(str(problem).split())[:200]
 

@@ -7,7 +7,17 @@ from skimage import data
 
 from madn.errors import UserError
 from madn.imaging import memory
-from madn.imaging.tiles import PROBE, Network, Plan, Span, join, measured_reach, photo_statistics, plan_tiles, restore_batch
+from madn.imaging.tiles import (
+    PROBE,
+    Network,
+    Plan,
+    Span,
+    join,
+    measured_reach,
+    photo_statistics,
+    plan_tiles,
+    restore_batch,
+)
 
 MOST_PIXELS = 2_250_000  # of a tile: larger ones overlap less, and save no time
 SAFETY = 2.2  # of what operations need one by one; measured with several at once and their scratch: 1.2 to 2.2
