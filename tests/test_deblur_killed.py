@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from madn.imaging.files import HOST
 from madn.recipe import MADN
 from madn.training.checkpoint import save_generator
 
@@ -30,6 +31,7 @@ def start(tmp_path):
         Image.fromarray(np.roll(pixels, i, axis=1)).save(tmp_path / f"in/{i:02}.{('png', 'jpg', 'tif')[i % 3]}")
     command = [sys.executable, "-m", "madn.deblur", "in", "-o", "out", "--model", "tiny.weights.h5"]
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    env.pop("TF_CPP_MIN_LOG_LEVEL", None)  # which an imported TensorFlow may have set here
     return lambda: subprocess.Popen(command, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE,
                                     stderr=subprocess.PIPE)
 
@@ -53,7 +55,7 @@ def test_the_next_run_finishes_what_was_killed(tmp_path, start):
     finished = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in results}
 
     todo = next(path for path in sorted((tmp_path / "in").iterdir()) if not (out / path.name).exists())
-    (out / f".{todo.name}.{process.pid}.part").write_bytes(b"half a photo")  # had it been killed a moment later
+    (out / f".{todo.name}.{HOST}-{process.pid}.part").write_bytes(b"half a photo")  # had it been killed a moment later
     process = start()
     said = process.communicate(timeout=120)
     assert process.returncode == 0 and said[1] == "", said

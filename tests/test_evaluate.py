@@ -65,6 +65,7 @@ def test_both_protocols_limit_and_two_folders(folder, tmp_path):
 
 def test_results_of_a_run_lie_in_its_folder(folder, tmp_path):
     (tmp_path / "run").mkdir()
+    (tmp_path / "run/settings.json").touch()
     evaluate.main([f"{tmp_path}/run", "--data", str(folder), "--limit", "1", "--pictures", "0"])
     assert (tmp_path / "run/evaluation/set-test-blur/full.json").is_file()
 
