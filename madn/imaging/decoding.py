@@ -88,7 +88,7 @@ def _check_picture(path: Path, picture: Image.Image, megapixels: float) -> None:
     width, height = picture.size
     if width * height > megapixels * 1e6:
         raise UserError(f"{path}: says it has {width}x{height} pixels, more than the {megapixels:g} megapixels that "
-                        "are read; if that is right, allow more")
+                        "are read; if that is right, allow more (--max-megapixels)")
     if picture.format in ("PNG", "WEBP") and getattr(picture, "is_animated", False):
         raise UserError(f"{path}: an animation of {picture.n_frames} pictures; save them one by one")
     bits = picture.tag_v2.get(258, (1,)) if picture.format == "TIFF" else (8,)
