@@ -9,7 +9,7 @@ import numpy as np
 
 from madn.errors import UserError
 from madn.imaging.files import read_image, write_image
-from madn.imaging.restore import padded_size, reflected
+from madn.imaging.restore import restore
 from madn.loading import Loaded, load_network
 
 
@@ -50,21 +50,14 @@ def restoration_table(model: str, photo: Path, tile: int, rounds: int = 3, out: 
 
 def _ways(loaded: Loaded, model: str, image: np.ndarray, tile: int) -> dict[str, Callable[[], np.ndarray]]:
     """Name -> a call that restores the photo, waits for the result and clips it to [0, 1]."""
-    height, width = image.shape[:2]
-    rows, columns = (reflected(n, padded_size(n, loaded.multiple)) for n in (height, width))
-    batch = np.ascontiguousarray(image[rows][:, columns][None])
-    half = load_network(model, precision="bfloat16").network
+    half, restorer = load_network(model, precision="bfloat16").network, loaded.restorer(tile=tile)
 
     def whole(network) -> Callable[[], np.ndarray]:
-        return lambda: np.clip(keras.ops.convert_to_numpy(network(batch))[0, :height, :width], 0, 1)
+        return lambda: restore(lambda batch: keras.ops.convert_to_numpy(network(batch)), image, loaded.multiple)
 
-    def tiled(**options) -> Callable[[], np.ndarray]:
-        restorer = loaded.restorer(**options)
-        return lambda: restorer(image)[0]
-
-    plan = loaded.restorer(tile=tile).plan(height, width)
     ways = {"plain Keras call": whole(lambda images: loaded.model(images, training=False)["deblurred"]),
-            "compiled": whole(loaded.network), "compiled, bfloat16": whole(half), f"tiles: {plan}": tiled(tile=tile)}
+            "compiled": whole(loaded.network), "compiled, bfloat16": whole(half),
+            f"tiles: {restorer.plan(*image.shape[:2])}": lambda: restorer(image)[0]}
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

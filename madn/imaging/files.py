@@ -27,8 +27,8 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
 
 
 def to_float(image: np.ndarray) -> np.ndarray:
-    """uint8 image -> float32 in [0, 1]; `to_uint8` takes it back exactly."""
-    return image.astype(np.float32) / np.float32(255.0)
+    """uint8 or uint16 image -> float32 in [0, 1]; `to_uint8` takes 8 bits back exactly."""
+    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -37,8 +37,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Grey, palette and CMYK become RGB, an alpha channel is dropped, 16 bits keep their depth, and a camera's
     orientation tag is applied. Raises `UserError` as `read_photo` does.
     """
-    photo = read_photo(path)
-    pixels = to_float(photo.pixels) if photo.pixels.dtype == np.uint8 else photo.pixels / np.float32(65535.0)
+    pixels = to_float(read_photo(path).pixels)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 

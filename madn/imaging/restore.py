@@ -7,6 +7,7 @@ from skimage import data
 
 from madn.errors import UserError
 from madn.imaging import memory
+from madn.imaging.files import to_float
 from madn.imaging.tiles import (
     PROBE,
     Network,
@@ -161,9 +162,7 @@ def reflected(n: int, length: int) -> np.ndarray:
 
 def as_float(pixels: np.ndarray) -> np.ndarray:
     """Pixels of any type as float32 in [0, 1]."""
-    if np.issubdtype(pixels.dtype, np.integer):
-        return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    return pixels.astype(np.float32)
+    return to_float(pixels) if np.issubdtype(pixels.dtype, np.integer) else pixels.astype(np.float32)
 
 
 def as_type(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
