@@ -1,5 +1,6 @@
 """Measure a trained network on pairs: python -m madn.evaluate MODEL --data DIR"""
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,8 @@ from madn.imaging.evaluation import evaluate
 from madn.imaging.metrics import SMALLEST
 from madn.imaging.pictures import comparison, triple_labels
 from madn.startup import start_keras
+
+PROG = "python -m madn.evaluate"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Options:
 
 def main(argv: list[str]) -> None:
     """The door: table on the screen; JSON and pictures in the output folder."""
-    options = parse(Options, argv, "python -m madn.evaluate", __doc__)
+    options = parse(Options, argv, PROG, __doc__)
     index = _pairs(options)
     for problem in index.problems:
         print(f"left out: {problem}")
@@ -79,9 +82,10 @@ def main(argv: list[str]) -> None:
 
             results = evaluate(model.network, index.pairs, protocol, options.crop, options.seed, shown,
                                model.multiple)
-        results.write_json(out / f"{protocol}.json", model=model.description, data=index.root,
-                           layout=index.layout, split=_split(options, index),
-                           blur_kind=index.blur_kind, left_out=index.problems)
+        results.write_json(out / f"{protocol}.json", model=model.description, recipe=model.recipe_name,
+                           parameters=model.model.count_params() if model.model else None,
+                           command=shlex.join([*PROG.split(), *argv]), data=index.root, layout=index.layout,
+                           split=_split(options, index), blur_kind=index.blur_kind, left_out=index.problems)
         print(f"\n{results.table()}")
     print(f"\nwritten to {out}")
 

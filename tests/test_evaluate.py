@@ -46,6 +46,8 @@ def test_table_json_and_pictures(folder, tmp_path, brightening, capsys):
     read = json.loads((tmp_path / "out/full.json").read_text())
     assert [image["name"] for image in read["images"]] == ["s1/1", "s1/2", "s2/1"]
     assert (read["model"], read["blur_kind"], read["protocol"]) == ("a brightening network", "blur", "full")
+    assert read["command"] == (f"python -m madn.evaluate runs/a --data {folder} --out {tmp_path}/out --pictures 2 "
+                               "--which last")
     assert read["mean"]["restored"]["psnr"] > read["mean"]["blurred"]["psnr"] + 10
     pictures = sorted((tmp_path / "out/pictures").iterdir())
     assert [picture.name for picture in pictures] == ["full_s1_1.png", "full_s1_2.png"]
