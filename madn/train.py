@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> int | None:
     if stored:
         run.check_same({**recipe.fields(), **stored["data"]},
                        {**parsed.recipe.fields(), **data_options(parsed.training)})
-    return _train(name, parsed.recipe, parsed.training, run, stored)
+    return _train(name, parsed.recipe, parsed.training, run, stored, shlex.join([*PROG.split(), *argv]))
 
 
 def data_options(options: DataOptions) -> dict:
@@ -80,7 +81,7 @@ def _first_look(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{problem} (see {PROG} --help)") from None
 
 
-def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | None) -> int | None:
+def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | None, command: str) -> int | None:
     from madn.training.callbacks import Stopped
     from madn.training.checkpoint import load_start
     from madn.training.loop import train
@@ -108,7 +109,7 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
                                               recipe.blur_kind)
     for line in summary["left_out"] + summary["notes"]:
         print(line)
-    settings = describe(name, recipe, {
+    settings = describe(name, recipe, command, {
         "data": data_options(options), "pairs": summary, "total_steps": recipe.total_steps(len(source)),
         "weights": options.weights, **prepared}, stored)
     run.write_settings(settings)

@@ -1,8 +1,6 @@
 """What a run was: recipe, fields, data, versions, device and command, for settings.json."""
 
 import platform
-import shlex
-import sys
 from datetime import datetime, timezone
 
 import keras
@@ -11,13 +9,14 @@ from madn.imaging.evaluation import versions
 from madn.training.recipe import Recipe
 
 
-def describe(name: str, recipe: Recipe, about: dict, before: dict | None = None) -> dict:
+def describe(name: str, recipe: Recipe, command: str, about: dict, before: dict | None = None) -> dict:
     """Everything that settings.json holds, as plain JSON values.
 
-    `before`: what it held, where a run is resumed: how it was started stays, and this resumption joins the others.
+    `command`: what was typed. `before`: what it held, where a run is resumed: how it was started stays, and this
+    resumption joins the others.
     """
     process = {
-        "command": shlex.join(["python", "-m", "madn.train", *sys.argv[1:]]),
+        "command": command,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "device": device(), "backend": keras.backend.backend(), "versions": versions(),
     }
