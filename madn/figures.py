@@ -45,13 +45,13 @@ class Figure:
             part.write_bytes(self.data)
 
 
-def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str], caption: str, details: Sequence | None = None,
-            values: Mapping[str, Sequence[str]] | None = None) -> Figure:
+def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str], caption: str,
+            details: Sequence | None = None, values: Mapping[str, Sequence[str]] | None = None) -> Figure:
     """Rows of images below column titles, the row's name at the left.
 
     Args:
-        rows: name -> images, float (height, width, 3) or (height, width), in [0, 1]; those of a row in one size. Maps of
-            another range are scaled by `as_map` first.
+        rows: name -> images, float (height, width, 3) or (height, width), in [0, 1]; those of a row in one size. Maps
+            of another range are scaled by `as_map` first.
         titles: one for each column.
         caption: what is seen: data, weights, units.
         details: one (top, left, height, width) for each row: framed in the images and enlarged in a row below them.
@@ -111,7 +111,7 @@ def bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]], yl
 
 def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str, caption: str,
            levels: Mapping[str, float] | None = None) -> Figure:
-    """Lines with points: name -> (x, y); `levels` are horizontal lines with a name, such as the blurred input's score."""
+    """Lines with points: name -> (x, y); `levels` are named horizontal lines, such as the blurred input's score."""
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(WIDTH * 0.8, 3.4), layout="constrained")
         axes = canvas.subplots()
