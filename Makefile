@@ -2,7 +2,10 @@
 #
 #   make train                   train on the built-in sample set
 #   make train ARGS="--data ../GOPRO --run runs/gopro"
-#   make test                    the tests; TORCH=1 adds those that need PyTorch, and installs it
+#   make test                    the tests, JOBS=2 at a time; TORCH=1 adds those that need PyTorch, and installs it
+#   make notebooks               execute all notebooks into build/notebooks; runs go to notebooks/runs
+#   make notebooks SCALE=full DATA=../GOPRO     tiny, hand or full; VGG=FOLDER; ONE=madn for one of them
+#   make notebooks KEEP=1        execute them in place, and keep what their numbers come from in notebooks/records
 #   make check-tf215             the exported network and our instance normalisation under TensorFlow 2.15
 #   make env                     the environment alone, in .venv
 #
@@ -10,16 +13,30 @@
 
 ARGS ?= --data samples --recipe madn-sample --run runs/sample --resume
 PYTHON ?= python3.13 python3.12 python3.11 python3
+JOBS ?= 2
+ONE ?= *
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test env check-tf215
+.PHONY: train test notebooks env check-tf215
 .DELETE_ON_ERROR:
 
 train: .venv/installed
 	.venv/bin/python -m madn.train $(ARGS)
 
 test: .venv/installed $(if $(filter 1,$(TORCH)),.venv/torch-installed)
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n $(JOBS)
+
+# A cell that fails ends this with its error. DATA and VGG may be relative to here; the notebooks work in their folder.
+notebooks: .venv/installed .venv/notebooks-installed
+	@mkdir -p build/notebooks
+	@for notebook in notebooks/$(ONE).ipynb; do \
+	  echo "executing $$notebook"; \
+	  $(if $(SCALE),MADN_SCALE=$(SCALE)) $(if $(DATA),MADN_DATA=$(call place,$(DATA))) \
+	  $(if $(VGG),MADN_VGG=$(call place,$(VGG))) .venv/bin/jupyter execute --kernel_name=python3 \
+	    $(if $(KEEP),--inplace,--output=../build/notebooks/{notebook_name}.ipynb) "$$notebook" || exit 1; \
+	done
+	@$(if $(KEEP),cd notebooks/runs && find . \( -name '*.json' -o -name log.csv \) ! -path '*/timing/*' | \
+	  tar -cf - -T - | tar -xf - -C ../records)
 
 env: .venv/installed
 
@@ -39,10 +56,17 @@ check-tf215: .venv/installed .venv-tf215/installed
 	.venv/bin/python $(PIP_INSTALL) -r requirements/torch.txt
 	@touch $@
 
+.venv/notebooks-installed: requirements/notebooks.txt .venv/installed
+	.venv/bin/python $(PIP_INSTALL) -r requirements/notebooks.txt
+	@touch $@
+
 .venv-tf215/installed: requirements/tf215.txt
 	@$(call make_venv,$(if $(filter command line environment,$(origin PYTHON)),$(PYTHON)) python3.11 python3,v == 311,3.11,.venv-tf215)
 	.venv-tf215/bin/python $(PIP_INSTALL) -r requirements/tf215.txt
 	@touch $@
+
+# $(call place,FOLDER): as seen from the notebooks' folder; "samples" is no folder.
+place = $(if $(filter samples /%,$(1)),$(1),../$(1))
 
 # $(call make_venv,INTERPRETERS,TEST OF v,VERSIONS,FOLDER): a fresh environment from the first interpreter that runs,
 # passes the test and has the module that makes environments. Being on the PATH is not enough: a pyenv shim may fail.

@@ -49,6 +49,6 @@ setup(
         "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "nbclient>=0.10"],
         # A SavedModel takes nothing more; these write and check ONNX and LiteRT files.
         "export": ["tf2onnx>=1.17", "onnx>=1.18", "onnxruntime>=1.20", "ai-edge-litert>=2.0"],
-        "dev": ["pytest>=8.3", "selenium>=4.40"],
+        "dev": ["pytest>=8.3", "pytest-xdist>=3.6", "selenium>=4.40"],
     },
 )
