@@ -1,7 +1,10 @@
-"""Measure a trained network on pairs: python -m madn.evaluate MODEL --data DIR"""
+"""Measure a trained network on pairs: python -m madn.evaluate MODEL --data DIR
+
+Or print the papers' tables beside what was measured: python -m madn.evaluate --table
+"""
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +19,7 @@ from madn.errors import UserError, run_door
 from madn.imaging.evaluation import evaluate
 from madn.imaging.metrics import SMALLEST
 from madn.imaging.pictures import comparison, triple_labels
+from madn.published import report
 from madn.startup import start_keras
 
 PROG = "python -m madn.evaluate"
@@ -25,7 +29,7 @@ PROG = "python -m madn.evaluate"
 class Options:
     """What to measure, on which pairs."""
 
-    model: Annotated[str, tyro.conf.Positional]
+    model: Annotated[str | None, tyro.conf.Positional] = None
     """A shipped name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder."""
     data: str | None = None
     """Folder in the GoPro, REDS or RealBlur layout; 'samples' is the built-in sample set."""
@@ -55,11 +59,21 @@ class Options:
     """Checkpoint of a run folder."""
     recipe: str | None = None
     """Recipe that a .weights.h5 file was trained with."""
+    table: tuple[str, ...] | None = None
+    """Measure nothing: print the tables of these papers (by default all) beside the results that there are."""
+    results: tuple[Path, ...] | None = None
+    """Folders or JSON files of the results for --table; by default runs."""
 
 
 def main(argv: list[str]) -> None:
     """The door: table on the screen; JSON and pictures in the output folder."""
     options = parse(Options, argv, PROG, __doc__)
+    if options.table is not None:
+        return print(_tables(options))
+    if options.results is not None:
+        raise UserError("--results is of --table; add --table, or leave it out")
+    if options.model is None:
+        raise UserError(f"missing MODEL: name what to measure, or print what was measured with --table ({PROG} --help)")
     index = _pairs(options)
     for problem in index.problems:
         print(f"left out: {problem}")
@@ -88,6 +102,15 @@ def main(argv: list[str]) -> None:
                            split=_split(options, index), blur_kind=index.blur_kind, left_out=index.problems)
         print(f"\n{results.table()}")
     print(f"\nwritten to {out}")
+
+
+def _tables(options: Options) -> str:
+    idle = [field.name for field in fields(Options) if field.name not in ("table", "results")
+            and getattr(options, field.name) != field.default]
+    if idle:
+        names = ", ".join(name.upper() if name == "model" else f"--{name.replace('_', '-')}" for name in idle)
+        raise UserError(f"--table measures nothing and takes --results alone; leave out {names}")
+    return report(options.table, options.results)
 
 
 def _pairs(options: Options) -> PairIndex:

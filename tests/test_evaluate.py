@@ -1,6 +1,8 @@
 """The door on pairs in the GoPro layout, with a network that undoes how the pairs were darkened."""
 
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,3 +98,36 @@ def test_bad_pairs_can_be_left_out(folder, tmp_path, capsys):
     read = json.loads((tmp_path / "out/full.json").read_text())
     assert len(read["images"]) == 2 and len(read["left_out"]) == 1
     assert "left out: " in capsys.readouterr().out
+
+
+def test_tables_beside_results(folder, tmp_path, monkeypatch, brightening, capsys):
+    monkeypatch.chdir(tmp_path)
+    evaluate.main(["--table"])
+    empty = capsys.readouterr().out
+    assert all(f"{name}: " in empty for name in ("MADN", "SIS-Net", "Structures Guided", "MSR2B", "EGNet"))
+    assert "30.18" in empty and "0.0177 by table 4" in empty and "[1]" not in empty
+    assert empty.splitlines()[-1].startswith("No measured cell") and "MODEL --data GOPRO --split test" in empty
+    (folder / "test/s1").rename(folder / "test/GOPR0384_11_00")
+    evaluate.main(["runs/a", "--data", str(folder), "--pictures", "0", "--out", "runs/a/test"])
+    read = json.loads((tmp_path / "runs/a/test/full.json").read_text())
+    (tmp_path / "runs/a/test/full.json").write_text(json.dumps({**read, "recipe": "madn"}))
+    capsys.readouterr()
+    evaluate.main(["--table", "madn"])  # what madn.evaluate writes is what it reads
+    said = capsys.readouterr().out
+    assert f"{read['mean']['restored']['psnr']:.2f}" in said and read["command"] in said and "SIS-Net" not in said
+    evaluate.main(["--table", "madn", "--results", "runs/a/test/full.json"])
+    assert capsys.readouterr().out == said
+    for arguments, message in ((["--table", "mdan"], "no paper 'mdan'; there is madn"), ([], "missing MODEL"),
+                               (["--results", "runs"], "--results is of --table"),
+                               (["runs/a", "--table"], "leave out MODEL"),
+                               (["--table", "--skip-bad", "--data", "x"], "leave out --data, --skip-bad"),
+                               (["--table", "--results", "gone"], "gone: no such folder or file")):
+        with pytest.raises(UserError, match=message):
+            evaluate.main(arguments)
+    assert len(brightening) == 1
+
+
+def test_tables_start_neither_keras_nor_tensorflow():
+    code = ("import sys; from madn import evaluate; evaluate.main(['--table', 'egnet', '--results']); "
+            "assert not {'keras', 'tensorflow', 'torch'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
