@@ -108,6 +108,9 @@ def beside(name: str, which: str, results: Sequence[Result]) -> list[Line]:
     A result belongs to a method where its recipe, or the one that it stands for, is the method's, and to a column where
     it was measured on that column's data. What else was measured there without a recipe (deconvolution, a SavedModel)
     and the blurred input follow, with nothing published.
+
+    Args:
+        results: evaluations' JSON, each with "file", its path, as `madn.results.find_results` gives them.
     """
     return _lines(name, which, results, {})
 
@@ -118,8 +121,9 @@ def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, in
 
     def add(method: str, k: int, published: dict, result: Result, side: str = "restored") -> None:
         scores, pairs = _scores(shown, k, result)
-        note = notes.setdefault(result["path"], len(notes) + 1)
-        lines.append(Line(method, shown.columns[k], published, scores[side], pairs, result, note))
+        note = notes.setdefault(result["file"], len(notes) + 1)
+        measured = {metric: float(scores[side][metric]) for metric in METRICS}  # JSON has no inf, but "inf"
+        lines.append(Line(method, shown.columns[k], published, measured, pairs, result, note))
 
     for k, column in enumerate(shown.columns):
         fitting = [result for result in results if _scores(shown, k, result)]
@@ -135,7 +139,7 @@ def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, in
             if not result["recipe"]:
                 add(label(result), k, {}, result)
         inputs = {}  # one for each way of measuring, from a result that stands here already if there is one
-        for result in sorted(fitting, key=lambda result: result["path"] not in notes):
+        for result in sorted(fitting, key=lambda result: result["file"] not in notes):
             inputs.setdefault((protocol(result), str(_scores(shown, k, result)[0]["blurred"])), result)
         for result in inputs.values():
             add("blurred input", k, {}, result, "blurred")
@@ -152,7 +156,7 @@ def _scores(shown: Table, k: int, result: Result) -> tuple[dict, int] | None:
     found = [image for image in result["images"] if image["name"] in wanted]
     if len(found) < len(wanted):
         return None
-    return {side: {metric: sum(image[side][metric] for image in found) / len(found) for metric in METRICS}
+    return {side: {metric: sum(float(image[side][metric]) for image in found) / len(found) for metric in METRICS}
             for side in ("blurred", "restored")}, len(found)
 
 

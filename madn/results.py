@@ -1,7 +1,6 @@
 """Evaluations on disk: the JSON files of `python -m madn.evaluate`, found and read again."""
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from madn.training.runfolder import RunFolder
 
 METRICS = ("psnr", "ssim", "ssim_matlab")
 FILES = ("full.json", "crop.json")
-Result = dict  # an evaluation's JSON, and "path", the file that it was read from
+Result = dict  # an evaluation's JSON, and "file", the path that it was read from
 
 
 def find_results(places: Sequence[str | Path]) -> list[Result]:
@@ -32,22 +31,22 @@ def find_results(places: Sequence[str | Path]) -> list[Result]:
         else:
             raise UserError(f"{place}: no such folder or file of results; name one that python -m madn.evaluate wrote")
     results = [result for result in found.values() if result]
-    return sorted(results, key=lambda result: (result["protocol"] != "full", result["path"]))
+    return sorted(results, key=lambda result: (result["protocol"] != "full", result["file"]))
 
 
 def read_result(file: str | Path) -> Result | None:
-    """An evaluation's JSON with its "path", every score a float; None where it is damaged or something else."""
+    """An evaluation's JSON with its "file"; None where it is damaged or something else."""
     try:
         result = json.loads(Path(file).read_text(encoding="utf-8"))
         for scores in (result["mean"], *result["images"]):
             for which in ("blurred", "restored"):
-                scores[which] = {metric: float(scores[which][metric]) for metric in METRICS}  # "inf" is a string there
+                [float(scores[which][metric]) for metric in METRICS]
         texts = [result["data"], result["model"], result["recipe"] or "",
                  *(image[key] for image in result["images"] for key in ("name", "scene"))]
         whole = result["protocol"] in ("full", "crop") and result["images"] and all(isinstance(x, str) for x in texts)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {**result, "path": os.fspath(file)} if whole else None
+    return {**result, "file": Path(file).as_posix()} if whole else None
 
 
 def family(recipe: str) -> str:
@@ -91,12 +90,12 @@ def provenance(result: Result) -> list[str]:
         recipe if recipe not in result["model"] else "",
         f"{count:,} parameters" if isinstance(count, int) else "",
         _training(result),
-        f"{result['path']}, written by `{result.get('command')}`") if part]
+        f"{result['file']}, written by `{result.get('command')}`") if part]
 
 
 def _training(result: Result) -> str:
     """Steps, minutes and command of the run whose folder the result lies in."""
-    for folder in list(Path(result["path"]).resolve().parents)[:4]:
+    for folder in list(Path(result["file"]).resolve().parents)[:4]:
         run = RunFolder(folder)
         try:
             settings = run.settings()

@@ -307,9 +307,12 @@ def test_damaged_and_foreign_files(tmp_path):
         with pytest.raises(UserError, match="full.json: not a result of python -m madn.evaluate"):
             find_results([tmp_path / f"{k}/full.json"])
     write(tmp_path / "other.json")
-    assert [result["path"] for result in find_results([tmp_path, good])] == [good]
+    assert [result["file"] for result in find_results([tmp_path, good])] == [good]
     with pytest.raises(UserError, match="no such folder or file of results"):
         find_results([tmp_path / "gone"])
     write(tmp_path / "good/full.json", psnr=float("inf"))
     (tmp_path / "good/full.json").write_text((tmp_path / "good/full.json").read_text().replace("Infinity", '"inf"'))
+    four = write(tmp_path / "four/full.json", names=MADN["table 3"]["images"][:4])
+    (tmp_path / "four/full.json").write_text((tmp_path / "four/full.json").read_text().replace("25.0", '"inf"'))
+    assert "  inf " in published.text("madn", "table 3", find_results([four]))
     assert "  inf " in published.text("madn", "table 4", find_results([good]))
