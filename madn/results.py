@@ -82,9 +82,9 @@ def provenance(result: Result) -> list[str]:
     """Where a result comes from: protocol and data, weights, training (if it lies in its run folder), file, command."""
     chance = f", seed {result.get('seed')}" if result["protocol"] == "crop" else ""
     recipe = f"recipe {result['recipe']}" if result["recipe"] else ""
-    count = result.get("parameters")
+    count, pairs = result.get("parameters"), len(result["images"])
     return [part for part in (
-        f"{protocol(result)}{chance}, {len(result['images'])} of {result['data']}",
+        f"{protocol(result)}{chance}, {pairs} pair{'s' * (pairs != 1)} of {result['data']}",
         f"blur kind {result.get('blur_kind')}",
         f"weights: {result['model']}",
         recipe if recipe not in result["model"] else "",

@@ -256,8 +256,8 @@ def test_crops_and_what_has_no_recipe_are_marked(tmp_path):
     assert [row[-5:] for row in rows if "crops," in row and "MADN" in row] == [["crops,", "2", "of", "1,111", "[2]"]]
     assert ["deconvolution-blind", "19.50", "0.4875", "0.5571", "whole", "images,", "2", "of", "1,111", "[3]"] in rows
     notes = [row for row in said.splitlines() if row.startswith("  [")]
-    assert len(notes) == 3 and "64x64 crops, seed 5, 2 of GOPRO/test; blur kind blur" in notes[1]
-    for part in ("whole images, 2 of GOPRO/test", "runs/a (recipe madn, step 7)", "1,234,567 parameters",
+    assert len(notes) == 3 and "64x64 crops, seed 5, 2 pairs of GOPRO/test; blur kind blur" in notes[1]
+    for part in ("whole images, 2 pairs of GOPRO/test", "runs/a (recipe madn, step 7)", "1,234,567 parameters",
                  f"{tmp_path / 'full.json'}, written by `evaluate it`"):
         assert part in notes[0]
 
