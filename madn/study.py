@@ -99,7 +99,8 @@ class Study:
         A run folder of this study keeps the result as RUN/test; any other model's goes to a folder of its name.
         """
         model = str(model)
-        own = Path(model) if Path(model).is_relative_to(self.folder) else self.folder / "others" / Path(model).name
+        inside = Path(model).is_relative_to(self.folder) and not Path(model).is_file()
+        own = Path(model) if inside else self.folder / "others" / Path(model).name
         folder = own / "test"
         limit = ["--limit", self.limit] if self.limit else []
         command = [model, "--data", self.data, "--split", "test", *limit, *options, "--pictures", 0,

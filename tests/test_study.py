@@ -103,6 +103,9 @@ def test_measuring_a_run_of_the_study_and_another_model(asked):
     assert here.measure("runs/compare/madn-budget")["file"] == "runs/madn-hand-GOPRO/others/madn-budget/test/full.json"
     assert asked[1] == [run, "--data", "../../GOPRO", "--split", "test", "--limit", "8", "--pictures", "0", "--out",
                         "runs/madn-hand-GOPRO/a/test"]
+    weights = here.folder / "mean.weights.h5"  # made by a notebook: a file is no folder to write into
+    weights.touch()
+    assert here.measure(weights)["file"] == "runs/madn-hand-GOPRO/others/mean.weights.h5/test/full.json"
 
 
 def test_full_scale_takes_the_recipes_as_they_are(asked, monkeypatch):
