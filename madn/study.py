@@ -5,7 +5,9 @@ for each measurement, the pictures. What is there and was made by the same comma
 """
 
 import contextlib
+import io
 import json
+import logging
 import os
 import shlex
 import sys
@@ -69,6 +71,8 @@ class Study:
         self.notes: list[str] = []
         self._restorers: dict = {}
         start_keras()
+        # Several networks in one process, each traced once, are what TensorFlow warns of as too much tracing.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
         print(f"{name}: {self.scale} scale, {len(self.pairs)} test pairs of {self.data}; everything below {self._said}")
 
     @property
@@ -156,8 +160,9 @@ class Study:
             if not files:
                 raise UserError(f"{self.vgg}: holds no {network}*.h5; name a folder that does, or leave vgg out")
             return ["--vgg-weights", files[0].as_posix()]
-        try:
-            wanted.prepare()
+        try:  # the perceptual loss alone: `prepare` would fetch a backbone, too, which `narrow` may leave out
+            with contextlib.redirect_stdout(io.StringIO()):
+                wanted.perceptual()
         except UserError:
             if self.scale == "full":
                 raise

@@ -159,7 +159,7 @@ def test_random_vgg_where_none_can_be_had_and_said_once(asked, monkeypatch, caps
     def missing(self):
         raise UserError("no network")
 
-    monkeypatch.setattr("baselines.sisnet.recipe.SISNetRecipe.prepare", missing)
+    monkeypatch.setattr("baselines.sisnet.recipe.SISNetRecipe.perceptual", missing)
     here = Study("sisnet")
     monkeypatch.setattr(here, "_random_vgg", lambda network: f"random/{network}.h5")
     here.train("a", "sisnet")
