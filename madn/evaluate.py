@@ -1,4 +1,4 @@
-"""Measure a trained network on pairs: python -m madn.evaluate MODEL --data DIR
+"""Measure a trained network, or a traditional reference, on pairs: python -m madn.evaluate MODEL --data DIR
 
 Or print the papers' tables beside what was measured: python -m madn.evaluate --table
 """
@@ -11,14 +11,17 @@ from typing import Annotated, Literal
 import tyro
 from tqdm import tqdm
 
+from madn import weights
 from madn.commandline import parse
 from madn.data.images import DecodedImages
 from madn.data.index import PairIndex, check_pairs
 from madn.data.sets import open_pairs
 from madn.errors import UserError, run_door
-from madn.imaging.evaluation import evaluate
+from madn.imaging.deconvolution import REFERENCES
+from madn.imaging.evaluation import RestorePair, evaluate_method
 from madn.imaging.metrics import SMALLEST
 from madn.imaging.pictures import comparison, triple_labels
+from madn.imaging.restore import restore
 from madn.published import report
 from madn.startup import start_keras
 
@@ -30,7 +33,8 @@ class Options:
     """What to measure, on which pairs."""
 
     model: Annotated[str | None, tyro.conf.Positional] = None
-    """A shipped name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder."""
+    """A shipped name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder; or, without a
+    network, deconvolution-fitted (which is given the sharp image) or deconvolution-blind."""
     data: str | None = None
     """Folder in the GoPro, REDS or RealBlur layout; 'samples' is the built-in sample set."""
     blurred: Path | None = None
@@ -77,14 +81,9 @@ def main(argv: list[str]) -> None:
     index = _pairs(options)
     for problem in index.problems:
         print(f"left out: {problem}")
-    start_keras()  # late: a bad command line or folder is reported before
-    from madn.loading import load_network
-
-    model = load_network(options.model, options.which, options.recipe)
+    method, about = _method(options, index.blur_kind)
     out = options.out or _default_out(options)
-    if model.recipe and index.blur_kind and model.recipe.blur_kind != index.blur_kind:
-        print(f"note: trained on {model.recipe.blur_kind}, measured on {index.blur_kind}")
-    print(f"{model.description}\n{len(index.pairs)} pairs of {index.root} ({index.layout}), "
+    print(f"{about['model']}\n{len(index.pairs)} pairs of {index.root} ({index.layout}), "
           f"blur kind: {index.blur_kind}")
     for protocol in ("full", "crop") if options.protocol == "both" else (options.protocol,):
         with tqdm(total=len(index.pairs), unit="image", desc=protocol, leave=False) as bar:
@@ -94,14 +93,36 @@ def main(argv: list[str]) -> None:
                     comparison([images], place, [triple_labels(*images)])
                 bar.update()
 
-            results = evaluate(model.network, index.pairs, protocol, options.crop, options.seed, shown,
-                               model.multiple)
-        results.write_json(out / f"{protocol}.json", model=model.description, recipe=model.recipe_name,
-                           parameters=model.model.count_params() if model.model else None,
-                           command=shlex.join([*PROG.split(), *argv]), data=index.root, layout=index.layout,
-                           split=_split(options, index), blur_kind=index.blur_kind, left_out=index.problems)
+            results = evaluate_method(method, index.pairs, protocol, options.crop, options.seed, shown)
+        results.write_json(out / f"{protocol}.json", **about, command=shlex.join([*PROG.split(), *argv]),
+                           data=index.root, layout=index.layout, split=_split(options, index),
+                           blur_kind=index.blur_kind, left_out=index.problems)
         print(f"\n{results.table()}")
     print(f"\nwritten to {out}")
+
+
+def _method(options: Options, blur_kind: str | None) -> tuple[RestorePair, dict[str, object]]:
+    """What restores the images, and what the JSON says of it."""
+    there = Path(options.model).exists()
+    if options.model in REFERENCES and not there:
+        if options.recipe or options.which != "best":
+            raise UserError(f"{options.model}: there is no checkpoint and no recipe; leave --which and --recipe out")
+        reference = REFERENCES[options.model]
+        return reference, {"model": reference.description, "recipe": None, "parameters": None}
+    start_keras()  # late: a bad command line or folder is reported before
+    from madn.loading import load_network
+
+    try:
+        model = load_network(options.model, options.which, options.recipe)
+    except UserError as problem:
+        if there or options.model in weights.entries():
+            raise
+        raise UserError(f"{problem} (without a network: {', '.join(REFERENCES)})") from None
+    if model.recipe and blur_kind and model.recipe.blur_kind != blur_kind:
+        print(f"note: trained on {model.recipe.blur_kind}, measured on {blur_kind}")
+    return (lambda blurred, sharp: restore(model.network, blurred, model.multiple),
+            {"model": model.description, "recipe": model.recipe_name,
+             "parameters": model.model.count_params() if model.model else None})
 
 
 def _tables(options: Options) -> str:

@@ -131,3 +131,39 @@ def test_tables_start_neither_keras_nor_tensorflow():
     code = ("import sys; from madn import evaluate; evaluate.main(['--table', 'egnet', '--results']); "
             "assert not {'keras', 'tensorflow', 'torch'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("name, says", [("deconvolution-fitted", "the sharp image was used"),
+                                        ("deconvolution-blind", "found in the blurred image alone")])
+def test_traditional_references_are_measured_like_a_network(name, says, folder, tmp_path, brightening, monkeypatch,
+                                                            capsys):
+    monkeypatch.setattr(evaluate, "start_keras", lambda: pytest.fail("needs no network"))
+    evaluate.main([name, "--data", str(folder), "--out", f"{tmp_path}/out", "--pictures", "1"])
+    assert brightening == [] and "mean of 3" in capsys.readouterr().out
+    read = json.loads((tmp_path / "out/full.json").read_text())
+    assert read["model"].startswith(f"{name}: ") and says in read["model"] and "stand-in" in read["model"]
+    assert (read["recipe"], read["parameters"], read["blur_kind"], len(read["images"])) == (None, None, "blur", 3)
+    assert len(list((tmp_path / "out/pictures").iterdir())) == 1
+    with pytest.raises(UserError, match="leave --which and --recipe out"):
+        evaluate.main([name, "--data", str(folder), "--which", "last"])
+
+
+def test_a_folder_of_that_name_comes_first(folder, tmp_path, brightening, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deconvolution-blind").mkdir()
+    evaluate.main(["deconvolution-blind", "--data", str(folder), "--pictures", "0"])
+    assert brightening == [("deconvolution-blind", "best", None)]
+
+
+def test_an_unknown_model_is_told_the_references(folder, monkeypatch, capsys):
+    def load(*arguments):
+        raise UserError("nothing there")
+
+    monkeypatch.setattr(loading, "load_network", load)
+    with pytest.raises(UserError, match=r"^nothing there \(without a network: deconvolution-fitted, deconvolution-bl"):
+        evaluate.main(["deconvolution-blnd", "--data", str(folder)])
+    with pytest.raises(UserError, match="^nothing there$"):
+        evaluate.main([str(folder), "--data", str(folder)])
+    with pytest.raises(SystemExit):
+        evaluate.main(["--help"])
+    assert "deconvolution-fitted" in capsys.readouterr().out

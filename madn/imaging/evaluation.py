@@ -1,4 +1,4 @@
-"""A network measured on pairs: scores per image and in the mean, for the restored and for the blurred image.
+"""A network, or another method, measured on pairs: scores per image and in the mean, restored and blurred image.
 
 Two protocols. "full" measures whole images (comparable with the papers' tables); "crop" measures one random window of
 each image, which the network sees alone (MADN section 4.1: "randomly cropped ... for training and testing"). Their
@@ -56,7 +56,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One pair's scores; `seconds` is the network's time with padding and transfers, `offset` the crop's (y, x)."""
+    """One pair's scores; `seconds` is the restoring's time with padding and transfers, `offset` the crop's (y, x)."""
 
     scene: str
     name: str
@@ -121,11 +121,23 @@ class Evaluation:
 
 
 OnResult = Callable[[ImageResult, np.ndarray, np.ndarray, np.ndarray], None]
+RestorePair = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""A method: float32 (H, W, 3) blurred and sharp image in [0, 1] -> the restored one; most look at the first alone."""
 
 
 def evaluate(network: Network, pairs: Sequence[Pair], protocol: Literal["full", "crop"] = "full", crop: int = 256,
              seed: int = 0, on_result: OnResult = lambda *_: None, multiple: int = 16) -> Evaluation:
     """Measure `network` (float32 NHWC batch in [0, 1], sizes multiples of `multiple` -> the same) on pairs, one by one.
+
+    The rest is as in `evaluate_method`.
+    """
+    return evaluate_method(lambda blurred, sharp: restore(network, blurred, multiple), pairs, protocol, crop, seed,
+                           on_result)
+
+
+def evaluate_method(method: RestorePair, pairs: Sequence[Pair], protocol: Literal["full", "crop"] = "full",
+                    crop: int = 256, seed: int = 0, on_result: OnResult = lambda *_: None) -> Evaluation:
+    """Measure any method on pairs, one by one; one that looks at the sharp image is no fair rival, and must say so.
 
     `on_result(result, blurred, restored, sharp)` is called after each, with float32 (H, W, 3) images.
     Raises `UserError` for no pairs, an unreadable file, sizes that differ or an image smaller than the crop (or than
@@ -148,7 +160,7 @@ def evaluate(network: Network, pairs: Sequence[Pair], protocol: Literal["full", 
                 y, x = offset = tuple(int(chance.integers(0, n - crop + 1)) for n in blurred.shape[:2])
                 blurred, sharp = (image[y:y + crop, x:x + crop] for image in (blurred, sharp))
             start = time.perf_counter()
-            restored = restore(network, blurred, multiple)
+            restored = method(blurred, sharp)
             seconds = time.perf_counter() - start
             scores = pool.map(score, (blurred, restored), (sharp, sharp))
             result = ImageResult(pair.scene, pair.name, blurred.shape[:2], offset, *scores, seconds)

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from madn.errors import UserError
-from madn.imaging.evaluation import Evaluation, ImageResult, Scores, evaluate, score
+from madn.imaging.evaluation import Evaluation, ImageResult, Scores, evaluate, evaluate_method, score
 from madn.imaging.files import read_image, to_float, write_image
 
 
@@ -54,6 +54,23 @@ def test_crop_protocol_draws_one_recorded_window_each_from_the_seed(pairs):
         assert image.blurred == score(blurred[y:y + 32, x:x + 32], sharp[y:y + 32, x:x + 32])
     assert shapes == [(1, 32, 32, 3)] * 2
     assert [image.offset for image in evaluate(identity, pairs[:1], "crop", 32, 5).images] == [found.images[0].offset]
+
+
+def test_a_method_is_given_each_pair_as_it_is_measured(pairs):
+    given = []
+
+    def oracle(blurred, sharp):
+        given.append((blurred, sharp))
+        return sharp
+
+    found = evaluate_method(oracle, pairs, "crop", crop=32, seed=5)
+    for pair, image, (blurred, sharp) in zip(pairs, found.images, given, strict=True):
+        y, x = image.offset
+        np.testing.assert_array_equal(blurred, read_image(pair.blurred)[y:y + 32, x:x + 32])
+        np.testing.assert_array_equal(sharp, read_image(pair.sharp)[y:y + 32, x:x + 32])
+        assert image.restored.psnr == np.inf and image.blurred == score(blurred, sharp)
+    assert [image.offset for image in found.images] == [
+        image.offset for image in evaluate(identity, pairs, "crop", 32, 5).images]
 
 
 def test_windows_reach_every_place(pairs):
