@@ -120,6 +120,7 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel
         for i, (name, level) in enumerate((levels or {}).items()):
             axes.axhline(level, color="gray", ls=("--", ":", "-.")[i % 3], lw=1, label=name)
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.ticklabel_format(useOffset=False)
         axes.grid(alpha=0.3)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
         return Figure(canvas, "png", caption)
