@@ -35,8 +35,7 @@ notebooks: .venv/installed .venv/notebooks-installed
 	  $(if $(VGG),MADN_VGG=$(call place,$(VGG))) .venv/bin/jupyter execute --kernel_name=python3 \
 	    $(if $(KEEP),--inplace,--output=../build/notebooks/{notebook_name}.ipynb) "$$notebook" || exit 1; \
 	done
-	@$(if $(KEEP),cd notebooks/runs && find . \( -name '*.json' -o -name log.csv \) ! -path '*/timing/*' | \
-	  tar -cf - -T - | tar -xf - -C ../records)
+	@$(if $(KEEP),$(call copy_records,notebooks/runs,notebooks/records); $(call copy_records,runs/compare,notebooks/records/compare))
 
 env: .venv/installed
 
@@ -67,6 +66,10 @@ check-tf215: .venv/installed .venv-tf215/installed
 
 # $(call place,FOLDER): as seen from the notebooks' folder; "samples" is no folder.
 place = $(if $(filter samples /%,$(1)),$(1),../$(1))
+
+# $(call copy_records,FROM,TO): of runs, what numbers are read from; no weights, pictures and timing runs.
+copy_records = if [ -d $(1) ]; then mkdir -p $(2) && \
+  (cd $(1) && find . \( -name '*.json' -o -name log.csv \) ! -path './timing/*' | tar -cf - -T -) | tar -xf - -C $(2); fi
 
 # $(call make_venv,INTERPRETERS,TEST OF v,VERSIONS,FOLDER): a fresh environment from the first interpreter that runs,
 # passes the test and has the module that makes environments. Being on the PATH is not enough: a pyenv shim may fail.
