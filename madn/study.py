@@ -1,7 +1,8 @@
 """What a notebook's runs are: recipes trained and measured once each, by commands that a reader can type.
 
 A study keeps everything below one folder, runs/NAME-SCALE-DATA: a run folder for each training, an evaluation's JSON
-for each measurement, the pictures. What is there and was made by the same command is not made again.
+for each measurement, the pictures; what is measured of other models stands in runs/shared-SCALE-DATA. What is there and
+was made by the same command is not made again.
 """
 
 import contextlib
@@ -66,8 +67,8 @@ class Study:
         self.pairs = open_pairs(self.data, split="test").pairs[:self.limit]
         self.narrow = [] if self.scale == "full" else shlex.split(narrow)
         self.vgg = os.environ.get("MADN_VGG") or vgg
-        runs = Path(os.environ.get("MADN_RUNS") or runs)
-        self.folder = runs / f"{name}-{self.scale}-{Path(self.data).name}"
+        runs, of = Path(os.environ.get("MADN_RUNS") or runs), f"{self.scale}-{Path(self.data).name}"
+        self.folder, self.shared = runs / f"{name}-{of}", runs / f"shared-{of}"
         self.notes: list[str] = []
         self._restorers: dict = {}
         start_keras()
@@ -100,14 +101,16 @@ class Study:
     def measure(self, model: str, *options: str) -> dict:
         """Measure a model as `madn.evaluate` takes it on the test pairs; returns its JSON, with `file`, its path.
 
-        A run folder of this study keeps the result as RUN/test; any other model's goes to a folder of its name.
+        A run folder of this study keeps the result as RUN/test; any other model's goes to a folder of its name, which
+        the studies of this scale and data share.
         """
-        model = str(model)
-        inside = Path(model).is_relative_to(self.folder) and not Path(model).is_file()
-        own = Path(model) if inside else self.folder / "others" / Path(model).name
-        folder = own / "test"
+        place = Path(model)
+        if not place.is_relative_to(self.folder):
+            folder = self.shared / place.name / "test"
+        else:
+            folder = (self.folder / "others" / place.name if place.is_file() else place) / "test"
         limit = ["--limit", self.limit] if self.limit else []
-        command = [model, "--data", self.data, "--split", "test", *limit, *options, "--pictures", 0,
+        command = [str(model), "--data", self.data, "--split", "test", *limit, *options, "--pictures", 0,
                    "--out", folder.as_posix()]
         self._once("madn.evaluate", evaluate.main, command, folder / "command.txt", folder / "evaluate.log")
         file = folder / "full.json"

@@ -100,7 +100,7 @@ def test_measuring_a_run_of_the_study_and_another_model(asked):
     here = Study("madn")
     run = here.train("a", "madn-fig9a")
     assert here.measure(run)["file"] == "runs/madn-hand-GOPRO/a/test/full.json"
-    assert here.measure("runs/compare/madn-budget")["file"] == "runs/madn-hand-GOPRO/others/madn-budget/test/full.json"
+    assert here.measure("runs/compare/madn-budget")["file"] == "runs/shared-hand-GOPRO/madn-budget/test/full.json"
     assert asked[1] == [run, "--data", "../../GOPRO", "--split", "test", "--limit", "8", "--pictures", "0", "--out",
                         "runs/madn-hand-GOPRO/a/test"]
     weights = here.folder / "mean.weights.h5"  # made by a notebook: a file is no folder to write into
