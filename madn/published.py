@@ -235,7 +235,7 @@ def _about(shown: Table, line: Line) -> tuple[str, str, str]:
     total = shown.pairs[shown.columns.index(line.column)]
     of = "of like scenes" if any(shown.images) else f"of {total:,}"
     count = line.result.get("parameters")
-    size = f", {count / 1e6:.2f} M parameters" if isinstance(count, int) else ""
+    size = f", {count:,} parameters" if isinstance(count, int) else ""
     network = label(line.result) + size if line.published else ""
     return network, f"{protocol(line.result)}, {line.pairs} {of}", f"[{line.note}]"
 

@@ -101,8 +101,10 @@ def _training(result: Result) -> str:
             settings = run.settings()
             if settings and settings["recipe"] == result["recipe"]:
                 last = run.rows()[-1]
-                return (f"trained {int(last['step']):,} of {settings['total_steps']:,} steps, "
-                        f"{float(last['seconds']) / 60:.0f} minutes, by `{settings['command']}`")
+                seconds = float(last["seconds"])
+                time = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+                return (f"trained {int(last['step']):,} of {settings['total_steps']:,} steps, {time}, "
+                        f"by `{settings['command']}`")
         except (UserError, OSError, ValueError, KeyError, IndexError, TypeError):
             continue
     return ""

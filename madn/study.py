@@ -220,7 +220,9 @@ def scores(results: Mapping[str, dict]) -> str:
     lines += [_line(label, result["mean"]["restored"], result["file"]) for label, result in results.items()]
     protocol = "whole images" if first["crop"] is None else f"crops of {first['crop']} pixels"
     kind = f", blur kind `{first['blur_kind']}`" if first["layout"] == "GoPro" else ""
-    return "\n".join([*lines, "", f"Mean of {len(first['images'])} test pairs, {protocol}{kind}."])
+    count = len(first["images"])
+    of = f"Mean of {count} test pairs" if count > 1 else "One test pair"
+    return "\n".join([*lines, "", f"{of}, {protocol}{kind}."])
 
 
 def _line(label: str, mean: Mapping[str, float], file: str) -> str:

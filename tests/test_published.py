@@ -286,7 +286,7 @@ def test_text_and_markdown_of_a_whole_paper(tmp_path):
     assert rows[0] == ("| method | published PSNR, dB | published SSIM (kind not stated) | measured PSNR, dB "
                        "| measured ssim | measured ssim_matlab | network | measured on | note |")
     assert rows[2] == "| Nolatent | 28.21 | 0.823 |  |  |  |  |  |  |"
-    assert rows[5] == ("| SIS-Net | 30.28 | 0.912 | 25.50 | 0.6375 | 0.7286 | sisnet-budget, 1.23 M parameters "
+    assert rows[5] == ("| SIS-Net | 30.28 | 0.912 | 25.50 | 0.6375 | 0.7286 | sisnet-budget, 1,234,567 parameters "
                        "| whole images, 2 of 1,111 | [1] |")
     # no scores of images: methods against columns, nothing to measure
     scored = published.markdown("structure_guided", "table 2")
