@@ -252,7 +252,8 @@ def test_crops_and_what_has_no_recipe_are_marked(tmp_path):
     said = published.text("madn", "table 4", results)
     rows = [row.split() for row in said.splitlines()]
     whole = [row for row in rows if row[:1] == ["MADN"] and row[-1:] == ["[1]"]]
-    assert len(whole) == 1 and whole[0][1:6] == ["30.18", "0.9312", "25.50", "0.6375", "0.7286"] and "1,234,567" in whole[0]
+    assert len(whole) == 1 and whole[0][1:6] == ["30.18", "0.9312", "25.50", "0.6375", "0.7286"]
+    assert "1,234,567" in whole[0]
     assert [row[-5:] for row in rows if "crops," in row and "MADN" in row] == [["crops,", "2", "of", "1,111", "[2]"]]
     assert ["deconvolution-blind", "19.50", "0.4875", "0.5571", "whole", "images,", "2", "of", "1,111", "[3]"] in rows
     notes = [row for row in said.splitlines() if row.startswith("  [")]
