@@ -26,16 +26,19 @@ train: .venv/installed
 test: .venv/installed $(if $(filter 1,$(TORCH)),.venv/torch-installed)
 	.venv/bin/python -m pytest -n $(JOBS)
 
-# A cell that fails ends this with its error. DATA and VGG may be relative to here; the notebooks work in their folder.
+# A cell that fails ends this with its error; JOBS notebooks are executed at a time.
 notebooks: .venv/installed .venv/notebooks-installed
 	@mkdir -p build/notebooks
-	@for notebook in notebooks/$(ONE).ipynb; do \
-	  echo "executing $$notebook"; \
-	  $(if $(SCALE),MADN_SCALE=$(SCALE)) $(if $(DATA),MADN_DATA=$(call place,$(DATA))) \
+	@$(MAKE) --no-print-directory -j $(JOBS) $(patsubst notebooks/%.ipynb,execute-%,$(wildcard notebooks/$(ONE).ipynb))
+	@$(if $(KEEP),$(call copy_records,notebooks/runs,notebooks/records))
+	@$(if $(KEEP),$(call copy_records,runs/compare,notebooks/records/compare))
+
+# DATA and VGG may be relative to here; a notebook works in its own folder.
+execute-%:
+	@echo "executing notebooks/$*.ipynb"
+	@$(if $(SCALE),MADN_SCALE=$(SCALE)) $(if $(DATA),MADN_DATA=$(call place,$(DATA))) \
 	  $(if $(VGG),MADN_VGG=$(call place,$(VGG))) .venv/bin/jupyter execute --kernel_name=python3 \
-	    $(if $(KEEP),--inplace,--output=../build/notebooks/{notebook_name}.ipynb) "$$notebook" || exit 1; \
-	done
-	@$(if $(KEEP),$(call copy_records,notebooks/runs,notebooks/records); $(call copy_records,runs/compare,notebooks/records/compare))
+	  $(if $(KEEP),--inplace,--output=../build/notebooks/{notebook_name}.ipynb) notebooks/$*.ipynb
 
 env: .venv/installed
 
