@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 from tqdm import tqdm
 
-from madn import weights
+from madn import recipes, weights
 from madn.commandline import parse
 from madn.data.images import DecodedImages
 from madn.data.index import PairIndex, check_pairs
@@ -51,8 +51,10 @@ class Options:
     """Size of the crops in pixels."""
     seed: int = 0
     """Seed of the crops' places."""
+    every: int = 1
+    """Only every Nth pair: neighbours are often frames of one scene."""
     limit: int | None = None
-    """Only the first N pairs."""
+    """Only the first N pairs of these."""
     skip_bad: bool = False
     """Leave bad pairs out and name them, instead of stopping."""
     out: Path | None = None
@@ -120,8 +122,12 @@ def _method(options: Options, blur_kind: str | None) -> tuple[RestorePair, dict[
         raise UserError(f"{problem} (without a network: {', '.join(REFERENCES)})") from None
     if model.recipe and blur_kind and model.recipe.blur_kind != blur_kind:
         print(f"note: trained on {model.recipe.blur_kind}, measured on {blur_kind}")
+    changed = {}
+    if model.recipe and model.recipe_name:
+        changed = {field: mine for field, (mine, _) in
+                   recipes.differences(model.recipe, recipes.get(model.recipe_name)).items()}
     return (lambda blurred, sharp: restore(model.network, blurred, model.multiple),
-            {"model": model.description, "recipe": model.recipe_name,
+            {"model": model.description, "recipe": model.recipe_name, "changed": changed,
              "parameters": model.model.count_params() if model.model else None})
 
 
@@ -137,8 +143,10 @@ def _tables(options: Options) -> str:
 def _pairs(options: Options) -> PairIndex:
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit {options.limit}: at least 1 pair is measured")
+    if options.every < 1:
+        raise UserError(f"--every {options.every}: 1 takes every pair, 2 every second one")
     index = open_pairs(options.data, options.blurred, options.sharp, options.split, options.blur_kind)
-    index = replace(index, pairs=index.pairs[:options.limit])
+    index = replace(index, pairs=index.pairs[::options.every][:options.limit])
     # Every file is decoded once before the network starts: a broken one is named now, not in the middle.
     smallest = SMALLEST if options.protocol == "full" else max(options.crop, SMALLEST)
     return check_pairs(index, DecodedImages("none"), smallest, options.skip_bad)

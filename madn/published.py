@@ -69,7 +69,8 @@ def load() -> dict:
 
 
 def paper(name: str) -> dict:
-    """One paper: "name", "paper" (authors, journal), its tables, "slips" (its errors). Raises `UserError`."""
+    """One paper: "name", "paper" (authors, journal), its tables, "slips" (its errors), "ablated" (fields of recipes
+    that its ablations change). Raises `UserError`."""
     if name not in PAPERS:
         raise UserError(f"no paper {name!r}; there is {', '.join(PAPERS)}")
     return load()[name]
@@ -117,7 +118,7 @@ def beside(name: str, which: str, results: Sequence[Result]) -> list[Line]:
 
 def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, int]) -> list[Line]:
     """`notes`: file of a result -> its number, which this adds to."""
-    shown, lines = table(name, which), []
+    shown, lines, ablated = table(name, which), [], set(paper(name)["ablated"])
 
     def add(method: str, k: int, published: dict, result: Result, side: str = "restored") -> None:
         scores, pairs = _scores(shown, k, result)
@@ -130,7 +131,8 @@ def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, in
         for method, row in shown.rows.items():
             published = {metric: values[k] for metric, values in row.items() if values[k] is not None}
             names = shown.recipes.get(method, {k: ()})[k]
-            own = [one for one in fitting if one["recipe"] and {one["recipe"], family(one["recipe"])} & set(names)]
+            own = [one for one in fitting if one["recipe"] and {one["recipe"], family(one["recipe"])} & set(names)
+                   and not ablated & set(one.get("changed", ()))]  # an ablation under the whole's name is no such row
             for result in own:
                 add(method, k, published, result)
             if not own:

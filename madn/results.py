@@ -51,7 +51,7 @@ def read_result(file: str | Path) -> Result | None:
 
 def family(recipe: str) -> str:
     """The recipe that a narrow one stands for: madn-budget and madn-sample are madn's."""
-    return re.sub("-(budget|sample)$", "", recipe)
+    return {"egnet-budget": "egnet-nosen"}.get(recipe) or re.sub("-(budget|sample)$", "", recipe)
 
 
 def is_of(result: Result, data: str | None) -> bool:
@@ -89,6 +89,7 @@ def provenance(result: Result) -> list[str]:
         f"weights: {result['model']}",
         recipe if recipe not in result["model"] else "",
         f"{count:,} parameters" if isinstance(count, int) else "",
+        f"other than its recipe in {', '.join(result['changed'])}" if result.get("changed") else "",
         _training(result),
         f"{result['file']}, written by `{result.get('command')}`") if part]
 

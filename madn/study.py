@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shlex
-import sys
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,9 @@ class Study:
             raise UserError(f"scale '{self.scale}' is unknown: it is one of {', '.join(SCALES)}")
         self.steps, self.limit = SCALES[self.scale].steps, SCALES[self.scale].pairs
         self.data = os.environ.get("MADN_DATA") or data or (BESIDE if Path(BESIDE).is_dir() else "samples")
-        self.pairs = open_pairs(self.data, split="test").pairs[:self.limit]
+        pairs = open_pairs(self.data, split="test").pairs
+        self.every = max(1, len(pairs) // self.limit) if self.limit else 1  # neighbours are frames of one scene
+        self.pairs = pairs[::self.every][:self.limit]
         self.narrow = [] if self.scale == "full" else shlex.split(narrow)
         self.vgg = os.environ.get("MADN_VGG") or vgg
         runs, of = Path(os.environ.get("MADN_RUNS") or runs), f"{self.scale}-{Path(self.data).name}"
@@ -87,32 +89,41 @@ class Study:
     def train(self, run: str, recipe: str, *options: str | int | float) -> str:
         """Train a recipe, narrowed below the full scale, for the study's steps; returns the run folder.
 
-        `options` are madn.train's and come last. A run that is finished is not trained again, one that was stopped
-        goes on. Prints the command and where the run ended.
+        `options` are madn.train's and come last. At the full scale no pairs are held out, as in the papers. A run that
+        is finished is not trained again, one that was stopped goes on. Prints the command and where the run ended.
         """
         folder = self.folder / run
-        steps = ["--steps", self.steps, "--round-steps", -(-self.steps // 4)] if self.steps else []
+        steps = ["--validation", "none"]
+        if self.steps:
+            steps = ["--steps", self.steps, "--round-steps", -(-self.steps // 4)]
         command = ["--recipe", recipe, "--data", self.data, *steps, *self.narrow, *self._vgg_option(recipe), *options,
                    "--run", folder.as_posix(), "--resume"]
-        self._once("madn.train", train.main, command, folder / "command.txt", folder / "train.log")
+        stamp = folder / "command.txt"
+        start = [Path(str(after)) for word, after in zip(options, options[1:], strict=False) if word == "--weights"]
+        if start and stamp.is_file() and not _is_after(stamp, start):  # a resumed run would not look at them again
+            shutil.rmtree(folder)
+        self._restorers.pop(folder.as_posix(), None)
+        self._once("madn.train", train.main, command, stamp, folder / "train.log", *start)
         print(f"  {_ending(folder)}")
         return folder.as_posix()
 
     def measure(self, model: str, *options: str) -> dict:
         """Measure a model as `madn.evaluate` takes it on the test pairs; returns its JSON, with `file`, its path.
 
-        A run folder of this study keeps the result as RUN/test; any other model's goes to a folder of its name, which
-        the studies of this scale and data share.
+        A run folder of this study is measured as it ended, not at its best checkpoint, and keeps the result as
+        RUN/test; any other model's goes to a folder of its name, which the studies of this scale and data share.
         """
-        place = Path(model)
-        if not place.is_relative_to(self.folder):
+        place, own = Path(model), self._own(model)
+        if not own:
             folder = self.shared / place.name / "test"
         else:
             folder = (self.folder / "others" / place.name if place.is_file() else place) / "test"
-        limit = ["--limit", self.limit] if self.limit else []
-        command = [str(model), "--data", self.data, "--split", "test", *limit, *options, "--pictures", 0,
-                   "--out", folder.as_posix()]
-        self._once("madn.evaluate", evaluate.main, command, folder / "command.txt", folder / "evaluate.log")
+        few = ["--every", self.every] * (self.every > 1) + ["--limit", self.limit] * (self.limit is not None)
+        last = ["--which", "last"] if own and place.is_dir() else []
+        command = [str(model), "--data", self.data, "--split", "test", *few, *last, *options, "--pictures",
+                   0, "--out", folder.as_posix()]
+        self._once("madn.evaluate", evaluate.main, command, folder / "command.txt", folder / "evaluate.log",
+                   RunFolder(model).generator("last" if own else "best") if place.is_dir() else place)
         file = folder / "full.json"
         return {**json.loads(file.read_text(encoding="utf-8")), "file": file.as_posix()}
 
@@ -121,7 +132,8 @@ class Study:
         if model not in self._restorers:
             from madn.loading import load_network
 
-            self._restorers[model] = load_network(model).restorer()
+            run = self._own(model) and Path(model).is_dir()
+            self._restorers[model] = load_network(model, "last" if run else "best").restorer()
         return self._restorers[model](image)[0]
 
     def write(self, name: str, facts: dict) -> dict:
@@ -132,8 +144,15 @@ class Study:
         return {**facts, "file": file.as_posix()}
 
     def finished(self, *folders: str) -> dict[str, str]:
-        """Of these run folders, made elsewhere and longer trained, those that are there: name -> folder."""
-        return {Path(folder).name: folder for folder in folders if RunFolder(folder).generator("best").is_file()}
+        """Of these run folders, made elsewhere and longer trained, those that are there: name -> folder.
+
+        Prints how long each was trained, and on what.
+        """
+        there = {Path(folder).name: folder for folder in folders if RunFolder(folder).generator("best").is_file()}
+        for name, folder in there.items():
+            pairs = RunFolder(folder).settings()["pairs"]["train"]
+            print(f"{name}: trained {minutes(folder):.0f} minutes on {pairs}; {folder}")
+        return there
 
     def photographs(self, folder: str | None = None, count: int = 4) -> dict:
         """Blurred photographs without a sharp partner, name -> float32 (height, width, 3) in [0, 1].
@@ -184,12 +203,18 @@ class Study:
             getattr(keras.applications, network.upper())(include_top=False, weights=None).save_weights(file)
         return file.as_posix()
 
-    def _once(self, module: str, door: Callable, command: Sequence, stamp: Path, log: Path) -> None:
-        """Run a door in this process, what it says going to `log`; not again where `stamp` holds the same command."""
+    def _own(self, model: str) -> bool:
+        return Path(model).is_relative_to(self.folder)
+
+    def _once(self, module: str, door: Callable, command: Sequence, stamp: Path, log: Path, *weights: Path) -> None:
+        """Run a door in this process, what it says going to `log`.
+
+        Not again where `stamp` holds the same command and is younger than the weights files that it reads.
+        """
         words = [str(word) for word in command]
         line = shlex.join(["python", "-m", module, *words])
         print(f"$ {line}", flush=True)
-        if stamp.is_file() and stamp.read_text(encoding="utf-8") == line:
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == line and _is_after(stamp, weights):
             return
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as said, contextlib.redirect_stdout(said), \
@@ -206,6 +231,11 @@ def spread(items: Sequence, count: int) -> list:
     return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
+def minutes(run: str) -> float:
+    """How long a run has been trained, by its log."""
+    return float(RunFolder(run).rows()[-1]["seconds"]) / 60
+
+
 def read_pair(pair: Pair):
     """Both images of a pair, blurred and sharp, float32 (height, width, 3) in [0, 1]."""
     return read_image(pair.blurred), read_image(pair.sharp)
@@ -215,6 +245,10 @@ def scores(results: Mapping[str, dict]) -> str:
     """A Markdown table of what `Study.measure` returned: label -> result; the blurred input first, files in the last
     column, and below it what was measured."""
     first = next(iter(results.values()))
+    same = ("crop", "blur_kind", "layout", "data", "seed")
+    if any(result.get(key) != first.get(key) or len(result["images"]) != len(first["images"])
+           for result in results.values() for key in same):
+        raise ValueError("a table is of one set of pairs and one protocol; received results of several")
     lines = ["| method | PSNR in dB | `ssim` | `ssim_matlab` | from |", "|---|---:|---:|---:|---|",
              _line("blurred input", first["mean"]["blurred"], first["file"])]
     lines += [_line(label, result["mean"]["restored"], result["file"]) for label, result in results.items()]
@@ -223,6 +257,10 @@ def scores(results: Mapping[str, dict]) -> str:
     count = len(first["images"])
     of = f"Mean of {count} test pairs" if count > 1 else "One test pair"
     return "\n".join([*lines, "", f"{of}, {protocol}{kind}."])
+
+
+def _is_after(stamp: Path, weights: Sequence[Path]) -> bool:
+    return all(file.stat().st_mtime_ns <= stamp.stat().st_mtime_ns for file in weights if file.is_file())
 
 
 def _line(label: str, mean: Mapping[str, float], file: str) -> str:

@@ -230,7 +230,9 @@ def test_columns_have_their_own_recipes_and_data(tmp_path):
     assert place(table="table 3", recipe="egnet-noattention") == [("EGNet", "without attention")]
     assert place(table="table 3", recipe="egnet-budget") == [("EGNet", "with attention")]
     assert place(table="table 4", recipe="egnet-backbone") == [("without EGN", "")]
-    assert place(table="table 1", recipe="egnet-budget") == [("EGNet", "GoPro")]
+    assert place(table="table 1", recipe="egnet-budget") == []  # it has no self-ensemble
+    assert place(table="table 4", recipe="egnet-backbone", changed={"n_feat": 8}) == [("without EGN", "")]
+    assert place(table="table 4", recipe="egnet-backbone", changed={"n_feat": 8, "beta": 0.0}) == []
     for folder, column in (("RealBlur-J_ECC/test", "RealBlur-J"), ("x/RealBlur_R_test_list.txt", "RealBlur-R")):
         for table in ("table 1", "table 6"):
             found = place(table=table, recipe="egnet", layout="RealBlur", data=folder)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import time
 
 import numpy as np
 import pytest
@@ -101,8 +103,8 @@ def test_measuring_a_run_of_the_study_and_another_model(asked):
     run = here.train("a", "madn-fig9a")
     assert here.measure(run)["file"] == "runs/madn-hand-GOPRO/a/test/full.json"
     assert here.measure("runs/compare/madn-budget")["file"] == "runs/shared-hand-GOPRO/madn-budget/test/full.json"
-    assert asked[1] == [run, "--data", "../../GOPRO", "--split", "test", "--limit", "8", "--pictures", "0", "--out",
-                        "runs/madn-hand-GOPRO/a/test"]
+    assert asked[1] == [run, "--data", "../../GOPRO", "--split", "test", "--limit", "8", "--which", "last",
+                        "--pictures", "0", "--out", "runs/madn-hand-GOPRO/a/test"]
     weights = here.folder / "mean.weights.h5"  # made by a notebook: a file is no folder to write into
     weights.touch()
     assert here.measure(weights)["file"] == "runs/madn-hand-GOPRO/others/mean.weights.h5/test/full.json"
@@ -113,7 +115,8 @@ def test_full_scale_takes_the_recipes_as_they_are(asked, monkeypatch):
     here = Study("madn", scale="tiny", narrow="--widths 8 16 32")
     run = here.train("a", "madn-fig9a")
     here.measure(run)
-    assert asked[0] == ["--recipe", "madn-fig9a", "--data", "../../GOPRO", "--run", run, "--resume"]
+    assert asked[0] == ["--recipe", "madn-fig9a", "--data", "../../GOPRO", "--validation", "none", "--run", run,
+                        "--resume"]
     assert "--limit" not in asked[1] and len(here.pairs) == 3
     assert here.choose(tiny=1, hand=2, full=3) == 3
 
@@ -193,13 +196,50 @@ def test_a_restored_image_keeps_size_and_range(workplace):
     assert 0 <= restored.min() and restored.max() <= 1 and np.abs(restored - image).max() > 1e-3
 
 
-def test_longer_trained_runs_only_where_they_are(workplace):
+def test_what_read_other_weights_is_made_again(asked):
+    here = Study("egnet")
+    backbone = here.train("backbone", "egnet-backbone")
+    weights = study.RunFolder(backbone).generator("last")
+    weights.parent.mkdir()
+    weights.touch()
+    for _ in range(2):
+        here.measure(backbone)
+        here.train("egn", "egnet-nosen", "--weights", weights)
+    assert len(asked) == 3
+    study.Path("runs/egnet-hand-GOPRO/egn/old").touch()
+    os.utime(weights, (time.time() + 60, time.time() + 60))
+    here.measure(backbone)
+    here.train("egn", "egnet-nosen", "--weights", weights)
+    assert len(asked) == 5 and not study.Path("runs/egnet-hand-GOPRO/egn/old").exists()
+
+
+def test_few_pairs_are_spread_over_the_set(asked, monkeypatch):
+    monkeypatch.setitem(study.SCALES, "hand", study.Scale(4, 2))
+    here = Study("madn")
+    assert (here.every, [pair.name for pair in here.pairs]) == (1, ["scene/a", "scene/b"])
+    monkeypatch.setitem(study.SCALES, "hand", study.Scale(4, 1))
+    here = Study("madn")
+    here.measure("madn")
+    assert here.every == 3 and ["--every", "3", "--limit", "1"] == asked[0][5:9]
+
+
+def test_a_table_is_of_one_set_of_pairs():
+    result = {"mean": MEAN, "images": [0], "crop": None, "layout": "GoPro", "blur_kind": "blur", "file": "a.json"}
+    with pytest.raises(ValueError, match="one set of pairs"):
+        scores({"A": result, "B": {**result, "crop": 64}})
+
+
+def test_longer_trained_runs_only_where_they_are(workplace, capsys):
     here = Study("madn")
     assert here.finished("runs/compare/madn-budget") == {}
     weights = study.Path("runs/compare/madn-budget/checkpoints/best.weights.h5")
     weights.parent.mkdir(parents=True)
     weights.touch()
+    run = study.RunFolder("runs/compare/madn-budget")
+    run.write_settings({"recipe": "madn-budget", "fields": {}, "data": {}, "pairs": {"train": "84 pairs"}})
+    run.add_row({"step": 1, "seconds": 1803})
     assert here.finished("runs/compare/madn-budget", "runs/compare/b") == {"madn-budget": "runs/compare/madn-budget"}
+    assert "madn-budget: trained 30 minutes on 84 pairs; runs/compare/madn-budget" in capsys.readouterr().out
 
 
 def test_table_of_scores():
