@@ -30,15 +30,15 @@ test: .venv/installed $(if $(filter 1,$(TORCH)),.venv/torch-installed)
 notebooks: .venv/installed .venv/notebooks-installed
 	@mkdir -p build/notebooks
 	@$(MAKE) --no-print-directory -j $(JOBS) $(patsubst notebooks/%.ipynb,execute-%,$(wildcard notebooks/$(ONE).ipynb))
-	@$(if $(KEEP),$(call copy_records,notebooks/runs,notebooks/records))
-	@$(if $(KEEP),$(call copy_records,runs/compare,notebooks/records/compare))
+	@$(if $(filter 1,$(KEEP)),$(call copy_records,notebooks/runs,notebooks/records,-path './*-hand-GOPRO/*'))
+	@$(if $(filter 1,$(KEEP)),$(call copy_records,runs/compare,notebooks/records/compare,! -path './timing/*'))
 
 # DATA and VGG may be relative to here; a notebook works in its own folder.
 execute-%:
 	@echo "executing notebooks/$*.ipynb"
-	@$(if $(SCALE),MADN_SCALE=$(SCALE)) $(if $(DATA),MADN_DATA=$(call place,$(DATA))) \
-	  $(if $(VGG),MADN_VGG=$(call place,$(VGG))) .venv/bin/jupyter execute --kernel_name=python3 \
-	  $(if $(KEEP),--inplace,--output=../build/notebooks/{notebook_name}.ipynb) notebooks/$*.ipynb
+	@$(if $(SCALE),MADN_SCALE=$(SCALE)) $(if $(DATA),MADN_DATA="$(call place,$(DATA))") \
+	  $(if $(VGG),MADN_VGG="$(call place,$(VGG))") .venv/bin/jupyter execute --kernel_name=python3 \
+	  $(if $(filter 1,$(KEEP)),--inplace,--output=../build/notebooks/{notebook_name}.ipynb) notebooks/$*.ipynb
 
 env: .venv/installed
 
@@ -68,11 +68,14 @@ check-tf215: .venv/installed .venv-tf215/installed
 	@touch $@
 
 # $(call place,FOLDER): as seen from the notebooks' folder; "samples" is no folder.
-place = $(if $(filter samples /%,$(1)),$(1),../$(1))
+place = $(if $(filter samples /%,$(firstword $(1))),$(1),../$(1))
 
-# $(call copy_records,FROM,TO): of runs, what numbers are read from; no weights, pictures and timing runs.
-copy_records = if [ -d $(1) ]; then mkdir -p $(2) && \
-  (cd $(1) && find . \( -name '*.json' -o -name log.csv \) ! -path './timing/*' | tar -cf - -T -) | tar -xf - -C $(2); fi
+# $(call copy_records,FROM,TO,WHICH): of runs, the files that numbers are read from.
+define copy_records
+if [ -d $(1) ]; then \
+  rm -rf $(2)/$(if $(filter notebooks/runs,$(1)),*-hand-GOPRO) && mkdir -p $(2) && \
+  (cd $(1) && find . \( -name '*.json' -o -name log.csv \) $(3) | tar -cf - -T -) | tar -xf - -C $(2); fi
+endef
 
 # $(call make_venv,INTERPRETERS,TEST OF v,VERSIONS,FOLDER): a fresh environment from the first interpreter that runs,
 # passes the test and has the module that makes environments. Being on the PATH is not enough: a pyenv shim may fail.
