@@ -1,4 +1,4 @@
-"""The notebooks as they are kept: executed to their ends, small, and every number traced to a file in the repository."""
+"""The notebooks as they are kept: executed to their ends, small, every number traced to a file in the repository."""
 
 import csv
 import json
@@ -14,8 +14,11 @@ import madn
 HERE = Path(__file__).resolve().parents[1] / "notebooks"
 RECORDS = HERE / "records"
 PAPERS = ["egnet", "madn", "msr2b", "sisnet", "structure_guided"]
-MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|tmp|work|usr|opt|Users|private)/|[A-Z]:\\\\")
+MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|tmp|work|usr|opt|Users|private)/|[A-Z]:\\")
 DECIMAL = re.compile(r"(?<![\w.,-])-?(\d+\.\d{2,})(?![\d.]|e-?\d|\w)")
+WORD = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w.]*\d)")
+ROW = re.compile(r"\| (?P<method>.+) \| (?P<psnr>[\d.]+) \| (?P<ssim>[\d.]+) \| (?P<matlab>[\d.]+) "
+                 r"\| `(?:\.\./)?runs/(?P<file>.+)` \|")
 COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+)(?![\w,])")
 
 
@@ -47,6 +50,15 @@ def numbers(value) -> list[float]:
         return []
 
 
+def test_a_row_is_held_against_its_own_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "RECORDS", tmp_path)
+    side = {"psnr": 24.236, "ssim": 0.74091, "ssim_matlab": 0.80471}
+    (tmp_path / "full.json").write_text(json.dumps({"mean": {"blurred": {**side, "psnr": 24.0}, "restored": side}}))
+    line = "| MADN (narrow) | {} | 0.7409 | 0.8047 | `runs/full.json` |"
+    assert [is_of_file(ROW.fullmatch(line.format(psnr))) for psnr in ("24.24", "24.25")] == [True, False]
+    assert is_of_file(ROW.fullmatch(line.format("24.00").replace("MADN (narrow)", "blurred input")))
+
+
 @cache
 def known(*folders: Path) -> np.ndarray:
     """All numbers of the JSON and CSV files below the folders, and of the published tables, in order."""
@@ -55,11 +67,21 @@ def known(*folders: Path) -> np.ndarray:
     for file in files:
         if file.suffix == ".json":
             found += numbers(json.loads(file.read_text(encoding="utf-8")))
+        elif file.suffix == ".md":  # what madn.bench printed
+            found += [float(word.replace(",", "")) for word in WORD.findall(file.read_text(encoding="utf-8"))]
         elif file.suffix == ".csv":
             with file.open(newline="") as lines:
                 found += numbers([list(row.values()) for row in csv.DictReader(lines)])
     found = np.array(found)
     return np.unique(np.abs(found[np.isfinite(found)]))
+
+
+def is_of_file(row: re.Match) -> bool:
+    """Whether a row of `madn.study.scores` has the means of the file that it names."""
+    mean = json.loads((RECORDS / row["file"]).read_text(encoding="utf-8"))["mean"]
+    side = mean["blurred" if row["method"] == "blurred input" else "restored"]
+    return [row["psnr"], row["ssim"], row["matlab"]] == [
+        f"{float(side['psnr']):.2f}", f"{side['ssim']:.4f}", f"{side['ssim_matlab']:.4f}"]
 
 
 def untraced(said: str, pool: np.ndarray) -> list[str]:
@@ -109,6 +131,8 @@ def test_every_number_is_in_a_file(name):
     assert files
     absent = sorted(file for file in files if not (RECORDS / file.removeprefix("runs/")).is_file())
     assert not absent
+    wrong = [line for line in said.splitlines() if (row := ROW.fullmatch(line)) and not is_of_file(row)]
+    assert not wrong
     pool = known(*(RECORDS / folder for folder in (f"{name}-hand-GOPRO", "shared-hand-GOPRO", "compare")))
     results = "\n".join(line for line in said.splitlines() if not line.startswith("$ "))
     assert not untraced(results, pool)
@@ -121,8 +145,14 @@ def test_prose_holds_no_measured_number(name):
     assert not re.findall(r"\d+\.\d+ ?dB", prose)
 
 
+def test_every_measured_number_of_the_readme_is_in_a_file():
+    readme = (HERE.parent / "README.md").read_text(encoding="utf-8")
+    measured = readme[readme.index("## Measured"):readme.index("## Differences from the papers")]
+    assert not untraced(measured, known(RECORDS, HERE.parent / "weights"))
+
+
 def test_records_name_no_machine():
-    files = [file for file in RECORDS.rglob("*") if file.suffix in (".json", ".csv")]
+    files = [file for file in RECORDS.rglob("*") if file.suffix in (".json", ".csv", ".md")]
     assert files
     named = [file for file in files if MACHINE_PATH.search(file.read_text(encoding="utf-8"))]
     assert not named
