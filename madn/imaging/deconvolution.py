@@ -4,8 +4,8 @@ They are stand-ins for Whyte et al. (2012) and Sun et al. (2015), whom the paper
 as MATLAB code, estimate a kernel that differs from place to place, and are not run here. Their published numbers are
 not these references' numbers, nor the other way round.
 
-- "deconvolution-fitted" is not blind: its kernel is the uniform one that explains the blurred image and its sharp partner
-  best. What it gives is what Richardson-Lucy recovers with that kernel, and no bound for other methods.
+- "deconvolution-fitted" is not blind: its kernel is the uniform one that explains the blurred image and its sharp
+  partner best. What it gives is what Richardson-Lucy recovers with that kernel, and no bound for other methods.
 - "deconvolution-blind" finds a linear motion kernel in the blurred image alone, or none; it then returns the image.
 
 The deconvolution is scikit-image's, of each channel. In the mean PSNR of six GoPro training pairs it was ahead of
