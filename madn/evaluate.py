@@ -124,8 +124,8 @@ def _method(options: Options, blur_kind: str | None) -> tuple[RestorePair, dict[
         print(f"note: trained on {model.recipe.blur_kind}, measured on {blur_kind}")
     changed = {}
     if model.recipe and model.recipe_name:
-        changed = {field: mine for field, (mine, _) in
-                   recipes.differences(model.recipe, recipes.get(model.recipe_name)).items()}
+        differences = recipes.differences(model.recipe, recipes.get(model.recipe_name))
+        changed = {field: mine for field, (mine, _) in differences.items() if field != "vgg_weights"}  # a place
     return (lambda blurred, sharp: restore(model.network, blurred, model.multiple),
             {"model": model.description, "recipe": model.recipe_name, "changed": changed,
              "parameters": model.model.count_params() if model.model else None})

@@ -78,8 +78,10 @@ def load_network(source: str | Path, which: str = "best", recipe: str | None = N
     elif name in (known := weights.entries()):  # although there may be such a folder: madn/ in a checkout
         if which != "best":
             raise UserError(f"{name}: shipped weights have no {which} checkpoint; leave --which out")
-        loaded = _weights(weights.path(name), recipe, precision)
-        return replace(loaded, description=f"{name}, {known[name].short_hash}: {loaded.description}")
+        file = weights.path(name)
+        loaded = _weights(file, recipe, precision)
+        inside = loaded.description.replace(str(file), file.name)  # where it is installed is no part of what it is
+        return replace(loaded, description=f"{name}, {known[name].short_hash}: {inside}")
     elif source.is_dir():
         raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
     else:
