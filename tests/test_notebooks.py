@@ -19,7 +19,7 @@ DECIMAL = re.compile(r"(?<![\w.,-])-?(\d+\.\d{2,})(?![\d.]|e-?\d|\w)")
 WORD = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w.]*\d)")
 ROW = re.compile(r"\| (?P<method>.+) \| (?P<psnr>[\d.]+) \| (?P<ssim>[\d.]+) \| (?P<matlab>[\d.]+) "
                  r"\| `(?:\.\./)?runs/(?P<file>.+)` \|")
-COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+)(?![\w,])")
+COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+)(?![\w,]|\.\d)")
 
 
 def cells(name: str) -> list[dict]:
