@@ -1,7 +1,6 @@
 """What things cost: the input pipeline against training, python -m madn.bench --data DIR; the recipes' operations,
 python -m madn.bench --counts; ways of restoring a photo, python -m madn.bench --restore PHOTO"""
 
-import json
 import os
 import time
 from collections import defaultdict
@@ -9,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from madn import recipes
+from madn import published, recipes
 from madn.commandline import parse
 from madn.data.crops import PairCrops
 from madn.data.images import DecodedImages
@@ -94,7 +93,7 @@ def count_table(names: Sequence[str]) -> Iterator[str]:
     """
     from madn.counting import macs
 
-    claims = json.loads((Path(__file__).parent / "published.json").read_text())["claims"]
+    claims = published.load()["claims"]
     yield "| recipe | generator | critics | " + " | ".join(f"GMACs {w}x{h}" for w, h in SIZES) + " | its paper says |"
     yield "|---|---:|---:|" + "---:|" * len(SIZES) + "---|"
     for name in names:

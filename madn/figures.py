@@ -149,7 +149,7 @@ def _small(image: np.ndarray) -> np.ndarray:
         height, width = (side // step * step for side in image.shape[:2])
         shape = (height // step, step, width // step, step, *image.shape[2:])
         image = np.asarray(image)[:height, :width].reshape(shape).mean(axis=(1, 3))
-    return to_uint8(np.clip(image, 0, 1))
+    return to_uint8(image)
 
 
 def _number(value: float | None, digits: int) -> str:

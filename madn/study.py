@@ -76,11 +76,8 @@ class Study:
         start_keras()
         # Several networks in one process, each traced once, are what TensorFlow warns of as too much tracing.
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        print(f"{name}: {self.scale} scale, {len(self.pairs)} test pairs of {self.data}; everything below {self._said}")
-
-    @property
-    def _said(self) -> str:
-        return self.folder.as_posix()
+        print(f"{name}: {self.scale} scale, {len(self.pairs)} test pairs of {self.data}; "
+              f"everything below {self.folder.as_posix()}")
 
     def choose(self, **of_scale):
         """The value for this scale: choose(tiny=1, hand=3, full=9)."""
