@@ -13,7 +13,7 @@ def start_keras() -> None:
     """Import keras; what its backend says while loading is shown only where the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with _held_back():
+        with held_back():
             import keras  # noqa: F401
     except ModuleNotFoundError as missing:
         raise UserError(f"{missing.name} is not installed; install it, or set KERAS_BACKEND to a backend that is "
@@ -21,7 +21,7 @@ def start_keras() -> None:
 
 
 @contextlib.contextmanager
-def _held_back() -> Iterator[None]:
+def held_back() -> Iterator[None]:
     """Hold back the process's standard error, C++ libraries' included; give it out after an exception."""
     sys.stderr.flush()
     kept = os.dup(2)

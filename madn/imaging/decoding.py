@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -64,12 +64,21 @@ def read_photo(path: str | Path, megapixels: float = MEGAPIXELS) -> Photo:
     path = Path(path)
     with faults(path):
         _check_file(path)
-        with quiet, open(path, "rb") as file, Image.open(file, formats=FORMATS) as picture:
-            _check_picture(path, picture, megapixels)
-            if picture.format == "PNG":  # its checksums, which decoding does not look at
-                picture.verify()
-                picture = _opened(file, "PNG")
-            return _decode(picture, file)
+        with open(path, "rb") as file:
+            return decode_photo(file, path, megapixels)
+
+
+def decode_photo(file: BinaryIO, name: str | Path, megapixels: float = MEGAPIXELS) -> Photo:
+    """Decode a photo from an open file, in which it can go back and forth: `read_photo` of what lies elsewhere.
+
+    Raises `UserError` as `read_photo` does, with `name` in it.
+    """
+    with faults(name), quiet, Image.open(file, formats=FORMATS) as picture:
+        _check_picture(name, picture, megapixels)
+        if picture.format == "PNG":  # its checksums, which decoding does not look at
+            picture.verify()
+            picture = _opened(file, "PNG")
+        return _decode(picture, file)
 
 
 def _check_file(path: Path) -> None:
@@ -84,7 +93,7 @@ def _check_file(path: Path) -> None:
         raise UserError(f"{path}: cannot be read as an image (the file is empty)")
 
 
-def _check_picture(path: Path, picture: Image.Image, megapixels: float) -> None:
+def _check_picture(path: str | Path, picture: Image.Image, megapixels: float) -> None:
     width, height = picture.size
     if width * height > megapixels * 1e6:
         raise UserError(f"{path}: says it has {width}x{height} pixels, more than the {megapixels:g} megapixels that "
@@ -103,7 +112,7 @@ def _check_picture(path: Path, picture: Image.Image, megapixels: float) -> None:
         _check_pages(path, picture)
 
 
-def _check_pages(path: Path, picture: Image.Image) -> None:
+def _check_pages(path: str | Path, picture: Image.Image) -> None:
     for page in itertools.count(1):
         try:
             picture.seek(page)
@@ -114,7 +123,7 @@ def _check_pages(path: Path, picture: Image.Image) -> None:
     picture.seek(0)
 
 
-def _decode(picture: Image.Image, file: io.BufferedReader) -> Photo:
+def _decode(picture: Image.Image, file: BinaryIO) -> Photo:
     raw = _rawmode(picture)
     picture.load()  # strict: a truncated file fails here
     turned = orientation(picture)  # after loading, in which Pillow has turned a TIFF already
@@ -157,7 +166,7 @@ def _fill8(picture: Image.Image, arrays: list[np.ndarray]) -> None:
         _copy(picture, arrays, lambda band: band if band.mode == mode else band.convert(mode))
 
 
-def _fill16(picture: Image.Image, file: io.BufferedReader, raw: str, arrays: list[np.ndarray]) -> None:
+def _fill16(picture: Image.Image, file: BinaryIO, raw: str, arrays: list[np.ndarray]) -> None:
     """Fill (pixels) or (pixels, alpha) with the 16-bit pixels of a loaded picture, which the file has as `raw`."""
     if picture.mode.startswith("I;16"):
         _copy(picture, arrays[:1], np.asarray)
@@ -198,12 +207,12 @@ def _rawmode(picture: Image.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
-def _opened(file: io.BufferedReader, kind: str) -> Image.Image:
+def _opened(file: BinaryIO, kind: str) -> Image.Image:
     file.seek(0)
     return Image.open(file, formats=[kind])
 
 
-def _again(picture: Image.Image, file: io.BufferedReader, rawmode: str) -> Image.Image:
+def _again(picture: Image.Image, file: BinaryIO, rawmode: str) -> Image.Image:
     """The picture decoded once more, its pixels taken to be laid out as `rawmode`."""
     again = _opened(file, picture.format)
     again.tile = [tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
@@ -223,7 +232,7 @@ def _cmyk_transform(picture: Image.Image) -> ImageCms.ImageCmsTransform | None:
         return None
 
 
-def _lossless_webp(file: io.BufferedReader) -> bool:
+def _lossless_webp(file: BinaryIO) -> bool:
     file.seek(12)
     while len(head := file.read(8)) == 8:
         if head[:4] in (b"VP8L", b"VP8 "):

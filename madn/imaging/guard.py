@@ -18,7 +18,7 @@ from madn.errors import UserError
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 @contextlib.contextmanager
-def faults(path: Path) -> Iterator[None]:
+def faults(path: str | Path) -> Iterator[None]:
     """Whatever a file makes go wrong, as a `UserError` that names it."""
     try:
         yield

@@ -76,7 +76,7 @@ def find_jobs(inputs: Sequence[str], output: Path) -> tuple[list[Job], list[Prob
                      for file, _ in found if not _is_read(file)]
         jobs = [Job(file, output / relative) for file, relative in found if _is_read(file)]
     _check(jobs)
-    _check_place(output.parent if [job.target for job in jobs] == [output] else output)
+    check_place(output.parent if [job.target for job in jobs] == [output] else output)
     return jobs, problems
 
 
@@ -132,7 +132,7 @@ def _is_same(one: Path, other: Path) -> bool:
     return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
-def _check_place(folder: Path) -> None:
+def check_place(folder: Path) -> None:
     """Said before hours of work: that their results cannot be written."""
     place = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     if not os.path.isdir(place):

@@ -1,5 +1,7 @@
 """Photo files in and out, with everything but the pixels kept: `read_photo`, and `write_photo` for its result.
 
+`decode_photo` and `encode_photo` are the same for what is no local file: an object of a bucket, say.
+
 The format is the output suffix's. What it cannot hold:
 - Transparency in JPEG and BMP is refused, unless every pixel is opaque: which background belongs behind it is for
   the photo's owner to say. PNG, TIFF and WebP keep it.
@@ -13,17 +15,17 @@ quality 95's. WebP is lossless, unless the input was a lossy WebP: then it has q
 import functools
 import io
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from madn.errors import UserError
-from madn.imaging.decoding import MEGAPIXELS, Photo, read_photo
+from madn.imaging.decoding import MEGAPIXELS, Photo, decode_photo, read_photo
 from madn.imaging.encoding import DEFLATE_LEVEL, bands, with_alpha, write_png16, write_tiff
 from madn.imaging.files import atomic, image_format
 
-__all__ = ["MEGAPIXELS", "Photo", "read_photo", "write_photo"]
+__all__ = ["MEGAPIXELS", "Photo", "decode_photo", "encode_photo", "read_photo", "write_photo"]
 
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 JPEG_BLOCK = 65533  # bytes that one metadata marker holds
@@ -37,28 +39,42 @@ def write_photo(path: str | Path, pixels: np.ndarray, like: Photo) -> None:
     `like.pixels` itself. Raises `UserError` for a suffix that names no format, and for a photo that the format
     cannot hold: transparent, or too large.
     """
+    alpha = _alpha(path, pixels, like)
+    with atomic(path) as part, open(part, "wb") as file:
+        _encode(file, image_format(Path(path)), pixels, alpha, like)
+
+
+def encode_photo(file: BinaryIO, name: str | Path, pixels: np.ndarray, like: Photo) -> None:
+    """What `write_photo` writes to `name`, into an open file, in which it can go back and forth."""
+    alpha = _alpha(name, pixels, like)
+    _encode(file, image_format(Path(name)), pixels, alpha, like)
+
+
+def _alpha(path: str | Path, pixels: np.ndarray, like: Photo) -> np.ndarray | None:
+    """The alpha channel to write; raises what is said of `write_photo`."""
     if pixels.shape != like.pixels.shape or pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"pixels must be uint8 or uint16 of shape {like.pixels.shape}, "
                          f"received {pixels.dtype} of shape {pixels.shape}")
-    path = Path(path)
-    kind = image_format(path)
+    kind = image_format(Path(path))
     if max(pixels.shape[:2]) > LONGEST_SIDE.get(kind, 2 ** 31):
         raise UserError(f"{path}: {kind} holds at most {LONGEST_SIDE[kind]} pixels a side; write a .png or .tif")
-    alpha = like.alpha
-    if alpha is not None and kind in ("JPEG", "BMP"):
-        if alpha.min() < np.iinfo(alpha.dtype).max:
+    if like.alpha is not None and kind in ("JPEG", "BMP"):
+        if like.alpha.min() < np.iinfo(like.alpha.dtype).max:
             raise UserError(f"{path}: {kind} cannot hold the photo's transparency; write a .png, .tif or .webp")
-        alpha = None
-    with atomic(path) as part, open(part, "wb") as file:
-        if kind == "TIFF":
-            write_tiff(file, pixels, alpha, like.metadata)
-        elif kind == "PNG" and pixels.dtype == np.uint16:
-            write_png16(file, pixels, alpha, like.metadata)
-        else:
-            _save(file, kind, pixels, alpha, like)
+        return None
+    return like.alpha
 
 
-def _save(file: IO[bytes], kind: str, pixels: np.ndarray, alpha: np.ndarray | None, like: Photo) -> None:
+def _encode(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | None, like: Photo) -> None:
+    if kind == "TIFF":
+        write_tiff(file, pixels, alpha, like.metadata)
+    elif kind == "PNG" and pixels.dtype == np.uint16:
+        write_png16(file, pixels, alpha, like.metadata)
+    else:
+        _save(file, kind, pixels, alpha, like)
+
+
+def _save(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | None, like: Photo) -> None:
     mode = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}[pixels.shape[2], alpha is not None]
     picture = Image.new(mode, (pixels.shape[1], pixels.shape[0]))
     for top, rows in bands(pixels.shape):
