@@ -6,6 +6,8 @@ precision); they are cast to float32 first.
 
 from keras import ops
 
+from madn import replicas
+
 
 def l1(a, b):
     """Mean absolute error of two tensors of one shape."""
@@ -30,10 +32,12 @@ def relativistic_least_squares(ahead, behind):
     """Relativistic average least squares (Jolicoeur-Martineau 2018): E[(a - E b - 1)^2] + E[(b - E a + 1)^2].
 
     `ahead` are the scores that should be higher by one than the mean of the others: those of real images when the
-    discriminator learns, those of restored ones when the generator does.
+    discriminator learns, those of restored ones when the generator does. E is over the whole batch, also where several
+    devices share it.
     """
     ahead, behind = _float32(ahead), _float32(behind)
-    return ops.mean(ops.square(ahead - ops.mean(behind) - 1)) + ops.mean(ops.square(behind - ops.mean(ahead) + 1))
+    of_ahead, of_behind = replicas.mean([ops.mean(ahead), ops.mean(behind)])
+    return ops.mean(ops.square(ahead - of_behind - 1)) + ops.mean(ops.square(behind - of_ahead + 1))
 
 
 def batch_psnr(images, sharp):

@@ -90,7 +90,7 @@ def views(sharp, restored, critic) -> dict:
     batch, height, width, channels = ops.shape(real)
     size = (batch, height // 2, width // 2, channels)
     rest = ops.cast(ops.stack([height - height // 2 + 1, width - width // 2 + 1]), "float32")
-    place = ops.cast(critic.uniform((2,)) * rest, "int32")
+    place = ops.cast(critic.uniform(2) * rest, "int32")
     start = ops.stack([ops.zeros_like(place[0]), place[0], place[1], ops.zeros_like(place[0])])
     return {"global": (real, fake), "local": (ops.slice(real, start, size), ops.slice(fake, start, size))}
 

@@ -3,14 +3,15 @@
 import keras
 from keras import ops
 
+from madn.training.draws import Draws
 from madn.training.gradients import input_gradient
 
 
 class Critics:
-    """Discriminators by domain; `seeds` gives the random numbers; a checkpoint holds its state."""
+    """Discriminators by domain, and the random numbers of the update at hand."""
 
-    def __init__(self, networks: dict[str, keras.Model], seeds: keras.random.SeedGenerator):
-        self.networks, self.seeds = networks, seeds
+    def __init__(self, networks: dict[str, keras.Model], draws: Draws):
+        self.networks, self.draws = networks, draws
 
     def __call__(self, images, domain: str):
         """Scores of the domain's discriminator; a one-channel map is repeated for a three-channel network."""
@@ -20,9 +21,9 @@ class Critics:
             images = ops.repeat(images, channels, axis=-1)
         return network(images, training=True)
 
-    def uniform(self, shape):
-        """Fresh random numbers in [0, 1), float32."""
-        return keras.random.uniform(shape, seed=self.seeds)
+    def uniform(self, count: int):
+        """`count` fresh random numbers in [0, 1), float32, the same for all images of the batch."""
+        return self.draws.uniform(count)
 
     def gradient_penalty(self, real, fake, domain: str, norm: str = "sample"):
         """E[(||grad_x D(x)||_2 - 1)^2] between real and fake images (Gulrajani et al. 2017, Eq. 3), a float32 scalar.
@@ -32,7 +33,7 @@ class Critics:
         finite where D is flat: 1e-12 is added under the root.
         """
         real, fake = (ops.stop_gradient(ops.cast(images, "float32")) for images in (real, fake))
-        share = self.uniform((ops.shape(real)[0], 1, 1, 1))
+        share = self.draws.uniform_per_image(real)
 
         def score(images):  # the images of a batch do not meet in D, so the gradient of the sum is that of each
             scores = ops.cast(self(images, domain), "float32")

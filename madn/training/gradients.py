@@ -4,6 +4,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 import keras
+from keras import ops, tree
+
+from madn import replicas
 
 
 def losses_and_gradients(compute: Callable[[], tuple], variables: Sequence[Sequence]) -> tuple:
@@ -40,8 +43,47 @@ def losses_and_gradients(compute: Callable[[], tuple], variables: Sequence[Seque
     return losses, rest, gradients
 
 
+def in_parts(compute: Callable, batch, parts: int):
+    """The mean of what `compute` returns for `parts` equal parts of a batch, computed one after the other.
+
+    Args:
+        compute: (part, its first image's place in the batch) -> nested float tensors.
+        batch: nested tensors, images first; None stays None.
+    """
+    if parts == 1:
+        return compute(batch, 0)
+    total = None
+    for i in range(parts):
+        with _after(total):
+            part, first = _part(batch, i, parts)
+            found = compute(part, first)
+            total = found if total is None else tree.map_structure(lambda a, b: a + b, total, found)
+    return tree.map_structure(lambda x: x / parts, total)
+
+
+def _part(batch, i: int, parts: int):
+    sizes = [ops.shape(x)[0] // parts for x in tree.flatten(batch) if x is not None]
+    first = i * sizes[0]
+    return tree.map_structure(lambda x: None if x is None else x[first:first + sizes[0]], batch), first
+
+
+def _after(total):
+    """A context whose operations wait for `total`: TensorFlow would compute independent parts at the same time."""
+    if total is None or keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.control_dependencies(tree.flatten(total))
+
+
 def apply_gradients(optimizer, gradients, variables) -> None:
-    """One optimiser step, outside of any gradient graph."""
+    """One optimiser step, outside of any gradient graph. `gradients` are the same on all devices.
+
+    Keras adds those of several devices up, which undoes the division here.
+    """
+    devices = replicas.count()
+    if devices > 1:
+        gradients = [g / devices for g in gradients]
     with without_gradients():
         optimizer.apply(gradients, variables)
 

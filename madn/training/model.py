@@ -1,12 +1,20 @@
 """One adversarial Keras model for every paper: a generator, any number of critics (or none), and their updates."""
 
+import time
+from dataclasses import replace
+
 import keras
 from keras import ops
 
+from madn import replicas
 from madn.losses import batch_psnr
 from madn.training.clipping import clip, global_norm
 from madn.training.critics import Critics
-from madn.training.gradients import apply_gradients, losses_and_gradients, without_gradients
+from madn.training.draws import Draws
+from madn.training.gradients import apply_gradients, in_parts, losses_and_gradients, without_gradients
+from madn.training.watch import Fault, Watch
+
+GENERATOR_GRADIENT, CRITIC_GRADIENT = "the generator's gradient", "the discriminator's gradient"
 
 
 class AdversarialModel(keras.Model):
@@ -17,9 +25,10 @@ class AdversarialModel(keras.Model):
         objective: has `generator_losses` and `critic_losses`, each (blurred, sharp, outputs, critic) -> (total, terms),
             and `term_names`, the names of all terms.
         critics: domain -> discriminator; one network may serve several domains. Empty: no adversarial part.
-        seed: of the random numbers that a loss draws (`Critics.uniform`).
+        seed: of the random numbers that a loss draws (`Draws`).
 
-    `first_step` is the number of steps of the stages before this one. Call `compile`, then `fit` on (blurred, sharp)
+    `first_step` is the number of steps of the stages before this one, `waited` the seconds that training has waited for
+    its input since it was last set to 0. Call `compile`, then `fit` on (blurred, sharp)
     batches, float32 in [0, 1].
     """
 
@@ -28,18 +37,20 @@ class AdversarialModel(keras.Model):
         super().__init__(**kwargs)
         self.generator, self.objective = generator, objective
         self.critics = dict(critics or {})
-        self.seeds = keras.random.SeedGenerator(seed)
-        self.critic = Critics(dict(self.critics), self.seeds)
-        self.first_step = 0
+        self.draws = Draws(seed)
+        self.critic = Critics(dict(self.critics), self.draws)
+        self.first_step, self.waited, self._returned = 0, 0.0, None
         self.trackers = {name: keras.metrics.Mean(name=name)
                          for name in ("loss", *objective.term_names, "gradient_norm", "psnr", "blurred_psnr")}
         if self.critics:
             self.trackers["critic_loss"] = keras.metrics.Mean(name="critic_loss")
+        self.watch = Watch([*objective.term_names, "loss", "critic_loss", GENERATOR_GRADIENT, CRITIC_GRADIENT])
         self.built = True
 
     def compile(self, g_optimizer, d_optimizer=None, update_order: str = "simultaneous", critic_steps: int = 1,
                 critic_batches: str = "fresh", clip_mode: str = "none", clip_minimum: float = 1e-5,
-                clip_maximum: float = 2.0, clip_scope: str = "generator", jit_compile: bool = False):
+                clip_maximum: float = 2.0, clip_scope: str = "generator", accumulate: int = 1,
+                jit_compile: bool = False):
         """Set the optimisers and the order of updates.
 
         update_order: "simultaneous" takes both gradients at the same weights in one pass (MADN's Algorithm 1);
@@ -47,6 +58,8 @@ class AdversarialModel(keras.Model):
         critic_batches: of these critic steps. "same": all take the whole batch, restored once. "fresh": each takes a
             part of its own, and the generator the last one: the batch holds `critic_steps` times as many crops.
         clip_scope: "generator" or "both".
+        accumulate: the parts that a batch is computed in, one after the other, to save memory; a term that looks at
+            the whole batch (relativistic losses) sees a part.
         Both optimisers are built here, so that a checkpoint holds the state of both from the first step on.
         """
         if update_order == "simultaneous" and critic_steps != 1:
@@ -60,7 +73,7 @@ class AdversarialModel(keras.Model):
         self.d_optimizer = d_optimizer
         self.update_order, self.critic_steps, self.critic_batches = update_order, critic_steps, critic_batches
         self.clipping = (clip_mode, clip_minimum, clip_maximum)
-        self.clip_scope = clip_scope
+        self.clip_scope, self.accumulate = clip_scope, accumulate
         g_optimizer.build(self.generator.trainable_variables)
         if self.critics:
             d_optimizer.build(self.critic_variables)
@@ -82,21 +95,54 @@ class AdversarialModel(keras.Model):
         """Generator updates so far, those of earlier stages included."""
         return self.first_step + int(self.optimizer.iterations)
 
+    def fault(self) -> Fault | None:
+        """The first step whose losses or gradients were not finite, if any. Waits for the device."""
+        fault = self.watch.fault()
+        return fault and replace(fault, step=self.first_step + fault.step)
+
+    def empty_batch(self) -> int | None:
+        """The last step whose sharp crops were all of one colour, if any. Waits for the device."""
+        step = self.watch.last_empty()
+        return self.first_step + step if step else None
+
+    def make_train_function(self, force=False):
+        """Keras' own, with the time taken that a step waits for its batch."""
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        train_step, tensorflow = self.train_function, keras.backend.backend() == "tensorflow"
+
+        def train_function(batches):
+            start = time.perf_counter()
+            if tensorflow:  # which would fetch the batch inside of the step
+                batches = iter([next(batches)])
+            elif self._returned is not None:  # Keras has fetched it since the last step
+                start = self._returned
+            self.waited += time.perf_counter() - start
+            logs = train_step(batches)
+            self._returned = time.perf_counter()
+            return logs
+
+        self.train_function = train_function
+
+    def reset_metrics(self):
+        super().reset_metrics()
+        self._returned = None  # what is between two rounds is no waiting
+
     def train_step(self, data):
         blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self.watch.look_at_images(self.optimizer.iterations + 1, sharp)
         if not self.critics or self.update_order == "simultaneous":
-            outputs = self._update(blurred, sharp, train_generator=True, train_critics=bool(self.critics))
+            self._update(blurred, sharp, train_generator=True, train_critics=bool(self.critics))
         else:
             blurred, sharp = self._update_critics(blurred, sharp)
-            outputs = self._update(blurred, sharp, train_generator=True, train_critics=False)
-        self.trackers["psnr"].update_state(batch_psnr(outputs["deblurred"], sharp))
-        self.trackers["blurred_psnr"].update_state(batch_psnr(blurred, sharp))
+            self._update(blurred, sharp, train_generator=True, train_critics=False)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def test_step(self, data):
         blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)
         outputs = self.generator(blurred, training=False)
-        scores = {"psnr": batch_psnr(outputs["deblurred"], sharp), "blurred_psnr": batch_psnr(blurred, sharp)}
+        scores = _scores(blurred, sharp, outputs)
         for name, score in scores.items():
             self.trackers[name].update_state(score, sample_weight=ops.shape(blurred)[0])
         return {name: self.trackers[name].result() for name in scores}
@@ -114,33 +160,50 @@ class AdversarialModel(keras.Model):
         return parts[-1]
 
     def _update(self, blurred, sharp, train_generator: bool, train_critics: bool, outputs: dict | None = None):
-        """One pass and the updates asked for, all gradients taken at the same weights; returns the outputs.
+        """The updates asked for, all gradients taken at the same weights.
 
         `outputs`: the generator's, where it has run already and does not learn.
         """
-
-        def compute():
-            restored = self.generator(blurred, training=True) if outputs is None else outputs
-            losses = {}
-            if train_generator:
-                losses["loss"] = self.objective.generator_losses(blurred, sharp, restored, self.critic)
-            if train_critics:
-                losses["critic_loss"] = self.objective.critic_losses(blurred, sharp, restored, self.critic)
-            return [total for total, _ in losses.values()], (restored, losses)
-
+        step = self.optimizer.iterations + 1
+        update = self.optimizer.iterations + (self.d_optimizer.iterations if self.critics else 0)
+        first_here = replicas.index() * ops.shape(blurred)[0]
         players = []
         if train_generator:
-            players.append((self.optimizer, self.generator.trainable_variables))
+            players.append((self.optimizer, self.generator.trainable_variables, GENERATOR_GRADIENT))
         if train_critics:
-            players.append((self.d_optimizer, self.critic_variables))
-        _, (restored, losses), gradients = losses_and_gradients(compute, [variables for _, variables in players])
-        for (optimizer, variables), own in zip(players, gradients, strict=True):
-            if optimizer is self.optimizer:
-                self.trackers["gradient_norm"].update_state(ops.stop_gradient(global_norm(own)))
+            players.append((self.d_optimizer, self.critic_variables, CRITIC_GRADIENT))
+
+        def compute(batch, first):
+            self.draws.begin(update, first_here + first)
+            _, logs, gradients = losses_and_gradients(
+                lambda: self._player_losses(*batch, train_generator, train_critics), [own for _, own, _ in players])
+            return gradients, {name: ops.stop_gradient(value) for name, value in logs.items()}
+
+        gradients, logs = in_parts(compute, (blurred, sharp, outputs), self.accumulate)
+        gradients = replicas.mean(gradients)
+        norms = {what: ops.stop_gradient(global_norm(own)) for own, (*_, what) in zip(gradients, players, strict=True)}
+        self.watch.look_at(step, {**logs, **norms})
+        for own, (optimizer, variables, _) in zip(gradients, players, strict=True):
             if optimizer is self.optimizer or self.clip_scope == "both":
                 own = clip(own, *self.clipping)
             apply_gradients(optimizer, own, variables)
-        for name, (total, terms) in losses.items():
-            for term, value in {name: total, **terms}.items():
-                self.trackers[term].update_state(ops.stop_gradient(value))
-        return restored
+        if train_generator:
+            logs["gradient_norm"] = norms[GENERATOR_GRADIENT]
+        for name, value in logs.items():
+            self.trackers[name].update_state(value)
+
+    def _player_losses(self, blurred, sharp, outputs, train_generator: bool, train_critics: bool):
+        """The losses to differentiate, and everything that is logged of them."""
+        restored = self.generator(blurred, training=True) if outputs is None else outputs
+        losses, logs = [], _scores(blurred, sharp, restored) if train_generator else {}
+        for name, wanted, compute in (("loss", train_generator, self.objective.generator_losses),
+                                      ("critic_loss", train_critics, self.objective.critic_losses)):
+            if wanted:
+                total, terms = compute(blurred, sharp, restored, self.critic)
+                losses.append(total)
+                logs |= {name: total, **terms}
+        return losses, logs
+
+
+def _scores(blurred, sharp, outputs: dict) -> dict:
+    return {"psnr": batch_psnr(outputs["deblurred"], sharp), "blurred_psnr": batch_psnr(blurred, sharp)}

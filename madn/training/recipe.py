@@ -61,13 +61,15 @@ class Recipe:
     """Which of GoPro's blurred folders to use."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     """mixed_bfloat16 computes the networks in bfloat16; losses and metrics stay in float32."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, one after the other, to save memory."""
     jit: bool = False
     """Compile the training step with XLA."""
     seed: int = 0
     """Seed of the weights, the crops and the held-out pairs."""
 
     def __post_init__(self):
-        for field in ("batch", "crop", "epochs", "critic_steps"):
+        for field in ("batch", "crop", "epochs", "critic_steps", "accumulate"):
             if getattr(self, field) < 1:
                 raise UserError(f"--{field.replace('_', '-')} must be at least 1; received {getattr(self, field)}")
         if self.seed < 0:
@@ -76,6 +78,8 @@ class Recipe:
             raise UserError(f"--steps must be at least 1; received {self.steps}")
         if self.crop % self.crop_multiple:
             raise UserError(f"--crop must be a multiple of {self.crop_multiple}; received {self.crop}")
+        if self.batch % self.accumulate:
+            raise UserError(f"--accumulate must divide the batch of {self.batch}; received {self.accumulate}")
         if self.update_order == "simultaneous" and self.critic_steps != 1:
             raise UserError("--critic-steps above 1 needs --update-order alternating")
 
@@ -178,7 +182,7 @@ class Recipe:
             self.optimizer(self.lr_g, total_steps), self.optimizer(self.lr_d, total_steps) if critics else None,
             update_order=self.update_order, critic_steps=self.critic_steps, critic_batches=self.critic_batches,
             clip_mode=self.clip_mode, clip_minimum=self.clip_minimum, clip_maximum=self.clip_maximum,
-            clip_scope=self.clip_scope, jit_compile=self.jit)
+            clip_scope=self.clip_scope, accumulate=self.accumulate, jit_compile=self.jit)
         return model
 
     def fields(self) -> dict:

@@ -8,6 +8,7 @@ from keras import ops
 from baselines.msr2b.discriminator import build_discriminator
 from baselines.msr2b.objective import MSR2BObjective
 from madn.training.critics import Critics
+from madn.training.draws import Draws
 from madn.training.gradients import losses_and_gradients
 
 
@@ -106,7 +107,7 @@ def test_gradients_of_the_real_critic(condition):
     """Each player's loss moves every kernel of its own and, for the critic, none of the generator."""
     keras.utils.set_random_seed(0)
     network = build_discriminator((4, 4, 4, 4), condition=condition)
-    critics = Critics({"image": network}, keras.random.SeedGenerator(0))
+    critics = Critics({"image": network}, Draws(0))
     objective = MSR2BObjective(Pixels(), condition=condition)
     rng = np.random.default_rng(0)
     blurred, sharp = (rng.random((2, 32, 32, 3), dtype=np.float32) for _ in range(2))

@@ -6,11 +6,12 @@ import pytest
 from keras import layers, ops
 
 from madn.training.critics import Critics
+from madn.training.draws import Draws
 from madn.training.gradients import losses_and_gradients
 
 
 def critics(network, seed=0):
-    return Critics({"image": network}, keras.random.SeedGenerator(seed))
+    return Critics({"image": network}, Draws(seed))
 
 
 def linear(weights):
@@ -62,7 +63,7 @@ def test_against_finite_differences():
     """The penalty's norm by central differences of D's mean score, at the place that the seed draws."""
     network, real, fake = score_map(), images(1, (2, 6, 6, 3)), images(2, (2, 6, 6, 3))
     found = float(critics(network, 5).gradient_penalty(real, fake, "image"))
-    share = ops.convert_to_numpy(critics(network, 5).uniform((2, 1, 1, 1)))
+    share = ops.convert_to_numpy(Draws(5).uniform_per_image(real))
     middle = (share * real + (1 - share) * fake).astype(np.float64)
     kernels = [w.astype(np.float64) for w in network.get_weights()]
 
@@ -104,9 +105,3 @@ def test_the_penalty_trains_the_critic():
     assert float(gradients[0][place]) == pytest.approx((values[0] - values[1]) / 2e-2, rel=1e-2)
 
 
-def test_random_numbers_differ_from_call_to_call_and_repeat_with_the_seed():
-    first, again = critics(None, 3), critics(None, 3)
-    draws = [ops.convert_to_numpy(first.uniform((4,))) for _ in range(2)]
-    assert not np.array_equal(*draws)
-    assert np.array_equal(draws[0], ops.convert_to_numpy(again.uniform((4,))))
-    assert np.all((draws[0] >= 0) & (draws[0] < 1))

@@ -1,0 +1,34 @@
+"""A batch that several devices share: what each needs to know of the others (tf.distribute, TensorFlow alone)."""
+
+import keras
+
+
+def count() -> int:
+    """Devices that share the batch at hand; 1 outside of a distributed step."""
+    context = _context()
+    return context.num_replicas_in_sync if context else 1
+
+
+def index():
+    """Which of them this is, from 0: an int, or an int32 tensor in a distributed step."""
+    context = _context()
+    return context.replica_id_in_sync_group if context and context.num_replicas_in_sync > 1 else 0
+
+
+def mean(tensors):
+    """The mean of each float tensor over the devices, the same on all; differentiable. Nested lists are kept."""
+    context = _context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tensors
+    import tensorflow as tf
+
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, tensors)
+
+
+def _context():
+    """The replica context of TensorFlow, None elsewhere."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context()

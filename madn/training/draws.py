@@ -1,0 +1,47 @@
+"""Random numbers of a training step that depend on the seed, the step and the image alone.
+
+Keras' generators keep a state, and give other numbers on each backend. These have none, so that a resumed run, a batch
+cut into parts or shared by several devices, and both backends draw the same.
+"""
+
+import keras
+from keras import ops
+
+BITS = 0xFFFFFFFF
+
+
+class Draws:
+    """Uniform numbers in [0, 1), float32. `begin` is called before each update; the draws in it are then numbered."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+        self.begin(0)
+
+    def begin(self, update, first_image=0) -> None:
+        """Start update number `update` on the images `first_image`, ... of its batch; ints or integer tensors."""
+        self.update, self.first_image, self.number = update, first_image, 0
+
+    def uniform(self, count: int):
+        """`count` numbers that all images of the batch share."""
+        return self._draw(ops.arange(count, dtype="int64"))
+
+    def uniform_per_image(self, images):
+        """A number for each image of a batch (n, ...): (n, 1, 1, 1)."""
+        places = ops.arange(ops.shape(images)[0], dtype="int64") + ops.cast(self.first_image, "int64")
+        return ops.reshape(self._draw(places), (-1, 1, 1, 1))
+
+    def _draw(self, places):
+        self.number += 1
+        hashed = ops.zeros_like(places)
+        for key in (self.seed & BITS, self.seed >> 32, ops.cast(self.update, "int64"), self.number, places):
+            hashed = _mixed(ops.bitwise_xor(hashed, ops.bitwise_and(ops.cast(key, "int64"), BITS)))
+        return ops.cast(ops.right_shift(hashed, 8), "float32") * 2.0**-24
+
+
+def _mixed(x):
+    """A hash of 32 bits, kept in int64 (the finaliser of MurmurHash3, after an odd constant is added)."""
+    x = ops.bitwise_and(x + 0x9E3779B9, BITS)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        x = ops.bitwise_xor(x, ops.right_shift(x, shift))
+        x = ops.bitwise_and(x * factor, BITS)
+    return ops.bitwise_xor(x, ops.right_shift(x, 16))
