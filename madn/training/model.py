@@ -10,6 +10,7 @@ from madn import replicas
 from madn.losses import batch_psnr
 from madn.training.clipping import clip, global_norm
 from madn.training.critics import Critics
+from madn.training.distribution import distributed_step
 from madn.training.draws import Draws
 from madn.training.gradients import apply_gradients, in_parts, losses_and_gradients, without_gradients
 from madn.training.watch import Fault, Watch
@@ -106,16 +107,17 @@ class AdversarialModel(keras.Model):
         return self.first_step + step if step else None
 
     def make_train_function(self, force=False):
-        """Keras' own, with the time taken that a step waits for its batch."""
+        """Keras' own, with the time taken that a step waits for its batch, and for several machines, too."""
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)
-        train_step, tensorflow = self.train_function, keras.backend.backend() == "tensorflow"
+        tensorflow = keras.backend.backend() == "tensorflow"
+        train_step = distributed_step(self) if tensorflow else self.train_function
 
         def train_function(batches):
             start = time.perf_counter()
-            if tensorflow:  # which would fetch the batch inside of the step
-                batches = iter([next(batches)])
+            if tensorflow:
+                batches = next(batches)
             elif self._returned is not None:  # Keras has fetched it since the last step
                 start = self._returned
             self.waited += time.perf_counter() - start
@@ -124,6 +126,9 @@ class AdversarialModel(keras.Model):
             return logs
 
         self.train_function = train_function
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing is left to build. Keras would fetch a batch for it, and fails where machines share batches."""
 
     def reset_metrics(self):
         super().reset_metrics()

@@ -1,0 +1,114 @@
+"""Training on several GPUs or machines: tf.distribute's strategies, as TF_CONFIG and the visible devices have it.
+
+Every device takes an equal share of each batch. Losses are means over a device's share, gradients the mean over the
+devices, and random numbers belong to the image, so that the run is the one that a single device would do.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from typing import Literal
+
+import keras
+
+from madn.errors import UserError
+
+Strategy = Literal["none", "mirrored", "multiworker"]
+
+
+class Devices:
+    """Those that share a run's batches. Make it before anything else uses TensorFlow.
+
+    name: "none": one device. "mirrored": all GPUs of this machine, or all logical CPUs where there is none.
+        "multiworker": those of all machines that TF_CONFIG names, each of which runs this command.
+    Raises `UserError` on another backend than TensorFlow, and for "multiworker" without a usable TF_CONFIG.
+    """
+
+    def __init__(self, name: Strategy = "none"):
+        self.strategy = None
+        if name == "none":
+            return
+        if keras.backend.backend() != "tensorflow":
+            raise UserError(f"--strategy {name} needs TensorFlow; this is KERAS_BACKEND={keras.backend.backend()}")
+        import tensorflow as tf
+
+        if name == "mirrored":
+            kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+            self.strategy = tf.distribute.MirroredStrategy(
+                [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices(kind)],
+                cross_device_ops=None if kind == "GPU" else tf.distribute.ReductionToOneDevice())
+        else:
+            check_cluster(os.environ.get("TF_CONFIG"))
+            self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
+
+    @property
+    def count(self) -> int:
+        return self.strategy.num_replicas_in_sync if self.strategy else 1
+
+    @property
+    def several_machines(self) -> bool:
+        return self.strategy is not None and self.strategy.extended._in_multi_worker_mode()
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process writes the run folder: one of all does."""
+        if not self.several_machines:
+            return True
+        resolver = self.strategy.cluster_resolver
+        kind, number = resolver.task_type, resolver.task_id
+        return kind == "chief" or (kind == "worker" and number == 0 and "chief" not in resolver.cluster_spec().jobs)
+
+    def scope(self):
+        """A context in which variables are made on all devices."""
+        return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+
+    def dataset(self, build: Callable[[int, int, int], "object"]):
+        """The devices' shares of the batches: `build(first share of this process, its shares, all shares)`.
+
+        It returns a dataset of this process's shares, those of a batch one after the other.
+        """
+        if self.strategy is None:
+            return build(0, 1, 1)
+
+        def of_process(context):
+            here = context.num_replicas_in_sync // context.num_input_pipelines
+            return build(context.input_pipeline_id * here, here, context.num_replicas_in_sync)
+
+        return self.strategy.distribute_datasets_from_function(of_process)
+
+
+def distributed_step(model: keras.Model) -> Callable:
+    """A model's `train_step` on TensorFlow, each device on its share of a batch: batch -> logs of the first device here.
+
+    In the place of Keras' own, which cannot join the logs of several machines.
+    """
+    import tensorflow as tf
+
+    strategy = model.distribute_strategy
+
+    def step(batch):
+        logs = strategy.run(model.train_step, args=(batch,))
+        return {name: strategy.experimental_local_results(value)[0] for name, value in logs.items()}
+
+    if model.run_eagerly:
+        return step
+    return tf.function(step, jit_compile=model.jit_compile, reduce_retracing=True, autograph=False)
+
+
+def check_cluster(text: str | None) -> None:
+    """Raises `UserError` where TF_CONFIG does not name a cluster and a task of it."""
+    way_out = ('set it as TensorFlow has it: {"cluster": {"worker": ["host:port", ...]}, '
+               '"task": {"type": "worker", "index": 0}}')
+    if not text:
+        raise UserError(f"--strategy multiworker needs TF_CONFIG; {way_out}")
+    try:
+        config = json.loads(text)
+        kind, index = config["task"]["type"], int(config["task"]["index"])
+        hosts = config["cluster"][kind]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"TF_CONFIG is no cluster with a task; {way_out}") from None
+    if not (isinstance(hosts, list) and 0 <= index < len(hosts)):
+        raise UserError(f"TF_CONFIG: task {kind} {index} is not among the {kind}s of its cluster; {way_out}")
+    if kind not in ("chief", "worker") or set(config["cluster"]) - {"chief", "worker"}:
+        raise UserError(f"TF_CONFIG: training takes chief and worker tasks alone; {way_out}")
