@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,33 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
+@dataclass(frozen=True)
+class Shares:
+    """What a process draws of each batch: of its `all` equal shares `here`, from share `first` on.
+
+    A batch of several updates (`blocks`) is shared block by block.
+    """
+
+    first: int = 0
+    here: int = 1
+    all: int = 1
+    blocks: int = 1
+
+    def crops(self, number: int, batch: int) -> list[int]:
+        """The crops of this process's share `number` of the run."""
+        step, share = number // self.here, self.first + number % self.here
+        block = batch // self.blocks
+        size = block // self.all
+        return [step * batch + i * block + share * size + k for i in range(self.blocks) for k in range(size)]
+
+
 def training_dataset(source: CropSource, batch: int, first_step: int = 0, steps: int | None = None,
-                     workers: int | None = None) -> "tf.data.Dataset":
+                     workers: int | None = None, shares: Shares = Shares()) -> "tf.data.Dataset":
     """Batches `first_step`, `first_step` + 1, ... of a run: `steps` of them, or without end.
 
-    Yields (blurred, sharp), each float32 (batch, crop, crop, 3) RGB in [0, 1]. Several batches are made at a time
-    by `workers` threads (default: one per core), and come in order. What goes wrong inside arrives as a TensorFlow
-    error: iterate within `input_errors`.
+    Yields (blurred, sharp), each float32 (batch, crop, crop, 3) RGB in [0, 1]; of a batch that several devices share,
+    its `shares.here` shares one after the other. Several are made at a time by `workers` threads (default: one per
+    core), and come in order. What goes wrong inside arrives as a TensorFlow error: iterate within `input_errors`.
     """
     import keras
     import tensorflow as tf
@@ -36,26 +57,26 @@ def training_dataset(source: CropSource, batch: int, first_step: int = 0, steps:
         with contextlib.suppress(RuntimeError):  # TensorFlow is at work already
             tf.config.set_visible_devices([], "GPU")  # its memory is the other backend's
     workers = workers or os.cpu_count()
-    shape = (batch, source.crop, source.crop, 3)
+    shape = (batch // shares.all, source.crop, source.crop, 3)
 
-    def numpy_draw(step):
+    def numpy_draw(number):
         if _closing.is_set():
             raise RuntimeError("Python is closing")
         _drawing.add(threading.get_ident())
         try:
-            return _draw(source, batch, step)
+            return _draw(source, shares.crops(int(number), batch))
         finally:
             _drawing.discard(threading.get_ident())
 
-    def draw(step):
-        pair = tf.numpy_function(numpy_draw, [step], (tf.uint8, tf.uint8))
+    def draw(number):
+        pair = tf.numpy_function(numpy_draw, [number], (tf.uint8, tf.uint8))
         return tuple(tf.cast(tf.ensure_shape(images, shape), tf.float32) / 255.0 for images in pair)
 
     atexit.unregister(_settle)
     atexit.register(_settle)
-    dataset = tf.data.Dataset.counter(first_step)
+    dataset = tf.data.Dataset.counter(first_step * shares.here)
     if steps is not None:
-        dataset = dataset.take(steps)
+        dataset = dataset.take(steps * shares.here)
     return dataset.map(draw, num_parallel_calls=workers, deterministic=True).prefetch(2)
 
 
@@ -65,7 +86,8 @@ def numpy_batches(source: CropSource, batch: int, first_step: int = 0, steps: in
     workers = workers or os.cpu_count()
 
     def draw(step: int) -> tuple[np.ndarray, ...]:
-        return tuple(images.astype(np.float32) / np.float32(255.0) for images in _draw(source, batch, step))
+        pair = _draw(source, Shares().crops(step, batch))
+        return tuple(images.astype(np.float32) / np.float32(255.0) for images in pair)
 
     numbers = count(first_step) if steps is None else iter(range(first_step, first_step + steps))
     with ThreadPoolExecutor(workers) as pool:
@@ -110,9 +132,9 @@ def _settle() -> None:
         quiet = 0 if _drawing else quiet + 1
 
 
-def _draw(source: CropSource, batch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Batch number `step`: two uint8 arrays (batch, crop, crop, 3)."""
-    blurred, sharp = np.empty((2, batch, source.crop, source.crop, 3), np.uint8)
-    for place in range(batch):
-        blurred[place], sharp[place] = source.crop_at(int(step) * batch + place)
+def _draw(source: CropSource, crops: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The crops of these numbers: two uint8 arrays (batch, crop, crop, 3)."""
+    blurred, sharp = np.empty((2, len(crops), source.crop, source.crop, 3), np.uint8)
+    for place, number in enumerate(crops):
+        blurred[place], sharp[place] = source.crop_at(number)
     return blurred, sharp
