@@ -11,12 +11,14 @@ Differences from the text, and why:
 - the loss's beta1 and beta2 are called `gradient_weight` and `image_weight` here, for Adam has betas of its own.
 """
 
+import math
 from dataclasses import dataclass
 
 from keras import ops
 
 from madn.layers import luma, resize, sobel_magnitude
 from madn.losses import batch_psnr, l1, l2, log_loss
+from madn.training.health import column, loss_verdict
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,16 @@ class MADNObjective:
             terms["critic_gradient_real"] = log_loss(critic(sharp_gradient, "gradient"), real=True)
             terms["critic_gradient_fake"] = log_loss(critic(gradient, "gradient"), real=False)
         return sum(terms.values()), terms
+
+    def critic_verdicts(self, rounds) -> dict:
+        """Domain -> what is to be said of its discriminator, or None, by the lines of the log so far.
+
+        One that guesses has the loss 2 ln 2.
+        """
+        both = {domain: zip(column(rounds, f"critic_{domain}_real"), column(rounds, f"critic_{domain}_fake"))
+                for domain in ("image", "gradient") if self.adversarial_domains in (domain, "both")}
+        return {domain: loss_verdict([real + fake for real, fake in terms], 2 * math.log(2))
+                for domain, terms in both.items()}
 
     def _pixel(self, scales, truths):
         """Eq. 12: the sum over scales of w^i / (2 N^i) ||I_i - I_i^true||^2, a mean whatever `reduction` says."""

@@ -20,6 +20,21 @@ def start_keras() -> None:
                         "(tensorflow, torch)") from None
 
 
+def compute_deterministically() -> None:
+    """Have the backend compute the same bits each time, from now on in this process; slower."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS asks for
+        torch.use_deterministic_algorithms(True)
+
+
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
     """Hold back the process's standard error, C++ libraries' included; give it out after an exception."""

@@ -10,10 +10,11 @@ from madn import recipes
 from madn.commandline import parse
 from madn.data.sets import DataOptions, open_source
 from madn.errors import UserError, run_door
-from madn.startup import start_keras
+from madn.startup import compute_deterministically, start_keras
 from madn.training.runfolder import RunFolder
 
 PROG = "python -m madn.train"
+KEPT = ("round_steps", "minutes", "checkpoint_minutes", "deterministic")  # by a run, where --resume says nothing else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class Options(DataOptions):
     """Steps between validations, checkpoints and log lines; 0: an epoch, but at least 100 steps or a tenth of all."""
     minutes: float | None = None
     """End after so many minutes of training, before the last step if need be; stages get their share of them."""
+    checkpoint_minutes: float = 10.0
+    """Save the state inside a round, too, when so many minutes have passed since it was saved; 0: never."""
+    deterministic: bool = False
+    """Compute the same bits in every run on the same machine; slower."""
     list: bool = False
     """List the recipes, one line each with its paper, and stop."""
 
@@ -50,7 +55,7 @@ def main(argv: list[str]) -> int | None:
     name = asked.recipe or (stored["recipe"] if stored else "madn" if named else "madn-sample")
     start_keras()
     recipe = recipes.from_fields(name, stored["fields"]) if stored else recipes.get(name)
-    options = Options(**stored["data"]) if stored else Options()
+    options = Options(**stored["data"], **stored.get("options", {})) if stored else Options()
     command = dataclasses.make_dataclass("Command", [
         ("training", Options, dataclasses.field(default=options)),
         ("recipe", type(recipe), dataclasses.field(default=recipe))])
@@ -82,23 +87,28 @@ def _first_look(argv: list[str]) -> argparse.Namespace:
 
 
 def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | None, command: str) -> int | None:
-    from madn.training.callbacks import Stopped
     from madn.training.checkpoint import load_start
     from madn.training.loop import train
+    from madn.training.safety import Stopped
     from madn.training.settings import describe
 
     if options.round_steps < 0:
         raise UserError(f"--round-steps must be 0 or more; received {options.round_steps}")
     if options.minutes is not None and options.minutes <= 0:
         raise UserError(f"--minutes must be above 0; received {options.minutes:g}")
-    if run.state.is_file() and options.weights not in (None, stored.get("weights")):
+    if options.checkpoint_minutes < 0:
+        raise UserError(f"--checkpoint-minutes must be 0 or more; received {options.checkpoint_minutes:g}")
+    if options.deterministic:
+        compute_deterministically()
+    started = bool(run.states())
+    if started and options.weights not in (None, stored.get("weights")):
         raise UserError(f"{run.path}: this run has weights of its own to go on from; leave --weights out")
     options = dataclasses.replace(options, weights=options.weights or (stored or {}).get("weights"))
     weights = Path(options.weights) if options.weights else None
     first_stage = recipe.stages(recipe.steps or recipe.epochs)[0][0]
-    if weights and not run.state.is_file():  # all of this before anything is written
+    if weights and not started:  # all of this before anything is written
         load_start(first_stage.build_generator(), weights, first_stage)
-    elif first_stage.needs_weights and not run.state.is_file():
+    elif first_stage.needs_weights and not started:
         raise UserError(f"recipe {name} starts from trained weights: give --weights FILE")
     prepared = recipe.prepare()
     for key, facts in prepared.items():
@@ -111,11 +121,12 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
         print(line)
     settings = describe(name, recipe, command, {
         "data": data_options(options), "pairs": summary, "total_steps": recipe.total_steps(len(source)),
-        "weights": options.weights, **prepared}, stored)
+        "weights": options.weights, "options": {key: getattr(options, key) for key in KEPT}, **prepared}, stored)
     run.write_settings(settings)
     print(f"{name} on {summary['train']} ({settings['device']}); run folder {run.path}", flush=True)
     try:
-        train(name, recipe, source, run, validation, options.round_steps, weights, options.minutes)
+        train(name, recipe, source, run, validation, options.round_steps, weights, options.minutes,
+              options.checkpoint_minutes)
     except Stopped:
         print(f"\nstopped and saved; go on with: {PROG} --run {run.path} --resume")
         return 130

@@ -18,6 +18,8 @@ from typing import Any
 
 from keras import ops
 
+from madn.training.health import column, wasserstein_verdict
+
 CHANNELS = 256
 """Of VGG19's conv3_3."""
 
@@ -74,6 +76,11 @@ class MSR2BObjective:
             "gradient_penalty": critic.gradient_penalty(real, fake, "image", self.gp_norm),
         }
         return terms["critic_real"] + terms["critic_fake"] + self.gp_weight * terms["gradient_penalty"], terms
+
+    def critic_verdicts(self, rounds) -> dict:
+        """What is to be said of the discriminator, or None, by the lines of the log so far."""
+        gaps = [-real - fake for real, fake in zip(column(rounds, "critic_real"), column(rounds, "critic_fake"))]
+        return {"image": wasserstein_verdict(gaps, column(rounds, "gradient_penalty"))}
 
     def _judged(self, blurred, images):
         """What the critic sees: images in [-1, 1], with `condition="blur"` behind the blurred one."""

@@ -20,16 +20,20 @@ Differences from the text, and why:
   "RSGAN [32]" can only mean. All take one discriminator step for one of the generator, as the paper's own does.
 """
 
+import math
 from dataclasses import dataclass
 
 from keras import ops
 
 from madn.losses import l2, relativistic_least_squares
+from madn.training.health import column, loss_verdict
 
 DOMAINS = ("global", "local")
 # Factors on the difference of two images in [0, 1]. ImageNet: 1 / standard deviation of red, green and blue.
 MSE_SPACES = {"imagenet": (1 / 0.229, 1 / 0.224, 1 / 0.225), "unit": (1.0, 1.0, 1.0), "signed": (2.0, 2.0, 2.0)}
 GRADIENT_PENALTY = 10.0
+# A discriminator's loss where all its scores are the same; a flat one has the whole gradient penalty.
+GUESSING = {"ralsgan": 2.0, "wgan": GRADIENT_PENALTY, "lsgan": 0.5, "rsgan": math.log(2)}
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,17 @@ class SISNetObjective:
                 loss = loss + GRADIENT_PENALTY * critic.gradient_penalty(real, fake, domain)
             terms[f"critic_{domain}"] = loss
         return sum(terms.values()) / len(terms), terms
+
+    def critic_verdicts(self, rounds) -> dict:
+        """Domain -> what is to be said of its discriminator, or None, by the lines of the log so far.
+
+        With "wgan", collapse alone is told: a loss that falls below 0 is what the discriminator is trained for.
+        """
+        verdicts = {domain: loss_verdict(column(rounds, f"critic_{domain}"), GUESSING[self.adversarial])
+                    for domain in DOMAINS}
+        if self.adversarial == "wgan":
+            return {domain: None if verdict == "has won" else verdict for domain, verdict in verdicts.items()}
+        return verdicts
 
 
 def views(sharp, restored, critic) -> dict:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from keras import ops
 
 from madn.losses import l1
+from madn.training.health import column, wasserstein_verdict
 from madn.vgg import PerceptualLoss
 
 
@@ -71,6 +72,11 @@ class StructureGuidedObjective:
         terms = {"critic_real": _score(critic, real), "critic_fake": _score(critic, fake),
                  "gradient_penalty": critic.gradient_penalty(real, fake, "image", norm=self.penalty_norm)}
         return terms["critic_fake"] - terms["critic_real"] + self.penalty * terms["gradient_penalty"], terms
+
+    def critic_verdicts(self, rounds) -> dict:
+        """What is to be said of the discriminator, or None, by the lines of the log so far."""
+        gaps = [real - fake for real, fake in zip(column(rounds, "critic_real"), column(rounds, "critic_fake"))]
+        return {"image": wasserstein_verdict(gaps, column(rounds, "gradient_penalty"))}
 
     def _content(self, restored, sharp):
         """Eq. 8 with the norm squared and averaged ("mse"), or as printed ("l2")."""

@@ -30,6 +30,9 @@ class CropSource(Protocol):
     def crop_at(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Crop k of the run: (blurred, sharp), each uint8 (crop, crop, 3) RGB."""
 
+    def name(self, k: int) -> str:
+        """The file that crop k comes from."""
+
 
 class PairCrops:
     """One random window of every pair in each epoch, the same in the blurred and the sharp image.
@@ -48,14 +51,17 @@ class PairCrops:
 
     def crop_at(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Crop k of the run: (blurred, sharp), each uint8 (crop, crop, 3) RGB."""
-        epoch, place = divmod(k, len(self.pairs))
-        pair = self.pairs[_order(self.seed, epoch, len(self.pairs))[place]]
+        pair = _drawn(self.pairs, self.seed, k)
         rng = np.random.default_rng((self.seed, CROP, k))
         blurred, sharp = self.images.read(pair.blurred), self.images.read(pair.sharp)
         if blurred.shape != sharp.shape:
             raise UserError(f"{pair.blurred}: {size(blurred)}, but its partner {pair.sharp} is {size(sharp)}")
         window = _window(rng, pair.blurred, blurred, self.crop)
         return _augmented(rng, blurred[window], sharp[window], self.augment)
+
+    def name(self, k: int) -> str:
+        """The blurred file of crop k."""
+        return str(_drawn(self.pairs, self.seed, k).blurred)
 
 
 class PhotoCrops:
@@ -78,8 +84,7 @@ class PhotoCrops:
 
     def crop_at(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Crop k of the run: (blurred, sharp), each uint8 (crop, crop, 3) RGB."""
-        epoch, place = divmod(k, len(self.photos))
-        path = self.photos[_order(self.seed, epoch, len(self.photos))[place]]
+        path = _drawn(self.photos, self.seed, k)
         rng = np.random.default_rng((self.seed, CROP, k))
         photo = self.images.read(path)
         photo = photo[_window(rng, path, photo, self.crop + 2 * self.margin)]
@@ -90,6 +95,10 @@ class PhotoCrops:
         if self.noise:
             blurred = blurred + rng.normal(scale=self.noise, size=blurred.shape)
         return _augmented(rng, to_uint8(blurred), sharp, self.augment)
+
+    def name(self, k: int) -> str:
+        """The file of crop k."""
+        return str(_drawn(self.photos, self.seed, k))
 
 
 class MixedCrops:
@@ -111,8 +120,18 @@ class MixedCrops:
 
     def crop_at(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Crop k of the run: (blurred, sharp), each uint8 (crop, crop, 3) RGB."""
+        source, number = self._own(k)
+        return source.crop_at(number)
+
+    def name(self, k: int) -> str:
+        """The file that crop k comes from."""
+        source, number = self._own(k)
+        return source.name(number)
+
+    def _own(self, k: int) -> tuple[CropSource, int]:
+        """The source of crop k, and the number that the crop has there."""
         before, after = int(k * self.share), int((k + 1) * self.share)
-        return self.photos.crop_at(before) if after > before else self.pairs.crop_at(k - before)
+        return (self.photos, before) if after > before else (self.pairs, k - before)
 
 
 def find_photos(folder: str | Path) -> list[Path]:
@@ -152,6 +171,12 @@ def check_photos(photos: Sequence[Path], images: DecodedImages, least: int,
     if not good:
         raise UserError(some_lines(problems) + "\nno usable photograph is left")
     return good, problems
+
+
+def _drawn(items: Sequence, seed: int, k: int):
+    """Item k of the run: all of them in each epoch, in a new order."""
+    epoch, place = divmod(k, len(items))
+    return items[_order(seed, epoch, len(items))[place]]
 
 
 @functools.lru_cache(maxsize=8)

@@ -84,6 +84,16 @@ def atomic(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep the names of a folder's files, too, where the system knows how."""
+    with contextlib.suppress(OSError):  # Windows opens no folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def remove_leftovers(paths: Iterable[Path]) -> None:
     """Remove what processes of this machine that no longer live left of `atomic`: `.NAME.HOST-PID.part`."""
     starts: dict[Path, set[str]] = {}

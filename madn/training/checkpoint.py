@@ -1,44 +1,73 @@
 """Weights on disk: the whole training state, and generators that say which recipe they belong to.
 
-Keras' own `.weights.h5` files, written under a temporary name first, so that no half-written file ever stands under
-its final one.
+Keras' own `.weights.h5` files, made in memory and then written under a temporary name, so that no half-written file
+ever stands under its final one. A state ends with the SHA-256 of all bytes before, which HDF5 does not look at.
 """
 
 import dataclasses
+import hashlib
+import io
 import json
+import os
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import h5py
 import keras
+from keras.src.saving import saving_lib
 
 from madn.errors import UserError
-from madn.imaging.files import atomic
+from madn.imaging.files import atomic, sync_folder
 from madn.training.recipe import Recipe
 
-RECIPE, PLACE, SEEDS = "madn_recipe", "madn_place", "madn_seeds"
+RECIPE, PLACE, MEANS = "madn_recipe", "madn_place", "madn_means"
 SUFFIX = ".weights.h5"
+SEAL = b"madn-sha256:"
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where in a run of several stages a state belongs.
+    """Where in a run a state belongs.
 
-    The stage's number, the steps that those before it took, and those planned for all (0 where there is one stage).
+    The stage's number, the steps that those before it took, those planned for all (0 where there is one stage), and the
+    seconds that the run has taken.
     """
 
     stage: int = 0
     first_step: int = 0
     total: int = 0
+    seconds: float = dataclasses.field(default=0.0, compare=False)
 
 
-def save_state(model: keras.Model, path: Path, place: Place = Place()) -> None:
-    """Generator, critics, optimisers and with them the step, random numbers; and the stage whose state this is."""
-    with _atomic_weights(path) as part:
-        model.save_weights(part)
-        with h5py.File(part, "a") as file:
-            file.attrs[PLACE] = json.dumps(dataclasses.asdict(place))
-            file.attrs[SEEDS] = keras.ops.convert_to_numpy(model.seeds.state)  # no weight, as Keras sees it
+def save_state(model: keras.Model, path: Path, place: Place = Place(), means: Mapping | None = None) -> None:
+    """Generator, critics, optimisers and with them the step; and the stage whose state this is.
+
+    `means`: of a round that is not over, what `tracked_means` gives. Raises `OSError` where the disk refuses, and
+    leaves nothing behind then.
+    """
+    content = _weights(model, {PLACE: json.dumps(dataclasses.asdict(place)), MEANS: json.dumps(means or {})})
+    content.seek(0, io.SEEK_END)
+    content.write(SEAL + hashlib.sha256(content.getbuffer()).digest())
+    _write(path, content)
+
+
+def newest_whole(states: Iterable[Path]) -> Path:
+    """The first of these states, the newest first, that is whole; prints a line for each that is not.
+
+    Raises `UserError` where none is.
+    """
+    damaged = []
+    for path in states:
+        content = path.read_bytes()
+        end = len(content) - len(SEAL) - hashlib.sha256().digest_size
+        if content[max(end, 0):] == SEAL + hashlib.sha256(memoryview(content)[:max(end, 0)]).digest():
+            return path
+        damaged.append(path)
+        print(f"warning: {path}: damaged or cut short; going on from the checkpoint before", flush=True)
+    folder = damaged[0].parent
+    raise UserError(f"{folder}: every checkpoint is damaged ({', '.join(path.name for path in damaged)}): start again "
+                    f"with another --run, from the generator alone with --weights {folder / ('last' + SUFFIX)}")
 
 
 def read_place(path: Path) -> Place:
@@ -46,23 +75,34 @@ def read_place(path: Path) -> Place:
     return Place(**(_attribute(path, PLACE) or {}))
 
 
-def load_state(model: keras.Model, path: Path) -> None:
-    """Restore what `save_state` wrote into a model of the same recipe and stage.
+def load_state(model: keras.Model, path: Path) -> dict:
+    """Restore what `save_state` wrote into a model of the same recipe and stage; returns its `means`.
 
     Raises `UserError` for a damaged file or one of another network.
     """
     _load(model, path)
-    with h5py.File(path) as file:
-        if SEEDS in file.attrs:
-            model.seeds.state.assign(file.attrs[SEEDS])
+    return _attribute(path, MEANS) or {}
+
+
+def tracked_means(model: keras.Model) -> dict[str, list[float]]:
+    """What the means of a round's logs are made of, so far: name -> values of the metric's variables."""
+    return {name: [float(keras.ops.convert_to_numpy(v)) for v in tracker.variables]
+            for name, tracker in model.trackers.items()}
+
+
+def track_on(model: keras.Model, means: Mapping[str, list[float]]) -> None:
+    """Let the means of a round go on from what `tracked_means` gave."""
+    for name, values in means.items():
+        for variable, value in zip(model.trackers[name].variables, values, strict=True):
+            variable.assign(value)
 
 
 def save_generator(generator: keras.Model, path: Path, recipe: str, fields: dict, **facts) -> None:
-    """The generator alone, with the recipe's name and fields (and `facts`) in the file."""
-    with _atomic_weights(path) as part:
-        generator.save_weights(part)
-        with h5py.File(part, "a") as file:
-            file.attrs[RECIPE] = json.dumps({"recipe": recipe, "fields": fields, **facts})
+    """The generator alone, with the recipe's name and fields (and `facts`) in the file.
+
+    Raises `OSError` where the disk refuses, and leaves nothing behind then.
+    """
+    _write(path, _weights(generator, {RECIPE: json.dumps({"recipe": recipe, "fields": fields, **facts})}))
 
 
 def load_generator(generator: keras.Model, path: Path, recipe: Recipe | None = None) -> None:
@@ -131,19 +171,24 @@ def _load(model: keras.Model, path: Path) -> None:
                         f"and the options they were trained with ({reason})") from None
 
 
-class _atomic_weights:
-    """`atomic`, with the suffix that Keras asks of a weights file kept on the temporary name."""
+def _weights(model: keras.Model, attributes: Mapping[str, str]) -> io.BytesIO:
+    """The file that `model.save_weights` writes, in memory, with attributes.
 
-    def __init__(self, path: Path):
-        self.outer = atomic(path)
+    HDF5 cannot close a file on a full disk and crashes later; `save_weights` itself takes nothing but a path.
+    """
+    content = io.BytesIO()
+    store = saving_lib.H5IOStore(content, mode="w")
+    saving_lib._save_state(model, store, None, "", set())
+    store.close()
+    with h5py.File(content, "a") as file:
+        file.attrs.update(attributes)
+    return content
 
-    def __enter__(self) -> Path:
-        self.part = self.outer.__enter__()
-        self.file = self.part.with_name(self.part.name + SUFFIX)
-        return self.file
 
-    def __exit__(self, kind, *rest):
-        if kind is None:
-            self.file.replace(self.part)
-        self.file.unlink(missing_ok=True)
-        return self.outer.__exit__(kind, *rest)
+def _write(path: Path, content: io.BytesIO) -> None:
+    with atomic(path) as part:
+        with part.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+    sync_folder(path.parent)

@@ -6,33 +6,39 @@ from madn.data.crops import CropSource
 from madn.data.pipeline import input_errors, numpy_batches, training_dataset
 from madn.data.sets import FixedCrops
 from madn.errors import UserError
-from madn.training.callbacks import Clock, Pictures, Progress, Record, StopCleanly
-from madn.training.checkpoint import Place, load_start, load_state, read_place
+from madn.training.callbacks import Clock, Pictures, Progress, Record
+from madn.training.checkpoint import Place, load_start, load_state, newest_whole, read_place
 from madn.training.model import AdversarialModel
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
+from madn.training.safety import Checkpoints, Faults, StopCleanly
 
 PICTURES = 4
 
 
 def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validation: FixedCrops | None = None,
-          round_steps: int = 0, weights: Path | None = None, minutes: float | None = None) -> int:
+          round_steps: int = 0, weights: Path | None = None, minutes: float | None = None,
+          checkpoint_minutes: float = 0) -> int:
     """Train `recipe` on the crops of `source`, in rounds of `round_steps`.
 
     0 of them: an epoch, but at least 100 steps or a tenth of all. `minutes` end the run before its last step; stages
-    get their share of them.
+    get their share of them. `checkpoint_minutes`: between states that are saved inside a round; 0: none are.
 
-    Goes on from the state in the run folder, if there is one, else starts, from the generator's `weights` if given.
-    The recipe's stages follow each other, each from the weights of the one before. A round ends with validation, a
-    line in the logs, checkpoints and a picture. Returns the last step. Raises `Stopped` where it was asked to stop,
-    its state saved; `UserError` where a run of several stages is to go on with another number of steps.
+    Goes on from the newest whole state in the run folder, if there is one, else starts, from the generator's `weights`
+    if given. The recipe's stages follow each other, each from the weights of the one before. A round ends with
+    validation, a line in the logs, a picture and checkpoints. Returns the last step. Raises `Stopped` where it was
+    asked to stop, its state saved; `UserError` where a run of several stages is to go on with another number of steps,
+    every state is damaged, a loss or gradient is not finite, or the disk is full.
     """
     total = recipe.total_steps(len(source))
     stages = recipe.stages(total)
-    started = run.state.is_file()
-    place = read_place(run.state) if started else Place()
+    states = run.states()
+    state = newest_whole(states) if states else None
+    place, means = read_place(state) if state else Place(), {}
     if place.total not in (0, total):
         raise UserError(f"{run.path}: a run of several stages goes on with the steps that it was started with")
+    with run.writing():
+        run.remove_leftovers()
     first_step, model = place.first_step, None
     for number, (stage, steps) in list(enumerate(stages))[place.stage:]:
         previous, model = model, stage.build_model(steps)
@@ -41,33 +47,42 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
             stage.transfer(previous.generator, model.generator)
             for domain, critic in previous.critics.items():
                 model.critics[domain].set_weights(critic.get_weights())
-        elif started:
-            load_state(model, run.state)
-            run.keep_rows(model.step)
-        elif weights:
-            load_start(model.generator, weights, stage)
+        else:
+            if state:
+                means = load_state(model, state)
+            elif weights:
+                load_start(model.generator, weights, stage)
+            with run.writing():
+                run.keep_rows(model.step)
         if int(model.optimizer.iterations) < steps:
             if len(stages) > 1:
                 print(f"stage {number + 1} of {len(stages)}: {stage.stage_name}, {steps} steps", flush=True)
             share = sum(length for _, length in stages[:number + 1]) / total
-            _train_stage(name, stage, model, Place(number, first_step, total if len(stages) > 1 else 0),
+            _train_stage(name, stage, model,
+                         Place(number, first_step, total if len(stages) > 1 else 0, place.seconds), means,
                          first_step + steps, total, source, run, validation, round_steps,
-                         minutes and 60 * minutes * share)
-        first_step = model.step
+                         minutes and 60 * minutes * share, 60 * checkpoint_minutes)
+        first_step, means = model.step, {}
     return model.step
 
 
-def _train_stage(name: str, recipe: Recipe, model: AdversarialModel, place: Place, last_step: int, total: int,
-                 source: CropSource, run: RunFolder, validation: FixedCrops | None, round_steps: int,
-                 seconds: float | None) -> None:
-    """Train one stage's model from the step it is at to `last_step`, or until the run has taken `seconds`."""
+def _train_stage(name: str, recipe: Recipe, model: AdversarialModel, place: Place, means: dict, last_step: int,
+                 total: int, source: CropSource, run: RunFolder, validation: FixedCrops | None, round_steps: int,
+                 seconds: float | None, checkpoint_seconds: float) -> None:
+    """Train one stage's model from the step it is at to `last_step`, or until the run has taken `seconds`.
+
+    `means`: of the logs of a round that was broken off.
+    """
     round_steps = round_steps or max(recipe.steps_per_epoch(len(source)), min(100, max(1, total // 10)))
     fixed = validation or FixedCrops.of(source, min(PICTURES, len(source)))
     facts = {"recipe": name, "fields": recipe.fields()}
-    record = Record(run, facts, place, run.rows(), "val_psnr" if validation else "psnr")
-    clock, progress = Clock(record, seconds), Progress(model.step, total)
+    progress = Progress(model.step, total)
+    record = Record(run, facts, place, run.rows(), "val_psnr" if validation else "psnr", model.step, progress.say)
+    faults = Faults(run, source, recipe.crops_per_step, progress.say)
+    checkpoints = Checkpoints(run, place, record.elapsed, faults.check, checkpoint_seconds, means)
+    clock = Clock(record, seconds)
     try:
-        with StopCleanly(run, place) as stop, input_errors():
+        with StopCleanly(checkpoints) as stop, input_errors():
             for first, steps, rounds in segments(model.step, last_step, round_steps):
                 if clock.over:
                     break
@@ -76,17 +91,16 @@ def _train_stage(name: str, recipe: Recipe, model: AdversarialModel, place: Plac
                     shuffle=False,  # the crops come shuffled
                     validation_data=validation and validation.floats(),
                     validation_batch_size=recipe.batch,
-                    callbacks=[progress, record, Pictures(run, *fixed.floats(PICTURES)), stop, clock])
+                    callbacks=[progress, faults, record, Pictures(run, *fixed.floats(PICTURES)), checkpoints, stop,
+                               clock])
     finally:
         progress.close()
-        record.close()
 
 
 def segments(step: int, total: int, round_steps: int) -> list[tuple[int, int, int]]:
     """Cut [step, total) into (first step, steps in a round, rounds), rounds ending at multiples of `round_steps`.
 
-    So a resumed run ends its rounds where an undisturbed one does; the first line of its log then averages what was
-    left of its round.
+    So a resumed run ends its rounds where an undisturbed one does.
     """
     cuts = []
     if step % round_steps:

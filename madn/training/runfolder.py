@@ -1,21 +1,28 @@
 """The run folder: settings, checkpoints, logs and pictures of one training run.
 
-    settings.json                  recipe, every field, data, versions, device, command
-    checkpoints/state.weights.h5   generator, critics, optimisers, step: what --resume reads
-    checkpoints/last.weights.h5    the generator as it is
-    checkpoints/best.weights.h5    the generator at its best validation PSNR
-    log.csv, tensorboard/          every loss term, PSNR and learning rate
-    samples/                       blurred | restored | sharp crops; latest.png is the newest
+    settings.json                     recipe, every field, data, versions, device, command
+    checkpoints/state-*.weights.h5    generator, critics, optimisers at a step: what --resume reads; the last three
+    checkpoints/last.weights.h5       the generator as it is
+    checkpoints/best.weights.h5       the generator at its best validation PSNR
+    log.csv, tensorboard/             every loss term, PSNR and learning rate
+    samples/                          blurred | restored | sharp crops; latest.png is the newest
 """
 
+import contextlib
 import csv
+import errno
 import json
+import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from madn.errors import UserError
-from madn.imaging.files import atomic
+from madn.imaging.files import HOST, atomic, remove_leftovers
 
 SETTINGS = "settings.json"
+KEEP = 3  # states
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class RunFolder:
@@ -23,14 +30,50 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.state = self.path / "checkpoints" / "state.weights.h5"
+        self.checkpoints = self.path / "checkpoints"
         self.log = self.path / "log.csv"
         self.tensorboard = self.path / "tensorboard"
         self.samples = self.path / "samples"
 
     def generator(self, which: str) -> Path:
         """The weights file of the `best` or `last` generator."""
-        return self.path / "checkpoints" / f"{which}.weights.h5"
+        return self.checkpoints / f"{which}.weights.h5"
+
+    def state(self, step: int) -> Path:
+        """The file of the whole training state after `step`."""
+        return self.checkpoints / f"state-{step:07d}.weights.h5"
+
+    def states(self) -> list[Path]:
+        """The states that are there, the newest first."""
+        found = {int(match[1]): path for path in self.checkpoints.glob("state-*.weights.h5")
+                 if (match := re.fullmatch(r"state-(\d+)\.weights\.h5", path.name))}
+        return [found[step] for step in sorted(found, reverse=True)]
+
+    def keep_states(self, newest: Path) -> None:
+        """Keep the last few states up to `newest`; one beyond it was damaged, as the run has come from before it."""
+        states = self.states()
+        wanted = states[states.index(newest):][:KEEP]
+        for path in states:
+            if path not in wanted:
+                path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Say in one line what the disk refused: raises `UserError` for an `OSError` inside the block."""
+        try:
+            yield
+        except OSError as problem:
+            # Libraries may not hand on why they could not write.
+            full = problem.errno in FULL or (problem.errno is None and shutil.disk_usage(self.path).free < 1e6)
+            why, way_out = ("the disk is full", "Make room") if full else (
+                f"cannot be written ({problem.strerror or problem})", "Choose another --run, or put it right")
+            raise UserError(f"{self.path}: {why}; what was saved before is whole. {way_out}, then go on with "
+                            "--resume") from None
+
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files of a process that was killed while it wrote."""
+        for folder in (self.path, self.checkpoints, self.samples):
+            remove_leftovers(folder / part.name[1:].rpartition(f".{HOST}-")[0] for part in folder.glob(".*.part"))
 
     def settings(self) -> dict | None:
         """What settings.json says; None where there is no run. Raises `UserError` where it cannot be read."""
@@ -53,7 +96,7 @@ class RunFolder:
         if settings and recipe not in (None, settings["recipe"]):
             raise UserError(f"{self.path}: this run folder belongs to recipe {settings['recipe']}, not {recipe}; "
                             "choose another --run")
-        if not resume and self.state.is_file():
+        if not resume and self.states():
             raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or choose another --run")
         return settings if resume else None
 
@@ -78,19 +121,16 @@ class RunFolder:
         return f"{line}\nweights {self.generator('best')}, pictures {self.samples / 'latest.png'}, log {self.log}"
 
     def write_settings(self, settings: dict) -> None:
-        try:
-            with atomic(self.path / SETTINGS) as part:
-                part.write_text(json.dumps(settings, indent=2) + "\n")
-        except OSError as problem:
-            raise UserError(f"{self.path}: cannot write the run folder ({problem.strerror}); "
-                            "choose another --run") from None
+        """Raises `UserError` where the folder cannot be made or written."""
+        with self.writing(), atomic(self.path / SETTINGS) as part:
+            part.write_text(json.dumps(settings, indent=2) + "\n")
 
     def rows(self) -> list[dict[str, str]]:
-        """The lines of log.csv."""
+        """The lines of log.csv; a last one that was cut short is left out."""
         if not self.log.is_file():
             return []
         with self.log.open(newline="") as file:
-            return list(csv.DictReader(file))
+            return list(csv.DictReader(line for line in file if line.endswith("\n")))
 
     def keep_rows(self, step: int) -> None:
         """Drop the lines after `step`, which a resumed run will write again."""
@@ -101,14 +141,10 @@ class RunFolder:
         self._write_rows(list(rows[0]), rows)
 
     def add_row(self, row: dict) -> None:
-        """Append a line to log.csv; a stage with other terms adds its columns, and leaves those that it lacks empty."""
+        """Add a line to log.csv; a stage with other terms adds its columns, and leaves those that it lacks empty."""
         before = self.rows()
         header = list(dict.fromkeys([*(before[0] if before else ()), *row]))
-        if before and header == list(before[0]):
-            with self.log.open("a", newline="") as file:
-                csv.DictWriter(file, header).writerow(row)
-        else:
-            self._write_rows(header, [*before, row])
+        self._write_rows(header, [*before, row])
 
     def _write_rows(self, header: list[str], rows: list[dict]) -> None:
         with atomic(self.log) as part, part.open("w", newline="") as file:

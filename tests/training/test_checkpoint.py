@@ -1,12 +1,17 @@
-"""Weights on disk: everything comes back, foreign and damaged files are named."""
+"""Weights on disk: everything comes back, foreign and damaged files are named, a full disk takes nothing away."""
 
+import errno
+import io
 from dataclasses import replace
+from pathlib import Path
 
+import h5py
 import pytest
 from helpers import TINY, batch, eager, same, values
 
 from madn.errors import UserError
-from madn.training.checkpoint import load_generator, load_state, read_recipe, save_generator, save_state
+from madn.training.checkpoint import (Place, load_generator, load_state, newest_whole, read_place, read_recipe,
+                                      save_generator, save_state, track_on, tracked_means)
 
 
 def everything(model):
@@ -28,16 +33,6 @@ def test_state_holds_both_networks_and_both_optimisers(tmp_path):
         trained.train_on_batch(*batch(seed=7))
     assert same(everything(model), everything(other))
     assert [path.name for path in tmp_path.iterdir()] == ["state.weights.h5"]
-
-
-def test_random_numbers_go_on_where_they_were(tmp_path):
-    model = eager(TINY)
-    model.critic.uniform((3,))
-    save_state(model, tmp_path / "state.weights.h5")
-    expected = model.critic.uniform((3,)).numpy()
-    other = eager(TINY)
-    load_state(other, tmp_path / "state.weights.h5")
-    assert same([expected], [other.critic.uniform((3,)).numpy()])
 
 
 def test_generator_file_says_its_recipe(tmp_path):
@@ -71,3 +66,73 @@ def test_damaged_files_are_named(tmp_path, content):
         load_state(model, file)
     with pytest.raises(UserError, match="no such weights file"):
         load_state(model, tmp_path / "missing.weights.h5")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return eager(TINY)
+
+
+def test_a_state_is_a_weights_file_of_keras_with_its_place_and_means(tmp_path, model):
+    file, place = tmp_path / "state-0000003.weights.h5", Place(1, 2, 8, 5.5)
+    model.train_on_batch(*batch())
+    means = tracked_means(model)
+    save_state(model, file, place, means)
+    assert read_place(file) == place and read_place(file).seconds == 5.5
+    model.save_weights(tmp_path / "keras.weights.h5")
+    datasets = []
+    for each in (file, tmp_path / "keras.weights.h5"):
+        with h5py.File(each) as opened:
+            datasets.append({})
+            opened.visititems(lambda name, item: datasets[-1].update(
+                {name: item[()].tobytes()} if isinstance(item, h5py.Dataset) else {}))
+    assert datasets[0] == datasets[1] and len(datasets[0]) > 100
+    expected = {name: float(tracker.result()) for name, tracker in model.trackers.items()}
+    model.reset_metrics()
+    found = load_state(model, file)
+    assert found == means
+    track_on(model, found)
+    assert {name: float(tracker.result()) for name, tracker in model.trackers.items()} == expected
+    assert expected["loss"] > 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "seal", "flipped"])
+def test_the_newest_whole_state_is_taken(tmp_path, model, capsys, damage):
+    old, new = (tmp_path / f"state-000000{step}.weights.h5" for step in (1, 2))
+    for path in (old, new):
+        save_state(model, path)
+    assert newest_whole([new, old]) == new and not capsys.readouterr().out
+    whole = new.read_bytes()
+    middle = len(whole) // 2
+    new.write_bytes({"cut": whole[:middle], "empty": b"", "seal": whole[:-1],
+                     "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:]}[damage])
+    assert newest_whole([new, old]) == old
+    said = capsys.readouterr().out
+    assert said.startswith(f"warning: {new}: damaged") and said.count("\n") == 1
+    old.write_bytes(whole[:-1])
+    with pytest.raises(UserError, match=r"every checkpoint is damaged \(state-0000002.*state-0000001.*--weights .*last"):
+        newest_whole([new, old])
+
+
+class FullDisk(io.FileIO):
+    """A file that takes a few bytes and no more."""
+
+    def write(self, content):
+        super().write(bytes(content[:100]))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_keeps_the_file_before_and_leaves_nothing_half_written(tmp_path, model, monkeypatch):
+    file, best = tmp_path / "state-0000001.weights.h5", tmp_path / "best.weights.h5"
+    save_state(model, file)
+    save_generator(model.generator, best, "madn", TINY.fields())
+    before = file.read_bytes(), best.read_bytes()
+    monkeypatch.setattr(Path, "open", lambda self, mode: FullDisk(self, mode.replace("b", "")))
+    for save in (lambda: save_state(model, file), lambda: save_state(model, file.with_name("state-0000002.weights.h5")),
+                 lambda: save_generator(model.generator, best, "madn", TINY.fields())):
+        with pytest.raises(OSError) as problem:
+            save()
+        assert problem.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [best.name, file.name]
+    assert (file.read_bytes(), best.read_bytes()) == before

@@ -14,10 +14,11 @@ from helpers import TINY, same
 from madn.data.sets import FixedCrops
 from madn.errors import UserError
 from madn.training import loop
-from madn.training.callbacks import Record, Stopped
+from madn.training.callbacks import Record
 from madn.training.checkpoint import Place, read_place, read_recipe
 from madn.training.loop import segments, train
 from madn.training.runfolder import RunFolder
+from madn.training.safety import Stopped
 
 RECIPE = replace(TINY, adversarial_domains="none", steps=6)
 
@@ -68,7 +69,7 @@ def test_a_run_fills_its_folder_and_a_stopped_one_ends_as_the_undisturbed(tmp_pa
     assert {"lr_g", "loss", "content", "pixel", "image", "psnr", "val_psnr", "val_blurred_psnr"} <= set(rows[0])
     assert float(rows[-1]["lr_g"]) == 0
     assert sorted(path.name for path in (tmp_path / "whole" / "checkpoints").iterdir()) == [
-        "best.weights.h5", "last.weights.h5", "state.weights.h5"]
+        "best.weights.h5", "last.weights.h5", *(f"state-000000{step}.weights.h5" for step in (2, 4, 6))]
     assert sorted(path.name for path in whole.samples.iterdir()) == [
         "latest.png", "step-0000002.png", "step-0000004.png", "step-0000006.png"]
     assert any(whole.tensorboard.iterdir())
@@ -111,16 +112,16 @@ def test_a_stop_at_the_end_of_a_round_keeps_the_round(tmp_path, monkeypatch):
         run_to_the_end(tmp_path)
     run = RunFolder(tmp_path)
     assert [int(row["step"]) for row in run.rows()] == [2]
-    assert run.generator("best").is_file() and run.state.is_file()
+    assert run.generator("best").is_file() and run.states() == [run.state(2)]
 
 
 def test_a_finished_run_is_left_alone(tmp_path):
     run = RunFolder(tmp_path)
     recipe = replace(RECIPE, steps=1)
     assert train("madn", recipe, Crops(), run) == 1
-    before = run.state.read_bytes()
+    before = run.state(1).read_bytes()
     assert train("madn", recipe, Crops(), run) == 1
-    assert run.state.read_bytes() == before
+    assert run.state(1).read_bytes() == before
     assert "val_psnr" not in run.rows()[0]
 
 
@@ -130,8 +131,9 @@ def test_best_keeps_the_highest_score(tmp_path):
     record.set_model(TINY.build_model(10))
     for score in (20.0, 22.0, 21.0):
         record.model.optimizer.iterations.assign_add(1)
+        record.on_epoch_begin(0)
+        record.on_train_batch_end(0)
         record.on_epoch_end(0, {"loss": 0.1, "val_psnr": score})
-    record.close()
     stored = [json.loads(h5py.File(run.generator(which)).attrs["madn_recipe"]) for which in ("best", "last")]
     assert [(each["step"], each["val_psnr"]) for each in stored] == [(2, 22.0), (3, 21.0)]
 
@@ -193,7 +195,7 @@ def test_stages_follow_each_other_and_their_frozen_layers_stay(tmp_path):
         assert go() == 4
     assert moved == [{"sn": True, "gn": False, "upblock": False}, {"sn": False, "gn": True, "upblock": True}]
     assert [int(row["step"]) for row in run.rows()] == [2, 4]
-    assert read_place(run.state) == Place(stage=1, first_step=2, total=4)
+    assert read_place(run.states()[0]) == Place(stage=1, first_step=2, total=4)
     assert read_recipe(run.generator("last"))["fields"]["stage"] == 2
     assert go() == 4  # a finished run is left alone
 

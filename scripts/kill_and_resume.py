@@ -1,0 +1,206 @@
+"""Kill a short training run at random moments, resume it, and compare it with the run that nobody disturbed.
+
+    python scripts/kill_and_resume.py [--tries 30] [--seed 0] [--folder DIR]
+
+Every try starts `python -m madn.train --deterministic` in a fresh folder and ends it with SIGKILL: at a time drawn from
+the whole length of the undisturbed run, its start-up included, and in every other try as soon after it as a file is
+being written. Then the run is resumed, in every third try killed once more, and at its end held against the
+undisturbed one: every dataset of the newest state and of both generators, log.csv but for the times, every picture.
+Before that, two accidents: the newest checkpoint cut short, and a full disk (a small tmpfs, where one can be mounted).
+Exits with 1 if anything differs.
+"""
+
+import argparse
+import csv
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from madn.training.runfolder import RunFolder
+
+TRAIN = [sys.executable, "-m", "madn.train", "--recipe", "madn", "--widths", "4", "8", "16", "--res-blocks", "1",
+         "--d-widths", "4", "4", "4", "4", "8", "--d-dense", "8", "--adversarial-domains", "image", "--crop", "32",
+         "--batch", "2", "--validation", "GOPR0002_00_00", "--steps", "72", "--round-steps", "3", "--deterministic",
+         "--checkpoint-minutes", "0.002"]
+TIMES = ("seconds", "input_wait")
+
+
+def start(data: Path, run: Path) -> subprocess.Popen:
+    return subprocess.Popen([*TRAIN, "--data", str(data), "--run", str(run), "--resume"], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+
+
+def finish(data: Path, run: Path) -> str:
+    """Resume until the end; returns what was said."""
+    process = start(data, run)
+    said = process.communicate()[0]
+    if process.returncode:
+        raise SystemExit(f"{run}: the resumed run ended with {process.returncode}:\n{said[-3000:]}")
+    return said
+
+
+def kill(process: subprocess.Popen, run: Path, seconds: float, writing: bool) -> bool:
+    """SIGKILL after `seconds`, and if `writing` not before a temporary file is there; False: the run had ended."""
+    until = time.monotonic() + seconds
+    while process.poll() is None:
+        late = time.monotonic() - until
+        if late > 0 and (not writing or late > 5 or any(run.rglob(".*.part"))):
+            break
+        time.sleep(0.0005 if late > 0 else 0.01)
+    process.kill()
+    process.communicate()
+    return process.returncode < 0
+
+
+def content(run: Path) -> dict:
+    """Everything of a finished run that must not depend on how it came to its end."""
+    folder = RunFolder(run)
+    found = {}
+    for name, file in (("state", folder.states()[0]), ("last", folder.generator("last")),
+                       ("best", folder.generator("best"))):
+        with h5py.File(file) as opened:
+            opened.visititems(lambda key, item: found.update(
+                {f"{name} {key}": np.asarray(item).tobytes()} if isinstance(item, h5py.Dataset) else {}))
+            found[f"{name} recipe"] = opened.attrs.get("madn_recipe")
+    with folder.log.open(newline="") as file:
+        for row in csv.DictReader(file):
+            found |= {f"log {row['step']} {key}": value for key, value in row.items() if key not in TIMES}
+    found |= {f"picture {path.name}": path.read_bytes() for path in folder.samples.iterdir()}
+    found["states"] = [path.name for path in folder.states()][:1]
+    return found
+
+
+def differences(expected: dict, run: Path) -> list[str]:
+    found = content(run)
+    left = [path.name for path in run.rglob(".*.part")]
+    return [key for key in {**expected, **found} if expected.get(key) != found.get(key)] + left
+
+
+def pictures(folder: Path) -> Path:
+    """Two scenes of three pairs of noise in the GoPro layout."""
+    rng = np.random.default_rng(0)
+    for scene in ("GOPR0001_00_00", "GOPR0002_00_00"):
+        for i in range(3):
+            for kind in ("blur", "sharp"):
+                path = folder / "train" / scene / kind / f"{i:06}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8)).save(path)
+    return folder
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path | None]:
+    """A file system of 24 MB, or None where none can be mounted."""
+    folder.mkdir()
+    try:
+        made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True)
+    except OSError:
+        made = None
+    if made is None or made.returncode:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def wait_for_states(process: subprocess.Popen, run: Path, count: int) -> None:
+    while process.poll() is None and len(RunFolder(run).states()) < count:
+        time.sleep(0.005)
+
+
+def cut_short(data: Path, run: Path) -> str:
+    """Kill a run, cut its newest state in half, and resume it."""
+    process = start(data, run)
+    wait_for_states(process, run, 2)
+    process.kill()
+    process.communicate()
+    newest = RunFolder(run).states()[0]
+    newest.write_bytes(newest.read_bytes()[:newest.stat().st_size // 2])
+    lines = [line for line in finish(data, run).splitlines() if line.startswith("warning: ")]
+    if len(lines) != 1 or newest.name not in lines[0]:
+        raise SystemExit(f"{run}: {newest.name} was cut short, and the run said {lines}")
+    return lines[0]
+
+
+def full_disk(data: Path, disk: Path) -> str:
+    """Fill the disk under a run, make room again and resume it."""
+    run, filler = disk / "run", disk / "filler"
+    process = start(data, run)
+    wait_for_states(process, run, 2)
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while process.poll() is None:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    said = process.communicate()[0].splitlines()
+    if process.returncode != 2 or f"{run}: the disk is full" not in said[-1] or any("Traceback" in x for x in said):
+        raise SystemExit(f"{run}: on the full disk the run ended with {process.returncode}:\n" + "\n".join(said[-30:]))
+    filler.unlink()
+    resumed = finish(data, run)
+    if "warning: " in resumed:
+        raise SystemExit(f"{run}: the full disk left a damaged checkpoint:\n{resumed}")
+    return said[-1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tries", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", help="for the runs, instead of a temporary one; must not exist")
+    options = parser.parse_args()
+    folder = Path(options.folder or tempfile.mkdtemp(prefix="kill_and_resume-")) / "runs"
+    folder.mkdir(parents=True)
+    data, failed = pictures(folder / "data"), 0
+
+    began = time.monotonic()
+    finish(data, folder / "whole")
+    length = time.monotonic() - began
+    expected = content(folder / "whole")
+    print(f"undisturbed: {length:.0f} s, {len(expected)} values to compare", flush=True)
+
+    def report(name: str, what: str, run: Path) -> None:
+        nonlocal failed
+        wrong = differences(expected, run)
+        failed += bool(wrong)
+        print(f"{name}: {what}: {'the same' if not wrong else f'DIFFERENT in {len(wrong)}: {wrong[:5]}'}", flush=True)
+        shutil.rmtree(run)
+
+    report("a cut checkpoint", cut_short(data, folder / "cut"), folder / "cut")
+    with small_disk(folder / "disk") as disk:
+        if disk:
+            report("a full disk", full_disk(data, disk), disk / "run")
+        else:
+            print("a full disk: left out, as no tmpfs can be mounted here (mount needs root)", flush=True)
+    rng, killed = random.Random(options.seed), 0
+    for number in range(options.tries):
+        run, moments = folder / f"try{number}", []
+        # Spread over the whole run, in an order that tells nothing when it is broken off.
+        place = (number * 0.618034 + rng.random() / options.tries) % 1
+        for moment in (place * length, rng.uniform(0.2, 1) * length)[:1 + (number % 3 == 2)]:
+            hit = kill(start(data, run), run, moment, writing=number % 2 == 1)
+            states = RunFolder(run).states()
+            at = f"after {states[0].name.split('.')[0]}" if states else "before any checkpoint"
+            moments.append(f"killed at {moment:.1f} s, {at}" if hit else f"had ended by {moment:.1f} s")
+            killed += hit
+        finish(data, run)
+        report(f"try {number + 1}", ", ".join(moments), run)
+    print(f"{options.tries} tries, {killed} kills, {failed} differences, {time.monotonic() - began:.0f} s")
+    shutil.rmtree(folder)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
