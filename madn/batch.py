@@ -1,0 +1,98 @@
+"""Deblur the photos of a bucket or a very large folder with Apache Beam: python -m madn.batch IN... -o OUT
+
+The direct runner on this machine is the default. Beam's own options come after --, say for four processes:
+python -m madn.batch gs://bucket/photos -o gs://bucket/sharp -- --direct_num_workers 4
+--direct_running_mode multi_processing
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from madn.commandline import parse
+from madn.errors import UserError, run_door
+from madn.imaging.decoding import MEGAPIXELS
+from madn.imaging.places import Source, absolute, find_sources, is_remote
+
+MODELS = ("settings.json", "saved_model.pb")  # what a folder has that is a model
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which photos, and by what."""
+
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN...")]
+    """Photos, folders (all photos below them) or patterns (* in one folder, ** through all), local or gs://, s3://,
+    hdfs://, as far as the extras of apache-beam are installed."""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
+    """A folder, there or not yet; results have the names that the photos have below their input."""
+    failed: str | None = None
+    """List of the files that failed, a line of JSON each; by default failed.jsonl in OUT."""
+    model: str = "madn"
+    """As of madn.deblur, for the workers to load; or a .weights.h5 file of a bucket."""
+    which: Literal["best", "last"] = "best"
+    """Checkpoint of a run folder."""
+    recipe: str | None = None
+    """Recipe that a .weights.h5 file was trained with."""
+    overwrite: bool = False
+    """Restore again what is there already."""
+    memory_gb: float | None = None
+    """What each worker process may take, in GB. By default half of the memory that is free where it starts; local
+    processes share it."""
+    tile: int | None = None
+    """Pixels of a tile's side, in place of what follows from the memory."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is faster on hardware that has it."""
+    max_megapixels: float = MEGAPIXELS
+    """Larger photos are refused before they are decoded."""
+
+
+def main(argv: list[str]) -> int:
+    """The door; 1 when some of the files could not be restored."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    options = parse(Options, argv[:end], "python -m madn.batch", __doc__)
+    if not options.inputs:
+        raise UserError("no photos: python -m madn.batch IN... -o OUT")
+    output = absolute(options.output)
+    failed = absolute(options.failed) if options.failed else f"{output}/failed.jsonl"
+    if not failed.endswith(".jsonl"):
+        raise UserError(f"{options.failed}: the list of failures is a .jsonl file")  # no photo, which it would replace
+    if is_remote(options.model) and not options.model.endswith(".weights.h5"):
+        raise UserError(f"{options.model}: of a bucket only a .weights.h5 file is taken; others, local to the workers")
+    sources = find_sources(options.inputs, output)
+    return _run(options, sources, output, failed, argv[end + 1:])
+
+
+def _run(options: Options, sources: list[Source], output: str, failed: str, flags: list[str]) -> int:
+    try:
+        from madn.beam import files, pipeline, running
+    except ModuleNotFoundError as missing:
+        raise UserError(f'{missing.name.partition(".")[0]} is not installed: pip install "madn[beam]"') from None
+
+    beam_options = running.parsed(flags)
+    counts, failures = running.run(beam_options, sources, pipeline.Settings(
+        output=output, failed=failed, parts=files.new_parts(output), model=_place(options.model), which=options.which,
+        recipe=options.recipe, precision=options.precision,
+        memory_gb=running.share(beam_options) if options.memory_gb is None else options.memory_gb,
+        tile=options.tile, megapixels=options.max_megapixels, overwrite=options.overwrite))
+    if counts and not any(counts.values()):  # an engine that counts nothing has none
+        raise UserError(f"{', '.join(options.inputs)}: no photos there")
+    said = [f"{counts.get('restored', 0)} restored to {output}, by {options.model}"]
+    if counts.get("skipped"):
+        said.append(f"{counts['skipped']} skipped that were there (--overwrite restores them again)")
+    if failures:
+        said.append(f"{failures} failed: {failed}")
+    print("; ".join(said))
+    return 1 if failures else 0
+
+
+def _place(model: str) -> str:
+    """A model as workers in other folders find it; a shipped name stays one, whatever folder has it."""
+    is_here = os.path.isfile(model) or any(os.path.isfile(os.path.join(model, name)) for name in MODELS)
+    return os.path.abspath(model) if is_here else model
+
+
+if __name__ == "__main__":
+    run_door(main)

@@ -1,0 +1,10 @@
+"""Photos restored by Apache Beam: the pipeline, its files and how it is run. What needs Beam is in here alone."""
+
+import warnings
+
+from madn.startup import held_back, start_keras
+
+start_keras()
+# Beam's handler imports TensorFlow and TensorFlow Hub, in the launching process and on each worker, and all say much.
+with held_back(), warnings.catch_warnings(action="ignore"):
+    import apache_beam.ml.inference.tensorflow_inference  # noqa: F401

@@ -1,0 +1,207 @@
+"""Photos of a bucket or a very large folder restored by Apache Beam, on whatever runs its pipelines.
+
+    match -> name -> group by target -> skip, read -> RunInference -> write
+                 \\______________________ failures ____________________/ -> one list
+
+The grouping finds photos that would go to one place, forgets what was found twice, and deals the photos out to all
+workers; the engine does everything after it in one step, so that no pixels travel. A result takes its place by a
+rename, whole or not at all, and one that is there is skipped before its photo is read: whatever an engine repeats,
+or a person after a stop, ends the same. What befalls one file is a dead letter and ends in the list. What would befall
+all (a network that cannot be loaded, a full disk) ends the pipeline.
+
+Folders that the local file system does not let Beam list, and links that lead nowhere, it leaves out by itself.
+"""
+
+import io
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.io.fileio import EmptyMatchTreatment, MatchFiles
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import KeyedModelHandler, PredictionResult, RunInference
+from apache_beam.ml.inference.tensorflow_inference import TFModelHandlerNumpy
+
+from madn.beam.files import Stop, content_of, is_there, put
+from madn.errors import UserError
+from madn.imaging.photos import Photo, decode_photo, encode_photo, read_photo
+from madn.imaging.places import Failure, Job, Source, failure_list, is_remote, look, settle
+from madn.imaging.restore import Restorer
+from madn.restoration import OUT_OF_MEMORY
+
+NAMESPACE = "madn"  # of the counters restored, skipped and failed
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the workers are told; as `madn.batch.Options` has them."""
+
+    output: str
+    failed: str
+    parts: str
+    """A folder for what is not whole yet, of this run alone."""
+    model: str
+    which: str
+    recipe: str | None
+    precision: str
+    memory_gb: float | None
+    tile: int | None
+    megapixels: float
+    overwrite: bool
+
+
+def build(pipeline: beam.Pipeline, sources: Sequence[Source], settings: Settings) -> None:
+    """Add the whole work to a pipeline: results below `settings.output`, and the list `settings.failed`."""
+    found = [pipeline | f"Match {i}" >> MatchFiles(source.pattern, EmptyMatchTreatment.DISALLOW)
+             | f"Name {i}" >> beam.ParDo(Name(source, settings.output)).with_outputs("failed", main="named")
+             for i, source in enumerate(sources)]
+    settled = (tuple(each.named for each in found) | "Named" >> beam.Flatten() | "By target" >> beam.GroupByKey()
+               | "Settle" >> beam.ParDo(Settle()).with_outputs("failed", main="jobs"))
+    photos, unread = settled.jobs | "Read" >> beam.ParDo(Read(settings)).with_exception_handling(exc_class=UserError)
+    restored, lost = (photos | "Restore" >> RunInference(KeyedModelHandler(PhotoHandler(settings)))
+                      .with_exception_handling(exc_class=UserError))
+    _, unwritten = restored | "Write" >> beam.ParDo(Write(settings)).with_exception_handling(exc_class=UserError)
+    letters = [unread | "Not read" >> beam.Map(lambda letter: failure(letter[0], letter)),
+               lost.failed_inferences | "Not restored" >> beam.Map(lambda letter: failure(letter[0][0][0], letter)),
+               unwritten | "Not written" >> beam.Map(lambda letter: failure(letter[0][0], letter))]
+    _ = ((*(each.failed for each in found), settled.failed, *letters) | "Failures" >> beam.Flatten()
+         | "In one list" >> beam.combiners.ToList() | "Write the list" >> beam.ParDo(WriteList(settings)))
+
+
+class Name(beam.DoFn):
+    """A file that was found -> (target, source), or a `Failure`."""
+
+    def __init__(self, source: Source, output: str):
+        self.source, self.output = source, output
+
+    def process(self, element) -> Iterator[tuple[str, str]]:
+        match look(element.path, self.source, self.output):
+            case Job(source, target):
+                yield target, source
+            case Failure() as failed:
+                yield beam.pvalue.TaggedOutput("failed", failed)
+
+
+class Settle(beam.DoFn):
+    """(target, its sources) -> `Job`, or `Failure`s."""
+
+    def process(self, element: tuple[str, Iterable[str]]) -> Iterator[Job]:
+        settled = settle(*element)
+        if isinstance(settled, Job):
+            yield settled
+        else:
+            yield from (beam.pvalue.TaggedOutput("failed", each) for each in settled)
+
+
+class Read(beam.DoFn):
+    """`Job` -> (the job, its photo); nothing where the result is there."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    def process(self, element: Job) -> Iterator[tuple[Job, Photo]]:
+        if not self.settings.overwrite and is_there(element.target):
+            count("skipped")
+        elif is_remote(element.source):
+            content = content_of(element.source)
+            if not content:
+                raise UserError(f"{element.source}: cannot be read as an image (the file is empty)")
+            yield element, decode_photo(io.BytesIO(content), element.source, self.settings.megapixels)
+        else:
+            yield element, read_photo(element.source, self.settings.megapixels)
+
+
+class PhotoHandler(TFModelHandlerNumpy):
+    """Beam's handler of TensorFlow models for photos of any size: `Photo` -> restored pixels, one at a time.
+
+    Beam loads the network once for each worker process, for all of its threads. It is not shared between processes
+    (`large_model`): what it takes is the memory of the photo at hand, far more than its weights.
+    """
+
+    def __init__(self, settings: Settings):
+        super().__init__(settings.model, inference_fn=_restored, min_batch_size=1, max_batch_size=1)
+        self.settings = settings
+
+    def load_model(self) -> "OneByOne":
+        """The base class's would call keras.models.load_model; raises `Stop` where there is no such network."""
+        from madn.loading import load_network
+
+        asked = self.settings
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                model = asked.model
+                if is_remote(model):
+                    model = Path(folder, model.rsplit("/", 1)[1])
+                    model.write_bytes(content_of(asked.model))
+                loaded = load_network(model, asked.which, asked.recipe, asked.precision)
+            return OneByOne(loaded.restorer(asked.memory_gb, asked.tile))
+        except UserError as reason:
+            raise Stop(str(reason)) from None
+
+    def get_num_bytes(self, batch: Sequence[Photo]) -> int:
+        """Bytes of pixels, for the metrics that Beam keeps."""
+        return sum(photo.pixels.nbytes for photo in batch)
+
+
+class OneByOne:
+    """A restorer for several threads: it has the memory for one photo."""
+
+    def __init__(self, restorer: Restorer):
+        self._restorer, self._lock = restorer, threading.Lock()
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        with self._lock:
+            return self._restorer(pixels)[0]
+
+
+def _restored(model: OneByOne, batch: Sequence[Photo], inference_args: dict, model_id: str | None = None):
+    """Beam's inference function; raises `UserError` for what one photo is to blame for."""
+    try:
+        return [PredictionResult(photo, model(photo.pixels), model_id) for photo in batch]
+    except Exception as fault:
+        if not isinstance(fault, MemoryError) and type(fault).__name__ not in OUT_OF_MEMORY:
+            raise
+        raise UserError("not restored, for lack of memory: give less --memory-gb or a smaller --tile") from None
+
+
+class Write(beam.DoFn):
+    """(job, `PredictionResult`) -> a file at the job's target."""
+
+    def __init__(self, settings: Settings):
+        self.settings, self._folders = settings, set()
+
+    def process(self, element: tuple[Job, PredictionResult]) -> tuple:
+        job, result = element
+        encoded = io.BytesIO()
+        encode_photo(encoded, job.target, result.inference, result.example)
+        put(job.target, encoded.getvalue(), self.settings.parts, self._folders)
+        count("restored")
+        return ()
+
+
+class WriteList(beam.DoFn):
+    """All failures -> the list, in the place of that of the run before."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    def process(self, element: list[Failure]) -> None:
+        content = failure_list(element)
+        put(self.settings.failed, content, self.settings.parts, set())
+        count("failed", content.count(b"\n"))
+
+
+def count(name: str, by: int = 1) -> None:
+    """Add to one of Beam's counters."""
+    Metrics.counter(NAMESPACE, name).inc(by)
+
+
+def failure(job: Job, letter: tuple[Any, tuple]) -> Failure:
+    """From a dead letter of Beam's: (element, (type, its `repr`, lines of the traceback))."""
+    said = letter[1][2][-1].partition(": ")[2].strip()
+    return Failure(job.source, said.removeprefix(f"{job.source}: "))
