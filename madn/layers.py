@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from madn.statistics import exchanging, image_mean, image_moments
+from madn.statistics import image_mean, image_moments
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -140,7 +140,8 @@ class StopGradient(layers.Layer):
 class InstanceNormalization(layers.GroupNormalization):
     """Normalises each channel of each image by its own mean and variance (Ulyanov et al., arXiv:1607.08022).
 
-    Keras' group normalisation with one channel a group; epsilon 1e-5 as PyTorch and the papers' code have it.
+    Keras' group normalisation with one channel a group, but for its moments (see `image_moments`); epsilon 1e-5 as
+    PyTorch and the papers' code have it.
     """
 
     def __init__(self, epsilon: float = 1e-5, **kwargs):
@@ -148,8 +149,6 @@ class InstanceNormalization(layers.GroupNormalization):
         super().__init__(groups=-1, epsilon=epsilon, **kwargs)
 
     def call(self, images):
-        if not exchanging():
-            return super().call(images)
         x = ops.cast(images, "float32")
         mean, variance = image_moments(x)
         x = (x - mean) * ops.rsqrt(variance + self.epsilon)

@@ -58,11 +58,6 @@ def exchange(core: Sequence | None = None, given: Sequence[Sequence] | None = No
         _current.reset(token)
 
 
-def exchanging() -> bool:
-    """Whether statistics are being exchanged."""
-    return _current.get() is not None
-
-
 def is_tile() -> bool:
     """Whether the images at hand are tiles of a photo, for layers that then do something else."""
     this = _current.get()
@@ -77,8 +72,16 @@ def image_mean(x):
 
 
 def image_moments(x) -> tuple:
-    """Mean and population variance over height and width, each (batch, 1, 1, channels)."""
-    return _statistic(MOMENTS, x, lambda x: ops.moments(x, axes=(1, 2), keepdims=True))
+    """Mean and population variance over height and width, each (batch, 1, 1, channels).
+
+    Not by `ops.moments`: on TensorFlow it hides the mean from second derivatives, which a gradient penalty takes, and
+    on PyTorch it is E[x^2] - E[x]^2, which float32 does not bear.
+    """
+    def moments(x):
+        mean = ops.mean(x, axis=(1, 2), keepdims=True)
+        return mean, ops.mean(ops.square(x - mean), axis=(1, 2), keepdims=True)
+
+    return _statistic(MOMENTS, x, moments)
 
 
 def image_range(x) -> tuple:

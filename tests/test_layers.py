@@ -8,6 +8,7 @@ from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
 
 from madn.layers import InstanceNormalization, nested_residual_group, residual_branch, resize, sobel_magnitude
+from madn.training.gradients import input_gradient, losses_and_gradients
 
 
 def magnitude(image):
@@ -134,3 +135,27 @@ def test_instance_normalization_statistics():
     mean, variance = images.mean((1, 2), keepdims=True), images.var((1, 2), keepdims=True)
     assert_allclose(layer(images), (images - mean) / np.sqrt(variance + 1e-5), atol=1e-4)
     assert keras.layers.deserialize(keras.layers.serialize(layer)).epsilon == 1e-5
+
+
+def test_a_penalty_on_gradients_through_instance_normalization():
+    """Its derivative against a central difference: the mean must not be hidden from the second derivative."""
+    rng = np.random.default_rng(0)
+    images, change = rng.normal(size=(2, 1, 8, 8, 2)).astype("float32")
+    first, second = rng.normal(size=(3, 3, 2, 4)).astype("float32"), rng.normal(size=(3, 3, 4, 4)).astype("float32")
+    norm = InstanceNormalization(center=False, scale=False)
+    norm.build((1, 8, 8, 4))
+    share = keras.Variable(0.0)
+
+    def penalty():
+        def score(x):  # convolutions of stride 2 before it, as a critic has: with none, the mean's part cancels
+            x = norm(ops.conv(x + share * change, first, 2, "same"))
+            return ops.sum(ops.tanh(ops.conv(x, second, 1, "same")))
+
+        return ops.sum(ops.square(input_gradient(score, ops.convert_to_tensor(images))))
+
+    _, _, ((derivative,),) = losses_and_gradients(lambda: ([penalty()], None), [[share]])
+    ends = []
+    for value in (-1e-3, 1e-3):
+        share.assign(value)
+        ends.append(float(ops.stop_gradient(penalty())))
+    assert float(derivative) == pytest.approx((ends[1] - ends[0]) / 2e-3, rel=3e-3)
