@@ -1,152 +1,173 @@
-"""What things cost: the input pipeline against training, python -m madn.bench --data DIR; the recipes' operations,
-python -m madn.bench --counts; ways of restoring a photo, python -m madn.bench --restore PHOTO"""
+"""What things cost: training step and restoration of every recipe against the machine's own rates, python -m
+madn.bench; the input pipeline, python -m madn.bench --data DIR; the recipes' operations, python -m madn.bench --counts;
+ways of restoring a photo, python -m madn.bench --restore PHOTO"""
 
 import os
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from madn import published, recipes
+from madn import recipes
+from madn.benchmarks.jobs import Precision, RestorationJob, TrainingJob
+from madn.benchmarks.processes import in_own_process
+from madn.benchmarks.suite import Record, run
 from madn.commandline import parse
 from madn.data.crops import PairCrops
 from madn.data.images import DecodedImages
 from madn.data.sets import open_pairs
 from madn.errors import UserError, run_door
-from madn.imaging.restore import padded_size
 from madn.startup import start_keras
 
-RECOMMENDED = ("madn", "sisnet", "structure_guided", "msr2b", "egnet-backbone", "egnet-nosen", "egnet")
-SIZES = ((256, 256), (1280, 720))  # width x height
+PROG = "python -m madn.bench"
+PAPERS = ("madn", "sisnet", "structure_guided", "msr2b", "egnet")  # a recipe of each, as published
+COUNTED = (*PAPERS[:-1], "egnet-backbone", "egnet-nosen", "egnet")
 
 
 @dataclass(frozen=True)
 class Options:
-    """--data: crops a second in the first epoch, which decodes; from the cache; and what the smallest training run
-    consumes. --counts: parameters and multiply-adds of the recipes, beside what their papers claim. --restore: seconds
-    a megapixel of a photo, plain, compiled, in bfloat16 and in tiles, and how far their results differ."""
+    """By default, two tables: restoration and a training step of each recipe, p50 and p95 of the seconds, operations,
+    and their rate's shares of what plain convolutions and a matrix product reach in the same process. --data: crops a
+    second in the first epoch, which decodes; from the cache; and what the smallest training run consumes. --counts:
+    parameters and multiply-adds of the recipes, beside what their papers claim. --restore: seconds a megapixel of a
+    photo, plain, compiled, in bfloat16 and in tiles, and how far their results differ."""
 
+    recipes: tuple[str, ...] = ()
+    """Recipes to measure (random weights), run folders or .weights.h5 files; by default each paper's. With --counts,
+    recipes to count; by default those, EGNet's parts, and the ones for equal compute (-budget)."""
+    only: Literal["restoration", "training"] | None = None
+    """One of the two tables."""
+    precision: tuple[Precision, ...] = ("float32",)
+    """What the networks compute in; one line of the tables for each."""
+    size: str | None = None
+    """Width and height of the photo, such as 1280x720, which is the default on a GPU; 640x360 on a CPU."""
+    tile: int | None = None
+    """Pixels of a tile's side, in place of what follows from the memory; with --restore 512 by default."""
+    memory_gb: float | None = None
+    """Memory that restoration may take, as in madn.deblur."""
+    batch: int | None = None
+    """Crops in a batch: of the training step, by default the recipe's own, on a CPU at most 2; of --data, 16."""
+    crop: int | None = None
+    """Side of the training step's crops; by default the recipe's own, on a CPU at most 128."""
+    jit: bool = False
+    """Compile the training step with XLA."""
+    vgg_weights: tuple[str, ...] = ()
+    """Files of VGG weights, their names with vgg16 or vgg19 in them; by default random ones, which are as fast."""
+    repeats: int = 20
+    """Times that each call is timed, at most."""
+    seconds: float = 20.0
+    """After so long no new round of timed calls starts, but three there are; of --data, how long to read and train."""
+    json: Path | None = None
+    """File for the figures with each single time, the machine and the versions; written anew after each line."""
     data: str | None = None
     """Folder of the pairs, or samples, to measure the input on."""
     crops: tuple[int, ...] = (64, 256)
-    """Crop sizes in pixels, multiples of 32."""
-    batch: int = 16
-    """Crops in a batch."""
-    seconds: float = 5.0
-    """How long to read from the cache, and to train."""
+    """With --data: crop sizes in pixels, multiples of 32."""
     counts: bool = False
     """Print the table of parameters and multiply-adds."""
-    recipes: tuple[str, ...] = ()
-    """Recipes to count; by default each paper's recommended one, and those for equal compute (-budget)."""
     restore: Path | None = None
-    """Photo to restore."""
+    """Photo to restore in different ways."""
     model: str = "madn"
     """With --restore: a shipped name, a run folder or a .weights.h5 file."""
-    tile: int = 512
-    """With --restore: pixels of a tile's side."""
     out: Path | None = None
     """With --restore: folder for the restored photo, and for what tiles change in it."""
 
+    def __post_init__(self):
+        for name in ("tile", "memory_gb", "batch", "crop", "repeats", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"--{name.replace('_', '-')} must be above 0; received {value:g}")
+        if self.size is not None and not re.fullmatch(r"[1-9]\d{0,5}x[1-9]\d{0,5}", self.size):
+            raise UserError(f"--size is width x height, such as 1280x720; received {self.size}")
+        if not self.precision:
+            raise UserError("--precision takes at least one; received none")
+        if self.json and (self.counts or self.restore):
+            raise UserError("--json holds what is timed by default and by --data; leave it, or --counts and --restore")
+        if self.recipes and (self.data or self.restore) and not self.counts:
+            raise UserError("--recipes chooses what is measured by default or counted; leave --data and --restore out")
+        if not self.restore and (self.model, self.out) != ("madn", None):
+            raise UserError("--model and --out are of --restore; add --restore PHOTO")
+        for source in self.recipes:
+            if self.counts or Path(source).name == source and not Path(source).exists():
+                recipes.check_name(source)
+            elif not Path(source).exists():
+                raise UserError(f"{source}: no such run folder or .weights.h5 file")
+        for file in self.vgg_weights:
+            if not Path(file).is_file():
+                raise UserError(f"{file}: no such file; --vgg-weights takes VGG weights of keras.applications")
 
-def main(argv: list[str]) -> None:
-    """The tables that are asked for: counts, ways of restoring a photo, and a line of rates per crop size."""
-    options = parse(Options, argv, "python -m madn.bench", __doc__)
+
+def main(argv: list[str]) -> int | None:
+    """The tables that are asked for; 1 where a measurement failed, when the others are done."""
+    options = parse(Options, argv, PROG, __doc__)
+    command = shlex.join([*PROG.split(), *argv])
     if not (options.data or options.counts or options.restore):
-        raise UserError("give --data DIR to measure the input, --counts to count operations, or --restore PHOTO")
-    if options.recipes and not options.counts:
-        raise UserError("--recipes chooses what --counts counts; add --counts")
-    if not options.restore and (options.model, options.tile, options.out) != ("madn", 512, None):
-        raise UserError("--model, --tile and --out are of --restore; add --restore PHOTO")
-    for name in options.recipes:
-        recipes.check_name(name)
+        return _suite(options, command)
     pairs = open_pairs(options.data).pairs if options.data else ()
     start_keras()
     if options.counts:
-        for line in count_table(options.recipes or default_recipes()):
-            print(line, flush=True)
-    if options.restore:
-        from madn.restoration_bench import restoration_table
+        from madn.benchmarks.counts import count_table
 
-        for line in restoration_table(options.model, options.restore, options.tile, out=options.out):
-            print(line, flush=True)
-    if not options.data:
-        return
-    print(f"{len(pairs)} pairs of {Path(options.data).name}, batches of {options.batch}, {os.cpu_count()} cores")
-    for crop in options.crops:
-        source = PairCrops(pairs, DecodedImages("memory", 16.0), crop, seed=0, augment="dihedral")
-        first, cached = input_rates(source, options.batch, options.seconds)
-        training = training_rate(source, options.batch, options.seconds)
-        print(f"crop {crop}: first epoch {first:.0f} crops/s, cached {cached:.0f} crops/s; the smallest training run "
-              f"takes {training:.1f} crops/s, cached input gives {cached / training:.0f} times that", flush=True)
+        _print(count_table(options.recipes or default_recipes()))
+    if options.restore:
+        from madn.benchmarks.ways import restoration_table
+
+        _print(restoration_table(options.model, options.restore, options.tile or 512, out=options.out))
+    if options.data:
+        _print(_input(options, pairs, command))
+    return None
 
 
 def default_recipes() -> list[str]:
     """Each paper's recommended configuration, and the narrow ones for equal compute."""
-    return [*RECOMMENDED, *(name for name in recipes.RECIPES if name.endswith("-budget"))]
+    return [*COUNTED, *(name for name in recipes.RECIPES if name.endswith("-budget"))]
 
 
-def count_table(names: Sequence[str]) -> Iterator[str]:
-    """A Markdown table: parameters, and multiply-adds (`madn.counting.macs`) of one image in billions.
-
-    An image is padded to the recipe's multiple: the size that is counted stands beside the number.
-    """
-    from madn.counting import macs
-
-    claims = published.load()["claims"]
-    yield "| recipe | generator | critics | " + " | ".join(f"GMACs {w}x{h}" for w, h in SIZES) + " | its paper says |"
-    yield "|---|---:|---:|" + "---:|" * len(SIZES) + "---|"
-    for name in names:
-        recipe = recipes.get(name)
-        generator = recipe.build_generator()
-        cells = [name, f"{generator.count_params():,}", _critics(recipe.build_critics()) or "none"]
-        for size in SIZES:
-            width, height = (padded_size(n, recipe.multiple) for n in size)
-            billions = macs(generator, height, width).total / 1e9
-            cells.append(f"{billions:,.3f}" + (f" ({width}x{height})" if (width, height) != size else ""))
-        claim = claims.get(name)
-        cells.append(f"{claim['claim']} ({claim['source']})" if claim else "")
-        yield f"| {' | '.join(cells)} |"
+def _suite(options: Options, command: str) -> int | None:
+    sources, train = options.recipes or PAPERS, options.only != "restoration"
+    about = in_own_process("madn.benchmarks.about", "about", sources, train)
+    if "failed" in about:
+        raise UserError(about["failed"])
+    stages, machine = about.pop("stages"), about["machine"]
+    print(f"{machine['device']}, {machine['processor']}, {machine['cores']} cores, {about['backend']} "
+          f"{about['versions'].get(about['backend'], '')}\n", flush=True)
+    every = [{"source": source, "precision": precision, "repeats": options.repeats, "seconds": options.seconds}
+             for source in sources for precision in options.precision]
+    size = tuple(map(int, options.size.split("x"))) if options.size else None
+    restorations = [RestorationJob(**job, size=size, tile=options.tile, memory_gb=options.memory_gb)
+                    for job in every if options.only != "training"]
+    trainings = [(TrainingJob(**job, stage=number, batch=options.batch, crop=options.crop, jit=options.jit,
+                              vgg_weights=options.vgg_weights), name)
+                 for job in every if train for number, name in enumerate(stages[job["source"]])]
+    record = Record(options.json, command, about)
+    _print(run(restorations, trainings, record))
+    return int(any("failed" in row for part in ("restoration", "training") for row in record.found.get(part, ())))
 
 
-def _critics(critics: dict) -> str:
-    """Parameters of each critic, one that judges several domains named once."""
-    domains = defaultdict(list)
-    for domain, critic in critics.items():
-        domains[id(critic), critic.count_params()].append(domain)
-    return ", ".join(f"{' and '.join(names)} {count:,}" for (_, count), names in domains.items())
+def _input(options: Options, pairs, command: str) -> Iterator[str]:
+    """A line of rates for each crop size."""
+    from madn.benchmarks.about import about
+    from madn.benchmarks.inputs import input_rates, training_rate
+
+    facts = about((), False)
+    del facts["stages"]
+    record, batch = Record(options.json, command, facts), options.batch or 16
+    yield f"{len(pairs)} pairs of {Path(options.data).name}, batches of {batch}, {os.cpu_count()} cores"
+    for crop in options.crops:
+        source = PairCrops(pairs, DecodedImages("memory", 16.0), crop, seed=0, augment="dihedral")
+        first, cached = input_rates(source, batch, options.seconds)
+        training = training_rate(source, batch, options.seconds)
+        record.add("input", {"pairs": len(pairs), "crop": crop, "batch": batch, "first_epoch_crops_per_second": first,
+                             "cached_crops_per_second": cached, "training_crops_per_second": training})
+        yield (f"crop {crop}: first epoch {first:.0f} crops/s, cached {cached:.0f} crops/s; the smallest training run "
+               f"takes {training:.1f} crops/s, cached input gives {cached / training:.0f} times that")
 
 
-def input_rates(source: PairCrops, batch: int, seconds: float) -> tuple[float, float]:
-    """Crops per second in the first epoch (decoding every file) and after it (from the memory cache)."""
-    from madn.data.pipeline import training_dataset
-
-    epoch = -(-len(source) // batch)
-    rates = []
-    for first_step, steps, limit in ((0, epoch, float("inf")), (epoch, None, seconds)):
-        drawn, start = 0, time.perf_counter()
-        for _ in training_dataset(source, batch, first_step, steps):
-            drawn += 1
-            if time.perf_counter() - start > limit:
-                break
-        rates.append(drawn * batch / (time.perf_counter() - start))
-    return tuple(rates)
-
-
-def training_rate(source: PairCrops, batch: int, seconds: float) -> float:
-    """Crops per second of the narrowest MADN that the tests train (widths 4/8/16, one residual block, no critic)."""
-    from madn.data.pipeline import training_dataset
-    from madn.recipe import MADN
-
-    recipe = replace(MADN, widths=(4, 8, 16), res_blocks=1, adversarial_domains="none", crop=source.crop, batch=batch)
-    model = recipe.build_model(1_000_000)
-    batches = iter(training_dataset(source, batch))
-    model.train_on_batch(*next(batches))  # traces the step
-    steps, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds or steps < 3:
-        model.train_on_batch(*next(batches), return_dict=True)  # returns numbers: the step has ended
-        steps += 1
-    return steps * batch / (time.perf_counter() - start)
+def _print(lines: Iterator[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Operation counts: the multiply-adds of a network's convolutions and matrix products, read from its graph."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,14 @@ from madn.errors import UserError
 if TYPE_CHECKING:  # importing it starts a backend
     import keras
 
-CONVOLUTIONS = {"Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput"}
+CONVOLUTIONS = {"Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput"}
+KERNEL_GRADIENTS = {"Conv2DBackpropFilter", "DepthwiseConv2dNativeBackpropFilter"}
 PRODUCTS = {"MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Multiply-adds (1 multiply-add = 2 FLOPs) of one image."""
+    """Multiply-adds (1 multiply-add = 2 FLOPs) of one image, or of one training step."""
 
     convolutions: int
     products: int
@@ -42,15 +44,33 @@ def macs(model: "keras.Model", height: int, width: int, channels: int = 3) -> Co
     Raises `ValueError` for a convolution or product inside a loop or a branch, whose number of runs the graph does
     not tell, or of unknown size; `UserError` on another backend than TensorFlow.
     """
+    return _count(lambda images: model(images, training=True), (1, height, width, channels))
+
+
+def step_macs(model: "keras.Model", crops: int, crop: int) -> Counts:
+    """Multiply-adds of one training step of `model`, a `madn.training.model.AdversarialModel`, on `crops` crops of
+    `crop` squared.
+
+    Everything that `train_step` does is in the graph and counted as `macs` does: the generator, the critics and the
+    networks of the losses, forward and backward, each as often as it runs; the second derivatives of a gradient
+    penalty; nothing for layers that are frozen and need no gradient. A convolution's gradients by its input and by its
+    kernel cost what it costs itself: *its* output's pixels x kernel area x input channels x output channels each.
+
+    Raises as `macs` does.
+    """
+    return _count(lambda blurred, sharp: model.train_step((blurred, sharp)), *[(crops, crop, crop, 3)] * 2)
+
+
+def _count(call: Callable, *shapes: tuple[int, ...]) -> Counts:
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise UserError("operations are counted in TensorFlow's graph; set KERAS_BACKEND=tensorflow "
                         f"(here {keras.backend.backend()})")
-    graph = _trace(model, (1, height, width, channels))
+    graph = trace(call, *shapes)
     counts = {"convolutions": 0, "products": 0}
-    for operation in graph.get_operations():
-        if operation.type in CONVOLUTIONS:
+    for operation in _run(graph):
+        if operation.type in CONVOLUTIONS | KERNEL_GRADIENTS:
             counts["convolutions"] += _convolution(operation)
         elif operation.type in PRODUCTS:
             counts["products"] += _product(operation)
@@ -58,21 +78,37 @@ def macs(model: "keras.Model", height: int, width: int, channels: int = 3) -> Co
     return Counts(**counts)
 
 
-def _trace(model, shape: tuple[int, ...]):
-    """The graph of the model for one input shape, the functions that it calls in line."""
+def trace(call: Callable, *shapes: tuple[int, ...]):
+    """The graph of a call for inputs of these shapes, the functions that it calls in line."""
     import tensorflow as tf
 
     eagerly = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)  # the functions inside are traced with the model, not called from its graph
     try:
-        traced = tf.function(lambda x: model(x, training=True), autograph=False)
-        return traced.get_concrete_function(tf.TensorSpec(shape, "float32")).graph
+        traced = tf.function(call, autograph=False)
+        return traced.get_concrete_function(*(tf.TensorSpec(shape, "float32") for shape in shapes)).graph
     finally:
         tf.config.run_functions_eagerly(eagerly)
 
 
+def _run(graph) -> set:
+    """The operations that run: those that results or changed variables need. TensorFlow writes both gradients of every
+    convolution into the graph, and leaves out those that nothing takes."""
+    waiting = [tensor.op for tensor in graph.outputs]
+    waiting += [operation for operation in graph.get_operations() if operation.op_def.is_stateful]
+    needed = set()
+    while waiting:
+        operation = waiting.pop()
+        if operation not in needed:
+            needed.add(operation)
+            waiting += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
+    return needed
+
+
 def _convolution(operation) -> int:
-    if operation.type == "Conv2DBackpropInput":  # inputs: the output's size, kernel, images
+    if operation.type in KERNEL_GRADIENTS:  # inputs: images, the kernel's size, the output's gradient
+        kernel, pixels = _shape(operation, operation.outputs[0]), _shape(operation, operation.inputs[2])
+    elif operation.type.endswith("BackpropInput"):  # inputs: the images' size, kernel, what takes the output's place
         kernel, pixels = _shape(operation, operation.inputs[1]), _shape(operation, operation.inputs[2])
     else:
         kernel, pixels = _shape(operation, operation.inputs[1]), _shape(operation, operation.outputs[0])
@@ -95,7 +131,7 @@ def _shape(operation, tensor) -> list[int]:
 def _check_functions(graph) -> None:
     """What is still a function of its own is the body of a loop or a branch."""
     for function in graph.as_graph_def().library.function:
-        kinds = {node.op for node in function.node_def} & (CONVOLUTIONS | PRODUCTS)
+        kinds = {node.op for node in function.node_def} & (CONVOLUTIONS | KERNEL_GRADIENTS | PRODUCTS)
         if kinds:
             raise ValueError(f"cannot count {', '.join(sorted(kinds))} inside a loop or a branch of the graph "
                              f"({function.signature.name}): build the network without it")

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from madn import recipes
-from madn.counting import Counts, macs
+from madn.counting import Counts, macs, step_macs
 from madn.imaging.restore import padded_size
 
 
@@ -115,3 +115,29 @@ def test_egnet_costs_what_its_specification_says():
     assert whole.total / 1e9 == pytest.approx(786.667, abs=1e-3)
     tokens = 4 * 32**2, 2 * (64 * 32)  # positions in the maps of stage 1 and 2, and in all of a stage's maps
     assert whole.products == 2 * (2 * 24) * (tokens[0] * 32**2 + tokens[1] * 64 * 32)  # two blocks; q k^T and ( ) v
+
+
+def test_a_training_step_counts_forward_and_backward_passes():
+    """The first layer needs no gradient by its input, a frozen one none by its kernel."""
+    import tensorflow as tf
+
+    class Trained(keras.Model):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def train_step(self, data):
+            blurred, sharp = data
+            with tf.GradientTape() as tape:
+                loss = ops.mean(ops.square(self.network(blurred) - sharp))
+            return tape.gradient(loss, [v.value for v in self.network.trainable_variables])
+
+    network = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(5, 3, padding="same"),
+                                layers.DepthwiseConv2D(3, padding="same"),
+                                layers.Conv2DTranspose(4, 3, padding="same"), layers.Dense(3)])
+    first, depthwise, transposed = 9 * 3 * 5, 9 * 5, 9 * 5 * 4
+    pixels = 2 * 8 * 8
+    assert step_macs(Trained(network), 2, 8) == Counts(
+        pixels * (2 * first + 3 * depthwise + 3 * transposed), pixels * 3 * 4 * 3)
+    network.layers[1].trainable = False
+    assert step_macs(Trained(network), 2, 8).convolutions == pixels * (2 * first + 2 * depthwise + 3 * transposed)

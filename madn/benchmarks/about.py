@@ -1,0 +1,22 @@
+"""What is known before anything is measured: the machine, and the stages of what is to be measured."""
+
+from collections.abc import Sequence
+
+import keras
+
+from madn.benchmarks import machine
+from madn.benchmarks.training import stages
+from madn.imaging.evaluation import versions
+
+
+def about(sources: Sequence[str], train: bool) -> dict:
+    """Machine, versions and backend; `stages`: source -> names of its recipe's stages ("" where there is one).
+
+    Raises `UserError` for a source that cannot be loaded or, with `train`, does not train.
+    """
+    names = {}
+    for source in sources if train else ():
+        every = stages(source)
+        names[source] = [stage.stage_name if len(every) > 1 else "" for stage in every]
+    return {"machine": machine.describe(), "backend": keras.backend.backend(), "versions": versions(),
+            "stages": names}

@@ -1,0 +1,39 @@
+"""Parameters and operations of the recipes, beside what their papers claim."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from madn import published, recipes
+from madn.counting import macs
+from madn.imaging.restore import padded_size
+
+SIZES = ((256, 256), (1280, 720))  # width x height
+
+
+def count_table(names: Sequence[str]) -> Iterator[str]:
+    """A Markdown table: parameters, and multiply-adds (`madn.counting.macs`) of one image in billions.
+
+    An image is padded to the recipe's multiple: the size that is counted stands beside the number.
+    """
+    claims = published.load()["claims"]
+    yield "| recipe | generator | critics | " + " | ".join(f"GMACs {w}x{h}" for w, h in SIZES) + " | its paper says |"
+    yield "|---|---:|---:|" + "---:|" * len(SIZES) + "---|"
+    for name in names:
+        recipe = recipes.get(name)
+        generator = recipe.build_generator()
+        cells = [name, f"{generator.count_params():,}", _critics(recipe.build_critics()) or "none"]
+        for size in SIZES:
+            width, height = (padded_size(n, recipe.multiple) for n in size)
+            billions = macs(generator, height, width).total / 1e9
+            cells.append(f"{billions:,.3f}" + (f" ({width}x{height})" if (width, height) != size else ""))
+        claim = claims.get(name)
+        cells.append(f"{claim['claim']} ({claim['source']})" if claim else "")
+        yield f"| {' | '.join(cells)} |"
+
+
+def _critics(critics: dict) -> str:
+    """Parameters of each critic, one that judges several domains named once."""
+    domains = defaultdict(list)
+    for domain, critic in critics.items():
+        domains[id(critic), critic.count_params()].append(domain)
+    return ", ".join(f"{' and '.join(names)} {count:,}" for (_, count), names in domains.items())

@@ -1,0 +1,69 @@
+"""The lines of `python -m madn.bench`: what was measured, in Markdown."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+RESTORATION = ("recipe", "precision", "photo", "s p50", "s p95", "of", "megapixels/s", "GMACs", "GMAC/s",
+               "of convolutions", "of matrix peak", "peak GB")
+TRAINING = ("recipe", "precision", "batch", "s p50", "s p95", "of", "crops/s", "GMACs", "GMAC/s", "of matrix peak",
+            "peak GB")
+
+
+def head(columns: Sequence[str]) -> str:
+    """The first two lines of a table."""
+    sides = ["---" if i < 3 else "---:" for i in range(len(columns))]
+    return f"| {' | '.join(columns)} |\n|{'|'.join(sides)}|"
+
+
+def restoration_row(row: dict) -> str:
+    """A line of `RESTORATION`; for a failure, its reason."""
+    first = [row["recipe"], row["precision"]]
+    if "failed" in row:
+        return _line([*first, f"failed: {row['failed']}"], len(RESTORATION))
+    width, height = row["size"]
+    where = f"{width}x{height}" + ("" if row["tiles"] == "whole" else f", {row['tiles']}")
+    return _line([*first, where, *_times(row, row["megapixels"]), *rates(row)], len(RESTORATION))
+
+
+def training_row(row: dict) -> str:
+    """A line of `TRAINING`; for a failure, its reason."""
+    recipe = f"{row['recipe']}: {row['stage']}" if row.get("stage") else row["recipe"]
+    first = [recipe, row["precision"] + (", XLA" if row.get("jit") else "")]
+    if "failed" in row:
+        return _line([*first, f"failed: {row['failed']}"], len(TRAINING))
+    batch = f"{row['crops_per_step']} of {row['crop']}"
+    return _line([*first, batch, *_times(row, row["crops_per_step"]), *rates(row)], len(TRAINING))
+
+
+def rates(row: dict) -> list[str]:
+    """Operations, their rate, its shares and memory, empty where the operations are unknown."""
+    peak = product_rate(row)
+    share = [""] if "stack" in row else []
+    cells = ["", "", *share, ""]
+    if row["macs"]:
+        rate = row["macs"] / percentile(row["seconds"], 50)
+        if "stack" in row:
+            share = [f"{rate / (row['stack']['macs'] / percentile(row['stack']['seconds'], 50)):.0%}"]
+        cells = [f"{row['macs'] / 1e9:,.1f}", f"{rate / 1e9:,.1f}", *share, f"{rate / peak:.0%}"]
+    return [*cells, f"{row['peak_memory_bytes'] / 1e9:.2f}"]
+
+
+def product_rate(row: dict) -> float:
+    """Multiply-adds a second of the fastest matrix product of the row's process: the peak."""
+    return row["matrix_product"]["macs"] / min(row["matrix_product"]["seconds"])
+
+
+def percentile(seconds: list[float], percent: float) -> float:
+    """Between the two nearest times, as numpy has it; of few times, p95 is close to the longest."""
+    return float(np.percentile(seconds, percent))
+
+
+def _times(row: dict, amount: float) -> list[str]:
+    middle = percentile(row["seconds"], 50)
+    return [f"{middle:.3g}", f"{percentile(row['seconds'], 95):.3g}", str(len(row["seconds"])),
+            f"{amount / middle:.3g}"]
+
+
+def _line(cells: Sequence[str], columns: int) -> str:
+    return f"| {' | '.join([*cells, *[''] * (columns - len(cells))])} |"

@@ -1,0 +1,78 @@
+"""A training step of a recipe, with its own objective, critics and optimisers, timed in turns with a matrix product."""
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+
+from madn import counting, recipes
+from madn.benchmarks.clock import PeakMemory, in_turns
+from madn.benchmarks.jobs import TrainingJob
+from madn.benchmarks.machine import matrix_product, on_gpu
+from madn.benchmarks.operations import run_counted
+from madn.benchmarks.pictures import crops
+from madn.errors import UserError
+from madn.loading import load_network
+from madn.training.recipe import Recipe
+
+CPU_BATCH, CPU_CROP = 2, 128  # at most, where nothing else is asked for: a CPU's step is to end
+
+
+def stages(source: str) -> list[Recipe]:
+    """The recipe's stages, each a recipe of its own; a backbone starts from random weights."""
+    recipe = recipes.get(source) if source in recipes.RECIPES else load_network(source).recipe
+    if recipe is None:
+        raise UserError(f"{source}: a SavedModel does not train; give --only restoration")
+    if hasattr(recipe, "backbone_weights"):
+        recipe = replace(recipe, backbone_weights="none")
+    return [stage for stage, _ in recipe.stages(1000)]
+
+
+def measure(job: TrainingJob) -> dict:
+    """Time the recipe's `train_step` by `train_on_batch`, which returns numbers: the step has ended.
+
+    The first step, which compiles, is not timed; its memory is taken, weights and optimisers included. Every stage
+    starts from random weights, which cost the same. The input pipeline is left out: see --data.
+    """
+    memory = PeakMemory()
+    recipe = stages(job.source)[job.stage]
+    recipe = replace(recipe, precision=job.precision, jit=job.jit,
+                     batch=job.batch or (recipe.batch if on_gpu() else min(recipe.batch, CPU_BATCH)),
+                     crop=job.crop or (recipe.crop if on_gpu() else min(recipe.crop, CPU_CROP)))
+    with tempfile.TemporaryDirectory() as folder:
+        model = with_vgg(recipe, job.vgg_weights, Path(folder)).build_model(1000)
+    count = recipe.crops_per_step
+    blurred, sharp = crops(count, recipe.crop)
+
+    def step() -> None:
+        model.train_on_batch(blurred, sharp, return_dict=True)
+
+    with memory:
+        step()
+    macs = run_counted(step)
+    for _ in range(2 if on_gpu() else 0):
+        step()
+    product, product_macs = matrix_product(job.precision)
+    product()
+    times = in_turns({"step": step, "product": product}, job.repeats, job.seconds)
+    if keras.backend.backend() == "tensorflow":
+        macs = counting.step_macs(model, count, recipe.crop).total
+    return {"batch": recipe.batch, "crop": recipe.crop,
+            "crops_per_step": count, "jit": recipe.jit, "seconds": times["step"], "macs": macs,
+            "peak_memory_bytes": memory.bytes, "matrix_product": {"seconds": times["product"], "macs": product_macs}}
+
+
+def with_vgg(recipe: Recipe, files: Sequence[str], folder: Path) -> Recipe:
+    """The recipe with the VGG weights of its perceptual loss, if it has one: a file that is named, or a random one."""
+    if "vgg_weights" not in {field.name for field in dataclasses.fields(recipe)}:
+        return recipe
+    network = recipe.vgg_network
+    file = next((file for file in files if network in Path(file).name.lower()), None)
+    if file is None:
+        build = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}[network]
+        file = str(folder / f"{network}.weights.h5")
+        build(include_top=False, weights=None).save_weights(file)
+    return replace(recipe, vgg_weights=file)
