@@ -8,6 +8,8 @@ from keras import layers, ops
 class StoredStatistics(keras.Model):
     """A functional model that always runs as at inference, also inside one that trains (its weights still learn)."""
 
+    as_at_inference = True  # for madn.training.remat, which does without `call`
+
     def call(self, inputs, training=None, mask=None):
         return super().call(inputs, training=False, mask=mask)
 

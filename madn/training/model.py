@@ -1,5 +1,6 @@
 """One adversarial Keras model for every paper: a generator, any number of critics (or none), and their updates."""
 
+import functools
 import time
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from madn.training.critics import Critics
 from madn.training.distribution import distributed_step
 from madn.training.draws import Draws
 from madn.training.gradients import apply_gradients, in_parts, losses_and_gradients, without_gradients
+from madn.training.remat import rematerialised
 from madn.training.watch import Fault, Watch
 
 GENERATOR_GRADIENT, CRITIC_GRADIENT = "the generator's gradient", "the discriminator's gradient"
@@ -51,7 +53,7 @@ class AdversarialModel(keras.Model):
     def compile(self, g_optimizer, d_optimizer=None, update_order: str = "simultaneous", critic_steps: int = 1,
                 critic_batches: str = "fresh", clip_mode: str = "none", clip_minimum: float = 1e-5,
                 clip_maximum: float = 2.0, clip_scope: str = "generator", accumulate: int = 1,
-                jit_compile: bool = False):
+                remat: str = "none", jit_compile: bool = False):
         """Set the optimisers and the order of updates.
 
         update_order: "simultaneous" takes both gradients at the same weights in one pass (MADN's Algorithm 1);
@@ -61,6 +63,7 @@ class AdversarialModel(keras.Model):
         clip_scope: "generator" or "both".
         accumulate: the parts that a batch is computed in, one after the other, to save memory; a term that looks at
             the whole batch (relativistic losses) sees a part.
+        remat: "blocks" keeps few of the generator's activations (`madn.training.remat`).
         Both optimisers are built here, so that a checkpoint holds the state of both from the first step on.
         """
         if update_order == "simultaneous" and critic_steps != 1:
@@ -75,6 +78,8 @@ class AdversarialModel(keras.Model):
         self.update_order, self.critic_steps, self.critic_batches = update_order, critic_steps, critic_batches
         self.clipping = (clip_mode, clip_minimum, clip_maximum)
         self.clip_scope, self.accumulate = clip_scope, accumulate
+        self._restore = functools.partial(
+            rematerialised(self.generator) if remat == "blocks" else self.generator, training=True)
         g_optimizer.build(self.generator.trainable_variables)
         if self.critics:
             d_optimizer.build(self.critic_variables)
@@ -199,7 +204,7 @@ class AdversarialModel(keras.Model):
 
     def _player_losses(self, blurred, sharp, outputs, train_generator: bool, train_critics: bool):
         """The losses to differentiate, and everything that is logged of them."""
-        restored = self.generator(blurred, training=True) if outputs is None else outputs
+        restored = self._restore(blurred) if outputs is None else outputs
         losses, logs = [], _scores(blurred, sharp, restored) if train_generator else {}
         for name, wanted, compute in (("loss", train_generator, self.objective.generator_losses),
                                       ("critic_loss", train_critics, self.objective.critic_losses)):

@@ -63,6 +63,8 @@ class Recipe:
     """mixed_bfloat16 computes the networks in bfloat16; losses and metrics stay in float32."""
     accumulate: int = 1
     """Parts that a batch is computed in, one after the other, to save memory."""
+    remat: Literal["none", "blocks"] = "none"
+    """blocks: keep few of the generator's activations and compute the others again, for a third more of its time."""
     jit: bool = False
     """Compile the training step with XLA."""
     seed: int = 0
@@ -182,7 +184,7 @@ class Recipe:
             self.optimizer(self.lr_g, total_steps), self.optimizer(self.lr_d, total_steps) if critics else None,
             update_order=self.update_order, critic_steps=self.critic_steps, critic_batches=self.critic_batches,
             clip_mode=self.clip_mode, clip_minimum=self.clip_minimum, clip_maximum=self.clip_maximum,
-            clip_scope=self.clip_scope, accumulate=self.accumulate, jit_compile=self.jit)
+            clip_scope=self.clip_scope, accumulate=self.accumulate, remat=self.remat, jit_compile=self.jit)
         return model
 
     def fields(self) -> dict:
