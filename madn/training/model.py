@@ -206,10 +206,10 @@ class AdversarialModel(keras.Model):
         """The losses to differentiate, and everything that is logged of them."""
         restored = self._restore(blurred) if outputs is None else outputs
         losses, logs = [], _scores(blurred, sharp, restored) if train_generator else {}
-        for name, wanted, compute in (("loss", train_generator, self.objective.generator_losses),
-                                      ("critic_loss", train_critics, self.objective.critic_losses)):
-            if wanted:
-                total, terms = compute(blurred, sharp, restored, self.critic)
+        for name, wanted, of_objective in (("loss", train_generator, "generator_losses"),
+                                           ("critic_loss", train_critics, "critic_losses")):
+            if wanted:  # an objective without critics has no `critic_losses`
+                total, terms = getattr(self.objective, of_objective)(blurred, sharp, restored, self.critic)
                 losses.append(total)
                 logs |= {name: total, **terms}
         return losses, logs
