@@ -114,8 +114,9 @@ def test_two_hundred_files_with_five_bad_ones_twice(here, weights, capfd):
         Path("in", name).unlink()
     assert run(capfd, *words)[0] == 0 and listed() == []
     assert run(capfd, *words, "--overwrite")[1].startswith("195 restored")
-    assert all(Path("out", name).stat().st_mtime_ns > first[name][0] and Path("out", name).read_bytes() == first[name][1]
-               for name in good)
+    for name in good:
+        assert Path("out", name).stat().st_mtime_ns > first[name][0]
+        assert Path("out", name).read_bytes() == first[name][1]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
@@ -218,6 +219,26 @@ def test_without_beam(here, capfd, monkeypatch):
     assert run(capfd, "in", "-o", "out") == (
         2, "", 'madn: error: apache_beam is not installed: pip install "madn[beam]"\n')
     assert files(".") == ["in/a.png"]
+
+
+def test_ctrl_c_leaves_whole_files(here, weights, capfd, monkeypatch):
+    from madn.imaging.restore import Restorer
+
+    for name in ("in/a.png", "in/b.png"):
+        photo(name)
+    answers = [(NOISE, None), KeyboardInterrupt()]
+
+    def restored(self, pixels):
+        if isinstance(answer := answers.pop(0), BaseException):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Restorer, "__call__", restored)
+    assert run(capfd, "in", "-o", "out", "--model", weights) == (130, "", "madn: stopped\n")
+    assert len(files("out")) == 1 and read_photo(f"out/{files('out')[0]}").pixels.shape == NOISE.shape
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert run(capfd, "in", "-o", "out", "--model", weights)[1].startswith("1 restored")
 
 
 def test_what_befalls_all_ends_the_run_in_one_line(here, weights, capfd, monkeypatch):

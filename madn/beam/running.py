@@ -93,9 +93,11 @@ def _unlogged() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _in_one_line(fault: Exception) -> Exception:
+def _in_one_line(fault: Exception) -> BaseException:
     """As a `UserError` what a worker raised as `Stop`, or Beam for an input; engines may hand on the text alone."""
     text = traceback.format_exception_only(fault)[-1]
+    if text.startswith("RuntimeError: KeyboardInterrupt"):  # what Beam makes of Ctrl-C within a step
+        return KeyboardInterrupt()
     if stop := re.search(rf"{Stop.__name__}: (.*?)(?: \[while running|$)", text, re.M):
         return UserError(stop[1])
     if empty := re.search(r"Empty match for pattern (.*)\. Disallowed", text):
