@@ -1,4 +1,4 @@
-"""Operations of a call where TensorFlow's graph is not to be had: PyTorch's own counter."""
+"""Operations of a call where TensorFlow's graph is not to be had: PyTorch's formulas, call by call."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,37 @@ import keras
 
 
 def run_counted(call: Callable[[], object]) -> int | None:
-    """Run the call, and return its multiply-adds where the backend is PyTorch, None elsewhere.
+    """Run the call, and return its multiply-adds where the backend is PyTorch, None elsewhere."""
+    if keras.backend.backend() == "torch":
+        return torch_macs(call)
+    call()
+    return None
 
-    torch.utils.flop_counter counts what `madn.counting` counts (convolutions, matrix products and their gradients)
-    and, because it sees them as matrix products, the small ones that resize images.
+
+def torch_macs(call: Callable[[], object]) -> int:
+    """Run the call; the multiply-adds of its convolutions, matrix products and their gradients.
+
+    By the formulas of torch.utils.flop_counter, whose own counter follows modules and so cannot run
+    `torch.autograd.grad`. What `madn.counting` counts, and the small products that resize images.
     """
-    if keras.backend.backend() != "torch":
-        call()
-        return None
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import flop_registry
 
-    with FlopCounterMode(display=False) as counter:
+    class Counter(TorchDispatchMode):
+        flops = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            kwargs, formula = kwargs or {}, flop_registry.get(function._overloadpacket)
+            if formula is None:
+                with self:  # what is made of other operations comes back as those
+                    parts = function.decompose(*args, **kwargs)
+                if parts is not NotImplemented:
+                    return parts
+            result = function(*args, **kwargs)
+            if formula:
+                self.flops += formula(*args, **kwargs, out_val=result)
+            return result
+
+    with Counter() as counter:
         call()
-    return counter.get_total_flops() // 2
+    return counter.flops // 2
