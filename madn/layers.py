@@ -37,17 +37,37 @@ def resize(images, scale: float, method: str = "bicubic", antialias: bool = True
 
     Two small matrix products, the same on every backend: TensorFlow's own antialiased resize has no XLA kernel and no
     ONNX counterpart, and PyTorch's plain bicubic has a = -0.75. Samples outside the image are left out and the rest
-    renormalised, as TensorFlow does.
+    renormalised, as TensorFlow does. Bilinear enlargements, of wide feature maps in SIS-Net, mix neighbours instead.
 
     Args:
         images: (batch, height, width, channels); for `scale` 1/k both sizes are divided by k and rounded down.
         method: "bicubic" or "bilinear".
         antialias: widen the kernel on the way down.
     """
+    if method == "bilinear" and scale > 1:
+        return _enlarged(_enlarged(images, int(scale), axis=1), int(scale), axis=2)
     height, width = ops.shape(images)[1], ops.shape(images)[2]
     rows = _resize_weights(height, scale, method, antialias, images.dtype)
     columns = _resize_weights(width, scale, method, antialias, images.dtype)
     return ops.einsum("oh,bhwc,pw->bopc", rows, images, columns)
+
+
+def _enlarged(images, times: int, axis: int):
+    """Bilinear along one axis: every new sample lies between two old ones, those past the border the nearest."""
+    shape = list(ops.shape(images))
+    before, after = (ops.take(images, [i], axis) for i in (0, shape[axis] - 1))
+    padded = ops.concatenate([before, images, after], axis)
+
+    def neighbours(shift):  # old sample i + shift for each i
+        return padded[(slice(None),) * axis + (slice(1 + shift, 1 + shift + shape[axis]),)]
+
+    phases = []
+    for i in range(times):
+        place = (i + 0.5) / times - 0.5
+        share = place % 1
+        phases.append((1 - share) * neighbours(-1 if place < 0 else 0) + share * neighbours(0 if place < 0 else 1))
+    shape[axis] = shape[axis] * times
+    return ops.reshape(ops.stack(phases, axis + 1), shape)
 
 
 def _resize_weights(size, scale: float, method: str, antialias: bool, dtype):

@@ -46,7 +46,7 @@ def test_sobel_gradient_is_finite_on_a_flat_image():
 
 @pytest.mark.parametrize("method", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("antialias", [True, False])
-@pytest.mark.parametrize("scale", [0.25, 0.5, 2])
+@pytest.mark.parametrize("scale", [0.25, 0.5, 2, 4])
 def test_resize_equals_tensorflow(method, antialias, scale):
     tf = pytest.importorskip("tensorflow")
     images = np.random.default_rng(0).random((2, 24, 36, 3), dtype=np.float32)

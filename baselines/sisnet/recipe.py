@@ -149,8 +149,8 @@ class SISNetRecipe(PerceptualRecipe):
     def build_objective(self):
         return SISNetObjective(self.perceptual(), self.tau_1, self.tau_2, self.tau_3, self.mse_space, self.adversarial)
 
-    def build_model(self, total_steps):
-        model = super().build_model(total_steps)
+    def build_model(self, total_steps, devices=None):
+        model = super().build_model(total_steps, devices)
         if self.backbone_weights == "imagenet":
             load_imagenet(model.generator, self.backbone)
         return model

@@ -77,7 +77,9 @@ def training_dataset(source: CropSource, batch: int, first_step: int = 0, steps:
     dataset = tf.data.Dataset.counter(first_step * shares.here)
     if steps is not None:
         dataset = dataset.take(steps * shares.here)
-    return dataset.map(draw, num_parallel_calls=workers, deterministic=True).prefetch(2)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # nothing is left to tune, and its thread keeps several devices waiting at the end
+    return dataset.map(draw, num_parallel_calls=workers, deterministic=True).prefetch(2).with_options(options)
 
 
 def numpy_batches(source: CropSource, batch: int, first_step: int = 0, steps: int | None = None,

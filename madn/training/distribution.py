@@ -63,37 +63,40 @@ class Devices:
         """A context in which variables are made on all devices."""
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
 
-    def dataset(self, build: Callable[[int, int, int], "object"]):
-        """The devices' shares of the batches: `build(first share of this process, its shares, all shares)`.
-
-        It returns a dataset of this process's shares, those of a batch one after the other.
-        """
+    @property
+    def shares(self) -> tuple[int, int, int]:
+        """Of the equal shares of a batch: the first of this process, how many it has, and all."""
         if self.strategy is None:
-            return build(0, 1, 1)
+            return 0, 1, 1
+        process, here = 0, len(self.strategy.extended.worker_devices)
+        if self.several_machines:
+            resolver = self.strategy.cluster_resolver
+            process = resolver.task_id + ("chief" in resolver.cluster_spec().jobs and resolver.task_type != "chief")
+        return process * here, here, self.count
 
-        def of_process(context):
-            here = context.num_replicas_in_sync // context.num_input_pipelines
-            return build(context.input_pipeline_id * here, here, context.num_replicas_in_sync)
+    def step(self, model: keras.Model) -> Callable:
+        """The model's `train_step` on TensorFlow: this process's shares of a batch, in a list -> logs of the first.
 
-        return self.strategy.distribute_datasets_from_function(of_process)
+        In the place of Keras' own, which cannot join the logs of several machines, and whose distributed datasets wait
+        up to a minute for a thread when they end.
+        """
+        import tensorflow as tf
 
+        def step(batch):
+            if self.strategy is None:
+                return model.train_step(batch)
+            logs = self.strategy.run(model.train_step, args=(batch,))
+            return {name: self.strategy.experimental_local_results(value)[0] for name, value in logs.items()}
 
-def distributed_step(model: keras.Model) -> Callable:
-    """A model's `train_step` on TensorFlow, each device on its share of a batch: batch -> logs of the first device here.
+        if not model.run_eagerly:
+            step = tf.function(step, jit_compile=model.jit_compile, reduce_retracing=True, autograph=False)
 
-    In the place of Keras' own, which cannot join the logs of several machines.
-    """
-    import tensorflow as tf
+        def distributed(parts: list):
+            first, here, _ = self.shares
+            return tuple(self.strategy.experimental_distribute_values_from_function(
+                lambda context, i=i: parts[context.replica_id_in_sync_group - first][i]) for i in range(len(parts[0])))
 
-    strategy = model.distribute_strategy
-
-    def step(batch):
-        logs = strategy.run(model.train_step, args=(batch,))
-        return {name: strategy.experimental_local_results(value)[0] for name, value in logs.items()}
-
-    if model.run_eagerly:
-        return step
-    return tf.function(step, jit_compile=model.jit_compile, reduce_retracing=True, autograph=False)
+        return lambda parts: step(parts[0] if self.strategy is None else distributed(parts))
 
 
 def check_cluster(text: str | None) -> None:

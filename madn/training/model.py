@@ -11,7 +11,7 @@ from madn import replicas
 from madn.losses import batch_psnr
 from madn.training.clipping import clip, global_norm
 from madn.training.critics import Critics
-from madn.training.distribution import distributed_step
+from madn.training.distribution import Devices
 from madn.training.draws import Draws
 from madn.training.gradients import apply_gradients, in_parts, losses_and_gradients, without_gradients
 from madn.training.remat import rematerialised
@@ -29,6 +29,7 @@ class AdversarialModel(keras.Model):
             and `term_names`, the names of all terms.
         critics: domain -> discriminator; one network may serve several domains. Empty: no adversarial part.
         seed: of the random numbers that a loss draws (`Draws`).
+        devices: those that share each batch; the networks and optimisers are built in their scope, this model is not.
 
     `first_step` is the number of steps of the stages before this one, `waited` the seconds that training has waited for
     its input since it was last set to 0. Call `compile`, then `fit` on (blurred, sharp)
@@ -36,18 +37,20 @@ class AdversarialModel(keras.Model):
     """
 
     def __init__(self, generator: keras.Model, objective, critics: dict[str, keras.Model] | None = None,
-                 seed: int = 0, **kwargs):
+                 seed: int = 0, devices: Devices | None = None, **kwargs):
         super().__init__(**kwargs)
+        self.devices = devices or Devices()
         self.generator, self.objective = generator, objective
         self.critics = dict(critics or {})
         self.draws = Draws(seed)
         self.critic = Critics(dict(self.critics), self.draws)
         self.first_step, self.waited, self._returned = 0, 0.0, None
-        self.trackers = {name: keras.metrics.Mean(name=name)
-                         for name in ("loss", *objective.term_names, "gradient_norm", "psnr", "blurred_psnr")}
-        if self.critics:
-            self.trackers["critic_loss"] = keras.metrics.Mean(name="critic_loss")
-        self.watch = Watch([*objective.term_names, "loss", "critic_loss", GENERATOR_GRADIENT, CRITIC_GRADIENT])
+        with self.devices.scope():
+            self.trackers = {name: keras.metrics.Mean(name=name)
+                             for name in ("loss", *objective.term_names, "gradient_norm", "psnr", "blurred_psnr")}
+            if self.critics:
+                self.trackers["critic_loss"] = keras.metrics.Mean(name="critic_loss")
+            self.watch = Watch([*objective.term_names, "loss", "critic_loss", GENERATOR_GRADIENT, CRITIC_GRADIENT])
         self.built = True
 
     def compile(self, g_optimizer, d_optimizer=None, update_order: str = "simultaneous", critic_steps: int = 1,
@@ -80,9 +83,10 @@ class AdversarialModel(keras.Model):
         self.clip_scope, self.accumulate = clip_scope, accumulate
         self._restore = functools.partial(
             rematerialised(self.generator) if remat == "blocks" else self.generator, training=True)
-        g_optimizer.build(self.generator.trainable_variables)
-        if self.critics:
-            d_optimizer.build(self.critic_variables)
+        with self.devices.scope():
+            g_optimizer.build(self.generator.trainable_variables)
+            if self.critics:
+                d_optimizer.build(self.critic_variables)
 
     @property
     def critic_variables(self) -> list:
@@ -112,32 +116,35 @@ class AdversarialModel(keras.Model):
         return self.first_step + step if step else None
 
     def make_train_function(self, force=False):
-        """Keras' own, with the time taken that a step waits for its batch, and for several machines, too."""
+        """Keras' own, with the time taken that a step waits for its batch, and for several devices, too."""
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)
         tensorflow = keras.backend.backend() == "tensorflow"
-        train_step = distributed_step(self) if tensorflow else self.train_function
+        step = self.devices.step(self) if tensorflow else self.train_function
+        here = self.devices.shares[1]
 
         def train_function(batches):
             start = time.perf_counter()
             if tensorflow:
-                batches = next(batches)
+                batches = [next(batches) for _ in range(here)]
             elif self._returned is not None:  # Keras has fetched it since the last step
                 start = self._returned
             self.waited += time.perf_counter() - start
-            logs = train_step(batches)
+            logs = step(batches)
             self._returned = time.perf_counter()
             return logs
 
         self.train_function = train_function
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing is left to build. Keras would fetch a batch for it, and fails where machines share batches."""
-
     def reset_metrics(self):
-        super().reset_metrics()
+        with self.devices.scope():
+            super().reset_metrics()
         self._returned = None  # what is between two rounds is no waiting
+
+    def get_metrics_result(self):
+        with self.devices.scope():
+            return super().get_metrics_result()
 
     def train_step(self, data):
         blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import keras
 
 from madn.errors import UserError
+from madn.training.distribution import Devices
 from madn.training.model import AdversarialModel
 
 
@@ -170,21 +171,27 @@ class Recipe:
         return keras.optimizers.Adam(self.learning_rate(initial, total_steps), beta_1=self.adam_beta_1,
                                      beta_2=self.adam_beta_2, epsilon=self.adam_epsilon)
 
-    def build_model(self, total_steps: int) -> AdversarialModel:
+    def build_model(self, total_steps: int, devices: Devices | None = None) -> AdversarialModel:
         """Networks, objective and optimisers, seeded and compiled; `total_steps` long the schedule."""
+        devices = devices or Devices()
+        if self.batch % (devices.count * self.accumulate):
+            raise UserError(f"--batch must be a multiple of {devices.count * self.accumulate}, for {devices.count} devices"
+                            f" and --accumulate {self.accumulate}; received {self.batch}")
         keras.utils.set_random_seed(self.seed)
-        with dtype_policy(self.precision):
-            generator = self.build_generator()
-        with dtype_policy("float32" if self.critics_float32 else self.precision):
-            critics = self.build_critics()
-        for name in self.frozen:
-            generator.get_layer(name).trainable = False
-        model = AdversarialModel(generator, self.build_objective(), critics, self.seed)
+        with devices.scope():
+            with dtype_policy(self.precision):
+                generator = self.build_generator()
+            with dtype_policy("float32" if self.critics_float32 else self.precision):
+                critics = self.build_critics()
+            for name in self.frozen:
+                generator.get_layer(name).trainable = False
+            optimizers = (self.optimizer(self.lr_g, total_steps),
+                          self.optimizer(self.lr_d, total_steps) if critics else None)
+        model = AdversarialModel(generator, self.build_objective(), critics, self.seed, devices)
         model.compile(
-            self.optimizer(self.lr_g, total_steps), self.optimizer(self.lr_d, total_steps) if critics else None,
-            update_order=self.update_order, critic_steps=self.critic_steps, critic_batches=self.critic_batches,
-            clip_mode=self.clip_mode, clip_minimum=self.clip_minimum, clip_maximum=self.clip_maximum,
-            clip_scope=self.clip_scope, accumulate=self.accumulate, remat=self.remat, jit_compile=self.jit)
+            *optimizers, update_order=self.update_order, critic_steps=self.critic_steps,
+            critic_batches=self.critic_batches, clip_mode=self.clip_mode, clip_minimum=self.clip_minimum,
+            clip_maximum=self.clip_maximum, clip_scope=self.clip_scope, accumulate=self.accumulate, jit_compile=self.jit)
         return model
 
     def fields(self) -> dict:

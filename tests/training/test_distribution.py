@@ -1,0 +1,91 @@
+"""Two devices with half a batch each do what one does with the whole; a wrong cluster is named."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from madn.data.pipeline import Shares
+from madn.errors import UserError
+from madn.training.distribution import Devices, check_cluster
+
+pytest.importorskip("tensorflow")
+HERE = Path(__file__).parent
+NAMES = ("madn", "sisnet", "structure_guided")
+
+
+def start(out, strategy, steps, *names, **environment):
+    return subprocess.Popen([sys.executable, HERE / "distributed.py", strategy, str(steps), out, *names],
+                            env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), **environment},
+                            stderr=subprocess.PIPE, text=True)
+
+
+def finish(*processes):
+    for process in processes:
+        _, said = process.communicate(timeout=900)
+        assert process.returncode == 0, said[-3000:]
+
+
+
+def assert_equal(expected, found, names):
+    """Weights, moments and logs of these recipes."""
+    expected, found = np.load(expected), np.load(found)
+    assert found.files == [key for key in expected.files if key.split("/")[0] in names] and len(found.files) > 100
+    for key in found.files:
+        # The moments of a bias before a normalisation are rounding errors of gradients that cancel.
+        tolerance = 1e-4 if "momentum" in key or "velocity" in key else 1e-5
+        np.testing.assert_allclose(found[key], expected[key], rtol=tolerance, atol=tolerance, err_msg=key)
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    out = tmp_path_factory.mktemp("one") / "found.npz"
+    finish(start(out, "none", 10, *NAMES))
+    return out
+
+
+def test_two_mirrored_devices_equal_one(one_device, tmp_path):
+    """Ten steps of a log loss, of batch means, and of critic steps with a penalty."""
+    finish(start(tmp_path / "found.npz", "mirrored", 10, *NAMES))
+    assert_equal(one_device, tmp_path / "found.npz", NAMES)
+
+
+def test_two_processes_equal_one(one_device, tmp_path):
+    with socket.socket() as first, socket.socket() as second:
+        for each in (first, second):
+            each.bind(("127.0.0.1", 0))
+        workers = ["127.0.0.1:%d" % each.getsockname()[1] for each in (first, second)]
+    finish(*(start(tmp_path / "found.npz", "multiworker", 10, "madn", TF_CONFIG=json.dumps(
+        {"cluster": {"worker": workers}, "task": {"type": "worker", "index": i}})) for i in (0, 1)))
+    assert_equal(one_device, tmp_path / "found.npz", ("madn",))
+
+
+def test_shares_are_the_batch_in_its_order():
+    """Batches of 12 crops for three updates on two processes of two devices each."""
+    crops = [[Shares(2 * process, 2, 4, blocks=3).crops(number, 12) for number in range(4)] for process in (0, 1)]
+    assert crops[0] == [[0, 4, 8], [1, 5, 9], [12, 16, 20], [13, 17, 21]]
+    assert crops[1] == [[2, 6, 10], [3, 7, 11], [14, 18, 22], [15, 19, 23]]
+    assert Shares().crops(3, 4) == [12, 13, 14, 15]
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    (None, "needs TF_CONFIG; set it as TensorFlow has it"),
+    ("{", "no cluster with a task"),
+    ('{"cluster": {"worker": ["a:1"]}}', "no cluster with a task"),
+    ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "worker 1 is not among the workers"),
+    ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "chief and worker tasks alone"),
+])
+def test_a_wrong_cluster_is_named(text, said):
+    with pytest.raises(UserError, match=said):
+        check_cluster(text)
+
+
+def test_one_device_is_no_strategy():
+    devices = Devices()
+    assert (devices.count, devices.chief, devices.several_machines) == (1, True, False)
+    assert devices.shares == (0, 1, 1)
