@@ -30,8 +30,8 @@ from madn.training.runfolder import RunFolder
 
 TRAIN = [sys.executable, "-m", "madn.train", "--recipe", "madn", "--widths", "4", "8", "16", "--res-blocks", "1",
          "--d-widths", "4", "4", "4", "4", "8", "--d-dense", "8", "--adversarial-domains", "image", "--crop", "32",
-         "--batch", "2", "--validation", "GOPR0002_00_00", "--steps", "72", "--round-steps", "3", "--deterministic",
-         "--checkpoint-minutes", "0.002"]
+         "--batch", "2", "--validation", "GOPR0002_00_00", "--steps", "36", "--round-steps", "3", "--deterministic",
+         "--checkpoint-minutes", "0.01"]
 TIMES = ("seconds", "input_wait")
 
 
@@ -128,7 +128,7 @@ def cut_short(data: Path, run: Path) -> str:
     process.communicate()
     newest = RunFolder(run).states()[0]
     newest.write_bytes(newest.read_bytes()[:newest.stat().st_size // 2])
-    lines = [line for line in finish(data, run).splitlines() if line.startswith("warning: ")]
+    lines = [line for line in finish(data, run).splitlines() if "damaged" in line]
     if len(lines) != 1 or newest.name not in lines[0]:
         raise SystemExit(f"{run}: {newest.name} was cut short, and the run said {lines}")
     return lines[0]
@@ -150,7 +150,7 @@ def full_disk(data: Path, disk: Path) -> str:
         raise SystemExit(f"{run}: on the full disk the run ended with {process.returncode}:\n" + "\n".join(said[-30:]))
     filler.unlink()
     resumed = finish(data, run)
-    if "warning: " in resumed:
+    if "damaged" in resumed:
         raise SystemExit(f"{run}: the full disk left a damaged checkpoint:\n{resumed}")
     return said[-1]
 

@@ -1,6 +1,7 @@
 """python -m madn.train: a short run on pictures, and one line with exit code 2 for what is wrong."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -114,6 +115,7 @@ def test_bad_settings_are_named(pairs, tmp_path, capsys):
     assert "--lrr" in fails(capsys, "--data", pairs, *run, "--lrr", "3")
     assert "--crop must be a multiple of 32; received 100" in fails(capsys, "--data", pairs, *run, "--crop", "100")
     assert "--batch" in fails(capsys, "--data", pairs, *run, "--batch", "many")
+    assert "--checkpoint-minutes must be 0 or more; received -1" in fails(capsys, *run, "--checkpoint-minutes", "-1")
     assert "give --data DIR, or" in fails(capsys, "--blurred", pairs, *run)
     file = tmp_path / "narrow.weights.h5"
     narrow = replace(MADN, widths=(4, 8, 16))
@@ -153,10 +155,42 @@ def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path, capsys):
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as stop:
         run_door(main, ["--data", str(pairs), "--run", str(run), *SMALL, "--adversarial-domains", "none", "--steps", "6",
-                        "--round-steps", "3", "--lr-g", "1e30", "--clip-mode", "none"])
-    last = capsys.readouterr().err.splitlines()[-1]  # after the progress bar
-    assert stop.value.code == 2 and f"madn: error: {run}: the loss is " in last and "lower --lr-g" in last
-    assert not (run / "checkpoints" / "best.weights.h5").exists()
+                        "--round-steps", "3", "--lr-g", "1e30", "--clip-mode", "none", "--validation", "none"])
+    lines = capsys.readouterr().err.splitlines()[-3:]  # after the progress bar
+    assert stop.value.code == 2
+    assert f"madn: error: {run}: step 2: not finite: " in lines[0] and "loss" in lines[0]
+    assert re.fullmatch(r"madn: error: step 2 took its crops from \S+/0\d*.png, \S+/0\d*.png", lines[1])
+    assert lines[2] == ("madn: error: no checkpoint was saved before; look at these files, or start again with a lower "
+                        "--lr-g")
+    assert not (run / "checkpoints").exists() and not RunFolder(run).rows()
+
+
+def test_black_batches_are_told_and_trained_on(tmp_path, capsys):
+    root = tmp_path / "set"
+    for i in range(2):
+        for k, kind in enumerate(("blur", "sharp")):
+            path = root / "train" / "GOPR0001_00_00" / kind / f"{i:06}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((48, 64, 3), 9 * (1 - k), np.uint8)).save(path)
+    main(["--data", str(root), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps", "2",
+          "--round-steps", "1", "--validation", "none"])
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "one colour" in line]
+    assert len(warnings) == 2 and "step 1: all its sharp crops are of one colour: " in warnings[0]
+    assert all(f"00000{i}.png" in line for line in warnings for i in range(2))
+
+
+def test_a_resumed_run_keeps_the_options_of_the_run(pairs, tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr("madn.train.compute_deterministically", lambda: called.append(True))
+    run = RunFolder(tmp_path / "run")
+    command = ["--run", str(run.path), "--steps", "4"]
+    main([*command, "--data", str(pairs), *SMALL, "--adversarial-domains", "none", "--round-steps", "2",
+          "--deterministic", "--checkpoint-minutes", "5"])
+    run.state(4).unlink()
+    main([*command, "--resume"])
+    assert [row["step"] for row in run.rows()] == ["2", "4"] and len(called) == 2
+    assert run.settings()["options"] == {"round_steps": 2, "minutes": None, "checkpoint_minutes": 5.0,
+                                         "deterministic": True}
 
 
 def test_flags_of_a_run_may_be_repeated_on_resume(pairs, tmp_path, capsys):

@@ -17,6 +17,9 @@ from madn.training.health import MEANING
 from madn.training.runfolder import RunFolder
 
 
+EARLY = 100  # steps of a stage in which a discriminator cannot have learned much
+
+
 class Progress(keras.callbacks.Callback):
     """One bar over the whole run, with the time left."""
 
@@ -61,7 +64,7 @@ class Record(keras.callbacks.Callback):
         scores = [float(row[score]) for row in rows if row.get(score) and int(row["step"]) > place.first_step]
         self.best = max(scores, default=-math.inf)
         self.events = Events(run.tensorboard, step + 1)
-        self.verdicts = {}
+        self.judged_from, self.verdicts = place.first_step + EARLY, {}
 
     def elapsed(self) -> float:
         """Seconds of training, those before an interruption included."""
@@ -94,7 +97,8 @@ class Record(keras.callbacks.Callback):
         """The column of the log about the discriminators, and a line on the screen where it changes."""
         if not self.model.critics:
             return {}
-        verdicts = self.model.objective.critic_verdicts([*self.run.rows(), row])
+        rounds = [each for each in (*self.run.rows(), row) if int(each["step"]) > self.judged_from]
+        verdicts = self.model.objective.critic_verdicts(rounds)
         for domain, verdict in verdicts.items():
             if verdict and verdict != self.verdicts.get(domain):
                 self.say(f"warning: {self.run.path}: step {row['step']}: the {domain} discriminator {verdict}: "

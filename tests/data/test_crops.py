@@ -177,3 +177,15 @@ def test_a_mixture_takes_each_source_in_its_order_at_its_share(share, epoch):
 def test_a_mixture_needs_both_its_sources(share):
     with pytest.raises(UserError, match="--photo-share must be above 0 and below 1"):
         MixedCrops(Numbered("pair", 7), Numbered("photo", 3), share)
+
+
+def test_a_crop_names_its_file(pairs):
+    crops = source(pairs)
+    for k in range(12):  # three epochs
+        blue = int(crops.crop_at(k)[1][0, 0, 2])
+        assert crops.name(k) == str(pairs[blue // 10].blurred)
+    photos = [pair.sharp for pair in pairs[:2]]
+    shaken = PhotoCrops(photos, DecodedImages(), CROP, seed=1)
+    assert {shaken.name(0), shaken.name(1)} == {str(path) for path in photos}
+    mixed = MixedCrops(crops, shaken, 0.5)
+    assert [mixed.name(k) for k in range(4)] == [crops.name(0), shaken.name(0), crops.name(1), shaken.name(1)]
