@@ -139,7 +139,8 @@ def test_a_stop_saves_nothing_that_is_broken(run, model):
 
 
 def test_a_full_disk_ends_the_round_with_one_line_and_all_that_was_saved(run, model, monkeypatch):
-    made, record = checkpoints(run, model), Record(run, {"recipe": "madn", "fields": TINY.fields()}, Place(), [], "psnr")
+    made = checkpoints(run, model)
+    record = Record(run, {"recipe": "madn", "fields": TINY.fields()}, Place(), [], "psnr")
     record.set_model(model)
     model.optimizer.iterations.assign(2)
     made.on_epoch_end(0)

@@ -77,4 +77,5 @@ def test_settings_that_do_not_fit_leave_the_old_ones(run, monkeypatch):
     with pytest.raises(UserError, match="the disk is full"):
         run.write_settings({"recipe": "other"})
     monkeypatch.undo()
-    assert run.settings() == before and [path.name for path in run.path.iterdir() if path.is_file()] == ["settings.json"]
+    assert run.settings() == before
+    assert [path.name for path in run.path.iterdir() if path.is_file()] == ["settings.json"]
