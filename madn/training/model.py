@@ -15,6 +15,7 @@ from madn.training.distribution import Devices
 from madn.training.draws import Draws
 from madn.training.gradients import apply_gradients, in_parts, losses_and_gradients, without_gradients
 from madn.training.remat import rematerialised
+from madn.training.remat import rematerialised
 from madn.training.watch import Fault, Watch
 
 GENERATOR_GRADIENT, CRITIC_GRADIENT = "the generator's gradient", "the discriminator's gradient"
@@ -64,6 +65,7 @@ class AdversarialModel(keras.Model):
         critic_batches: of these critic steps. "same": all take the whole batch, restored once. "fresh": each takes a
             part of its own, and the generator the last one: the batch holds `critic_steps` times as many crops.
         clip_scope: "generator" or "both".
+        remat: "blocks" computes most of the generator again in the backward pass (`rematerialised`); "none" keeps all.
         accumulate: the parts that a batch is computed in, one after the other, to save memory; a term that looks at
             the whole batch (relativistic losses) sees a part.
         remat: "blocks" keeps few of the generator's activations (`madn.training.remat`).
@@ -81,6 +83,7 @@ class AdversarialModel(keras.Model):
         self.update_order, self.critic_steps, self.critic_batches = update_order, critic_steps, critic_batches
         self.clipping = (clip_mode, clip_minimum, clip_maximum)
         self.clip_scope, self.accumulate = clip_scope, accumulate
+        self.learning_generator = self.generator if remat == "none" else rematerialised(self.generator)
         self._restore = functools.partial(
             rematerialised(self.generator) if remat == "blocks" else self.generator, training=True)
         with self.devices.scope():

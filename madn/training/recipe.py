@@ -62,10 +62,10 @@ class Recipe:
     """Which of GoPro's blurred folders to use."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     """mixed_bfloat16 computes the networks in bfloat16; losses and metrics stay in float32."""
+    remat: Literal["none", "blocks"] = "none"
+    """Blocks: keep little of the generator's forward pass and compute it again going backward: less memory, slower."""
     accumulate: int = 1
     """Parts that a batch is computed in, one after the other, to save memory."""
-    remat: Literal["none", "blocks"] = "none"
-    """blocks: keep few of the generator's activations and compute the others again, for a third more of its time."""
     jit: bool = False
     """Compile the training step with XLA."""
     seed: int = 0
@@ -191,7 +191,8 @@ class Recipe:
         model.compile(
             *optimizers, update_order=self.update_order, critic_steps=self.critic_steps,
             critic_batches=self.critic_batches, clip_mode=self.clip_mode, clip_minimum=self.clip_minimum,
-            clip_maximum=self.clip_maximum, clip_scope=self.clip_scope, accumulate=self.accumulate, jit_compile=self.jit)
+            clip_maximum=self.clip_maximum, clip_scope=self.clip_scope, remat=self.remat,
+            accumulate=self.accumulate, jit_compile=self.jit)
         return model
 
     def fields(self) -> dict:
