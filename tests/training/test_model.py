@@ -1,5 +1,6 @@
 """The adversarial train_step: who moves, how far, in which order (the specification's oracles 15, 17, 18, 24)."""
 
+import time
 from dataclasses import replace
 
 import keras
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from helpers import TINY, batch, eager, same, values
 from keras import ops
+from narrow import narrow
 
+from madn.errors import UserError
 from madn.training.gradients import losses_and_gradients
 
 
@@ -195,3 +198,72 @@ def test_every_term_is_logged():
     model = eager(TINY)
     logs = model.train_on_batch(*batch(), return_dict=True)
     assert set(logs) == {"loss", "critic_loss", "gradient_norm", "psnr", "blurred_psnr", *model.objective.term_names}
+
+
+@pytest.mark.parametrize("changes", [{"accumulate": 2}, {"remat": "blocks"}, {"remat": "blocks", "accumulate": 4}])
+def test_a_batch_in_parts_and_a_pass_computed_twice_change_nothing(changes):
+    """Two steps of a wide epsilon, so that Adam's steps are as close as the gradients: weights, moments and logs."""
+    recipe, found = replace(TINY, batch=4, adam_epsilon=1e-3), []
+    for each in (recipe, replace(recipe, **changes)):
+        model = eager(each)
+        logs = [model.train_on_batch(*batch(4, seed=seed), return_dict=True) for seed in (0, 1)]
+        found.append(values([*model.generator.variables, *model.critic_variables, *model.optimizer.variables,
+                             *model.d_optimizer.variables]) + [np.array(list(each.values())) for each in logs])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+def test_parts_of_critic_steps_draw_the_same_numbers():
+    """WGAN-GP's shares belong to the image, so a batch in parts has the same penalty."""
+    recipe, found = narrow("structure_guided", content_weight=0.0, critic_steps=2, batch=2, crop=32), []
+    for accumulate in (1, 2):
+        model = eager(replace(recipe, accumulate=accumulate))
+        found.append(model.train_on_batch(*batch(4), return_dict=True))
+    assert found[0]["gradient_penalty"] > 0
+    for name, value in found[0].items():
+        assert found[1][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+def test_parts_must_divide_the_batch():
+    with pytest.raises(UserError, match="--accumulate must divide the batch of 16; received 3"):
+        replace(TINY, batch=16, accumulate=3)
+
+
+def test_a_step_that_is_not_finite_is_noted_with_its_terms():
+    model = eager(TINY)
+    model.train_on_batch(*batch())
+    assert model.fault() is None and model.empty_batch() is None
+    blurred, sharp = batch()
+    blurred[1, 3, 4, 0] = np.nan
+    for _ in range(2):
+        model.train_on_batch(blurred, sharp)
+    model.first_step = 100
+    fault = model.fault()
+    assert fault.step == 102
+    assert {"pixel", "image", "loss", "critic_image_fake", "the generator's gradient"} <= set(fault.what.split(", "))
+    assert "critic_image_real" not in fault.what.split(", ")
+
+
+def test_a_black_batch_is_noted_and_trained_on():
+    model = eager(TINY)
+    model.train_on_batch(*batch())
+    black = np.zeros((2, 32, 32, 3), np.float32)
+    logs = model.train_on_batch(black, black, return_dict=True)
+    model.train_on_batch(*batch())
+    assert model.empty_batch() == 2 and model.fault() is None
+    assert all(np.isfinite(value) for value in logs.values())
+    half = np.concatenate([black[:1], batch()[1][:1]])
+    model.train_on_batch(half, half)
+    assert model.empty_batch() == 2
+
+
+def test_waiting_for_input_is_measured():
+    model = eager(TINY)
+    model.make_train_function()
+
+    def slow():
+        time.sleep(0.3)
+        yield (*batch(), None)
+
+    model.train_function(slow())
+    assert 0.3 <= model.waited < 0.4
