@@ -148,7 +148,7 @@ def _cut(steps: Sequence[Step], last: dict[int, int]) -> list[tuple[int, int]]:
 
 
 def _cut_at(steps, last, sizes, most: float) -> tuple[int, list[tuple[int, int]]]:
-    """Segments of at most `most` bytes, or one step, that keep the fewest: (those and the largest segment's bytes, ...).
+    """Segments of at most `most` bytes, or one step, that keep the fewest: (those and the largest's bytes, segments).
 
     Exact, by dynamic programming: what a cut keeps beside the cut before is what was made in between.
     """
