@@ -15,7 +15,6 @@ from madn.training.distribution import Devices
 from madn.training.draws import Draws
 from madn.training.gradients import apply_gradients, in_parts, losses_and_gradients, without_gradients
 from madn.training.remat import rematerialised
-from madn.training.remat import rematerialised
 from madn.training.watch import Fault, Watch
 
 GENERATOR_GRADIENT, CRITIC_GRADIENT = "the generator's gradient", "the discriminator's gradient"
@@ -68,7 +67,6 @@ class AdversarialModel(keras.Model):
         remat: "blocks" computes most of the generator again in the backward pass (`rematerialised`); "none" keeps all.
         accumulate: the parts that a batch is computed in, one after the other, to save memory; a term that looks at
             the whole batch (relativistic losses) sees a part.
-        remat: "blocks" keeps few of the generator's activations (`madn.training.remat`).
         Both optimisers are built here, so that a checkpoint holds the state of both from the first step on.
         """
         if update_order == "simultaneous" and critic_steps != 1:
@@ -83,7 +81,6 @@ class AdversarialModel(keras.Model):
         self.update_order, self.critic_steps, self.critic_batches = update_order, critic_steps, critic_batches
         self.clipping = (clip_mode, clip_minimum, clip_maximum)
         self.clip_scope, self.accumulate = clip_scope, accumulate
-        self.learning_generator = self.generator if remat == "none" else rematerialised(self.generator)
         self._restore = functools.partial(
             rematerialised(self.generator) if remat == "blocks" else self.generator, training=True)
         with self.devices.scope():
