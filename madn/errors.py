@@ -9,6 +9,14 @@ from collections.abc import Callable
 class UserError(Exception):
     """Bad input: the message names the file or the setting, and the way out. One line, no traceback."""
 
+    exit_code = 2
+
+
+class WorkerLost(UserError):
+    """Another process of a run on several machines has stopped; the same command with --resume goes on."""
+
+    exit_code = 75  # "try again" (EX_TEMPFAIL of sysexits.h)
+
 
 def one_line(text: str) -> str:
     """Line ends and other characters that do not print, which file names may hold, as Python writes them in strings."""
@@ -16,7 +24,8 @@ def one_line(text: str) -> str:
 
 
 def run_door(door: Callable[[list[str]], int | None], argv: list[str] | None = None) -> None:
-    """Run a command's `main(argv)` and exit: 0 when it ends well, 2 with one line on a `UserError` or a file's fault.
+    """Run a command's `main(argv)` and exit: 0 when it ends well, 2 with one line on a `UserError` (or its own
+    code) or a file's fault.
 
     130 after Ctrl-C, as shells have it. A character that standard output cannot show is written as its code.
     """
@@ -27,7 +36,7 @@ def run_door(door: Callable[[list[str]], int | None], argv: list[str] | None = N
     except UserError as problem:
         for line in str(problem).splitlines():
             print(f"madn: error: {line}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(problem.exit_code)
     except BrokenPipeError:  # the reader, head say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

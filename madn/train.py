@@ -5,6 +5,7 @@ import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from madn import recipes
 from madn.commandline import parse
@@ -14,7 +15,8 @@ from madn.startup import compute_deterministically, start_keras
 from madn.training.runfolder import RunFolder
 
 PROG = "python -m madn.train"
-KEPT = ("round_steps", "minutes", "checkpoint_minutes", "deterministic")  # by a run, where --resume says nothing else
+# What a run keeps where --resume says nothing else.
+KEPT = ("round_steps", "minutes", "checkpoint_minutes", "deterministic", "strategy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class Options(DataOptions):
     """Save the state inside a round, too, when so many minutes have passed since it was saved; 0: never."""
     deterministic: bool = False
     """Compute the same bits in every run on the same machine; slower."""
+    strategy: Literal["none", "mirrored", "multiworker"] = "none"
+    """Devices that share each batch: one, all GPUs of this machine, or those of all machines that TF_CONFIG names."""
     list: bool = False
     """List the recipes, one line each with its paper, and stop."""
 
@@ -88,6 +92,7 @@ def _first_look(argv: list[str]) -> argparse.Namespace:
 
 def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | None, command: str) -> int | None:
     from madn.training.checkpoint import load_start
+    from madn.training.distribution import Devices
     from madn.training.loop import train
     from madn.training.safety import Stopped
     from madn.training.settings import describe
@@ -98,8 +103,11 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
         raise UserError(f"--minutes must be above 0; received {options.minutes:g}")
     if options.checkpoint_minutes < 0:
         raise UserError(f"--checkpoint-minutes must be 0 or more; received {options.checkpoint_minutes:g}")
+    if options.minutes is not None and options.strategy == "multiworker":
+        raise UserError("--minutes ends each machine by its own clock; give --steps with --strategy multiworker")
     if options.deterministic:
         compute_deterministically()
+    devices = Devices(options.strategy)
     started = bool(run.states())
     if started and options.weights not in (None, stored.get("weights")):
         raise UserError(f"{run.path}: this run has weights of its own to go on from; leave --weights out")
@@ -122,15 +130,17 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
     settings = describe(name, recipe, command, {
         "data": data_options(options), "pairs": summary, "total_steps": recipe.total_steps(len(source)),
         "weights": options.weights, "options": {key: getattr(options, key) for key in KEPT}, **prepared}, stored)
-    run.write_settings(settings)
+    if devices.chief:
+        run.write_settings(settings)
     print(f"{name} on {summary['train']} ({settings['device']}); run folder {run.path}", flush=True)
     try:
         train(name, recipe, source, run, validation, options.round_steps, weights, options.minutes,
-              options.checkpoint_minutes)
+              options.checkpoint_minutes, devices)
     except Stopped:
         print(f"\nstopped and saved; go on with: {PROG} --run {run.path} --resume")
         return 130
-    print(run.result())
+    if devices.chief:
+        print(run.result())
     return None
 
 

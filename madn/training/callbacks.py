@@ -23,9 +23,10 @@ EARLY = 100  # steps of a stage in which a discriminator cannot have learned muc
 class Progress(keras.callbacks.Callback):
     """One bar over the whole run, with the time left."""
 
-    def __init__(self, first_step: int, total_steps: int):
+    def __init__(self, first_step: int, total_steps: int, hidden: bool = False):
         super().__init__()
-        self.bar = tqdm(total=total_steps, initial=first_step, unit="step", dynamic_ncols=True, smoothing=0.05)
+        self.bar = tqdm(total=total_steps, initial=first_step, unit="step", dynamic_ncols=True, smoothing=0.05,
+                        disable=hidden)
         self.shown = 0.0
 
     def on_train_batch_end(self, batch, logs=None):

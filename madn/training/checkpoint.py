@@ -85,16 +85,23 @@ def load_state(model: keras.Model, path: Path) -> dict:
 
 
 def tracked_means(model: keras.Model) -> dict[str, list[float]]:
-    """What the means of a round's logs are made of, so far: name -> values of the metric's variables."""
-    return {name: [float(keras.ops.convert_to_numpy(v)) for v in tracker.variables]
-            for name, tracker in model.trackers.items()}
+    """What the means of a round's logs are made of, so far: name -> values of the metric's variables.
+
+    Nothing where several machines share them: one alone cannot read them.
+    """
+    if model.devices.several_machines:
+        return {}
+    with model.devices.scope():
+        return {name: [float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(v))) for v in tracker.variables]
+                for name, tracker in model.trackers.items()}
 
 
 def track_on(model: keras.Model, means: Mapping[str, list[float]]) -> None:
     """Let the means of a round go on from what `tracked_means` gave."""
-    for name, values in means.items():
-        for variable, value in zip(model.trackers[name].variables, values, strict=True):
-            variable.assign(value)
+    with model.devices.scope():
+        for name, values in means.items():
+            for variable, value in zip(model.trackers[name].variables, values, strict=True):
+                variable.assign(value)
 
 
 def save_generator(generator: keras.Model, path: Path, recipe: str, fields: dict, **facts) -> None:

@@ -7,12 +7,12 @@ devices, and random numbers belong to the image, so that the run is the one that
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import keras
 
-from madn.errors import UserError
+from madn.errors import UserError, WorkerLost
 
 Strategy = Literal["none", "mirrored", "multiworker"]
 
@@ -62,6 +62,21 @@ class Devices:
     def scope(self):
         """A context in which variables are made on all devices."""
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def lost_workers(self) -> Iterator[None]:
+        """Raises `WorkerLost` in the place of what TensorFlow raises where another process does not answer."""
+        if not self.several_machines:
+            yield
+            return
+        import tensorflow as tf
+
+        try:
+            yield
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError,
+                tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError):
+            raise WorkerLost("another worker has stopped or does not answer: start all of them again with --resume") \
+                from None
 
     @property
     def shares(self) -> tuple[int, int, int]:

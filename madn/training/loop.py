@@ -1,13 +1,15 @@
 """A training run from its first or its resumed step to its last."""
 
+import contextlib
 from pathlib import Path
 
 from madn.data.crops import CropSource
-from madn.data.pipeline import input_errors, numpy_batches, training_dataset
+from madn.data.pipeline import Shares, input_errors, numpy_batches, training_dataset
 from madn.data.sets import FixedCrops
 from madn.errors import UserError
 from madn.training.callbacks import Clock, Pictures, Progress, Record
 from madn.training.checkpoint import Place, load_start, load_state, newest_whole, read_place
+from madn.training.distribution import Devices
 from madn.training.model import AdversarialModel
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
@@ -18,18 +20,20 @@ PICTURES = 4
 
 def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validation: FixedCrops | None = None,
           round_steps: int = 0, weights: Path | None = None, minutes: float | None = None,
-          checkpoint_minutes: float = 0) -> int:
+          checkpoint_minutes: float = 0, devices: Devices | None = None) -> int:
     """Train `recipe` on the crops of `source`, in rounds of `round_steps`.
 
     0 of them: an epoch, but at least 100 steps or a tenth of all. `minutes` end the run before its last step; stages
-    get their share of them. `checkpoint_minutes`: between states that are saved inside a round; 0: none are.
+    get their share of them. `checkpoint_minutes`: between states that are saved inside a round; 0: none are. `devices`
+    share each batch; of several processes one writes, and all read the same run folder.
 
     Goes on from the newest whole state in the run folder, if there is one, else starts, from the generator's `weights`
     if given. The recipe's stages follow each other, each from the weights of the one before. A round ends with
     validation, a line in the logs, a picture and checkpoints. Returns the last step. Raises `Stopped` where it was
     asked to stop, its state saved; `UserError` where a run of several stages is to go on with another number of steps,
-    every state is damaged, a loss or gradient is not finite, or the disk is full.
+    every state is damaged, a loss or gradient is not finite, the disk is full, or another process has stopped.
     """
+    devices = devices or Devices()
     total = recipe.total_steps(len(source))
     stages = recipe.stages(total)
     states = run.states()
@@ -37,11 +41,12 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
     place, means = read_place(state) if state else Place(), {}
     if place.total not in (0, total):
         raise UserError(f"{run.path}: a run of several stages goes on with the steps that it was started with")
-    with run.writing():
-        run.remove_leftovers()
+    if devices.chief:
+        with run.writing():
+            run.remove_leftovers()
     first_step, model = place.first_step, None
     for number, (stage, steps) in list(enumerate(stages))[place.stage:]:
-        previous, model = model, stage.build_model(steps)
+        previous, model = model, stage.build_model(steps, devices)
         model.first_step = first_step
         if previous is not None:
             stage.transfer(previous.generator, model.generator)
@@ -52,9 +57,10 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
                 means = load_state(model, state)
             elif weights:
                 load_start(model.generator, weights, stage)
-            with run.writing():
-                run.keep_rows(model.step)
-        if int(model.optimizer.iterations) < steps:
+            if devices.chief:
+                with run.writing():
+                    run.keep_rows(model.step)
+        if model.updates < steps:
             if len(stages) > 1:
                 print(f"stage {number + 1} of {len(stages)}: {stage.stage_name}, {steps} steps", flush=True)
             share = sum(length for _, length in stages[:number + 1]) / total
@@ -76,23 +82,26 @@ def _train_stage(name: str, recipe: Recipe, model: AdversarialModel, place: Plac
     round_steps = round_steps or max(recipe.steps_per_epoch(len(source)), min(100, max(1, total // 10)))
     fixed = validation or FixedCrops.of(source, min(PICTURES, len(source)))
     facts = {"recipe": name, "fields": recipe.fields()}
-    progress = Progress(model.step, total)
+    devices = model.devices
+    progress = Progress(model.step, total, hidden=not devices.chief)
     record = Record(run, facts, place, run.rows(), "val_psnr" if validation else "psnr", model.step, progress.say)
     faults = Faults(run, source, recipe.crops_per_step, progress.say)
     checkpoints = Checkpoints(run, place, record.elapsed, faults.check, checkpoint_seconds, means)
     clock = Clock(record, seconds)
+    stop = StopCleanly(checkpoints)
+    callbacks = [progress, faults, clock]
+    if devices.chief:
+        callbacks[2:2] = [record, Pictures(run, *fixed.floats(PICTURES)), checkpoints, stop]
     try:
-        with StopCleanly(checkpoints) as stop, input_errors():
+        with stop if devices.chief else contextlib.nullcontext(), devices.lost_workers(), input_errors():
             for first, steps, rounds in segments(model.step, last_step, round_steps):
                 if clock.over:
                     break
                 model.fit(
-                    _batches(source, recipe, first, steps * rounds), steps_per_epoch=steps, epochs=rounds, verbose=0,
-                    shuffle=False,  # the crops come shuffled
-                    validation_data=validation and validation.floats(),
-                    validation_batch_size=recipe.batch,
-                    callbacks=[progress, faults, record, Pictures(run, *fixed.floats(PICTURES)), checkpoints, stop,
-                               clock])
+                    _batches(source, recipe, first, steps * rounds, devices), steps_per_epoch=steps, epochs=rounds,
+                    verbose=0, shuffle=False,  # the crops come shuffled
+                    validation_data=validation and validation.floats(), validation_batch_size=recipe.batch,
+                    callbacks=callbacks)
     finally:
         progress.close()
 
@@ -115,9 +124,10 @@ def segments(step: int, total: int, round_steps: int) -> list[tuple[int, int, in
     return cuts
 
 
-def _batches(source: CropSource, recipe: Recipe, first: int, steps: int):
+def _batches(source: CropSource, recipe: Recipe, first: int, steps: int, devices: Devices):
     """Batches for generator steps `first`, ...; tf.data, or NumPy where TensorFlow is not installed."""
     try:
-        return training_dataset(source, recipe.crops_per_step, first, steps)
+        shares = Shares(*devices.shares, blocks=recipe.crops_per_step // recipe.batch)
+        return training_dataset(source, recipe.crops_per_step, first, steps, shares=shares)
     except ImportError:
         return numpy_batches(source, recipe.crops_per_step, first, steps)

@@ -32,8 +32,7 @@ class AdversarialModel(keras.Model):
         devices: those that share each batch; the networks and optimisers are built in their scope, this model is not.
 
     `first_step` is the number of steps of the stages before this one, `waited` the seconds that training has waited for
-    its input since it was last set to 0. Call `compile`, then `fit` on (blurred, sharp)
-    batches, float32 in [0, 1].
+    its input since it was last set to 0. Call `compile`, then `fit` on (blurred, sharp) batches, float32 in [0, 1].
     """
 
     def __init__(self, generator: keras.Model, objective, critics: dict[str, keras.Model] | None = None,
@@ -103,7 +102,12 @@ class AdversarialModel(keras.Model):
     @property
     def step(self) -> int:
         """Generator updates so far, those of earlier stages included."""
-        return self.first_step + int(self.optimizer.iterations)
+        return self.first_step + self.updates
+
+    @property
+    def updates(self) -> int:
+        """Generator updates of this model."""
+        return int(ops.convert_to_numpy(self.optimizer.iterations))
 
     def fault(self) -> Fault | None:
         """The first step whose losses or gradients were not finite, if any. Waits for the device."""
