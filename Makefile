@@ -7,6 +7,7 @@
 #   make notebooks SCALE=full DATA=../GOPRO     tiny, hand or full; VGG=FOLDER; ONE=madn for one of them
 #   make notebooks KEEP=1        execute them in place, and keep what their numbers come from in notebooks/records
 #   make check-tf215             the exported network and our instance normalisation under TensorFlow 2.15
+#   make check-beam              madn.batch on Apache Beam's direct runner
 #   make env                     the environment alone, in .venv
 #
 # PYTHON=/path/to/python chooses the interpreter that environments are made from.
@@ -17,7 +18,7 @@ JOBS ?= 2
 ONE ?= *
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test notebooks env check-tf215
+.PHONY: train test notebooks env check-tf215 check-beam
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -46,6 +47,9 @@ check-tf215: .venv/installed .venv-tf215/installed
 	.venv/bin/python tests/interop/make_reference.py build/interop
 	.venv-tf215/bin/python tests/interop/check_tf215.py build/interop
 
+check-beam: .venv-beam/installed
+	.venv-beam/bin/python -m pytest tests/test_batch.py
+
 # The stamps are written last: an install that was interrupted is begun again, a finished one is not repeated.
 .venv/installed: requirements/dev.txt setup.py
 	@$(call make_venv,$(PYTHON),311 <= v <= 313,3.11 to 3.13,.venv)
@@ -65,6 +69,11 @@ check-tf215: .venv/installed .venv-tf215/installed
 .venv-tf215/installed: requirements/tf215.txt
 	@$(call make_venv,$(if $(filter command line environment,$(origin PYTHON)),$(PYTHON)) python3.11 python3,v == 311,3.11,.venv-tf215)
 	.venv-tf215/bin/python $(PIP_INSTALL) -r requirements/tf215.txt
+	@touch $@
+
+.venv-beam/installed: requirements/beam.txt
+	@$(call make_venv,$(PYTHON),311 <= v <= 313,3.11 to 3.13,.venv-beam)
+	.venv-beam/bin/python $(PIP_INSTALL) -r requirements/beam.txt
 	@touch $@
 
 # $(call place,FOLDER): as seen from the notebooks' folder; "samples" is no folder.

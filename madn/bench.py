@@ -1,6 +1,6 @@
 """What things cost: training step and restoration of every recipe against the machine's own rates, python -m
-madn.bench; the input pipeline, python -m madn.bench --data DIR; the recipes' operations, python -m madn.bench --counts;
-ways of restoring a photo, python -m madn.bench --restore PHOTO"""
+madn.bench; the input pipeline, --data DIR; the recipes' operations, --counts; the memory of a training step, --memory;
+ways of restoring a photo, --restore PHOTO"""
 
 import os
 import re
@@ -31,7 +31,8 @@ class Options:
     """By default, two tables: restoration and a training step of each recipe, p50 and p95 of the seconds, operations,
     and their rate's shares of what plain convolutions and a matrix product reach in the same process. --data: crops a
     second in the first epoch, which decodes; from the cache; and what the smallest training run consumes. --counts:
-    parameters and multiply-adds of the recipes, beside what their papers claim. --restore: seconds a megapixel of a
+    parameters and multiply-adds of the recipes, beside what their papers claim. --memory: what a training step of madn, or
+    of --recipes, takes, computed. --restore: seconds a megapixel of a
     photo, plain, compiled, in bfloat16 and in tiles, and how far their results differ."""
 
     recipes: tuple[str, ...] = ()
@@ -67,6 +68,8 @@ class Options:
     """With --data: crop sizes in pixels, multiples of 32."""
     counts: bool = False
     """Print the table of parameters and multiply-adds."""
+    memory: bool = False
+    """Print the table of a training step's memory, for each precision, with and without --remat and --accumulate."""
     restore: Path | None = None
     """Photo to restore in different ways."""
     model: str = "madn"
@@ -83,14 +86,14 @@ class Options:
             raise UserError(f"--size is width x height, such as 1280x720; received {self.size}")
         if not self.precision:
             raise UserError("--precision takes at least one; received none")
-        if self.json and (self.counts or self.restore):
-            raise UserError("--json holds what is timed by default and by --data; leave it, or --counts and --restore")
-        if self.recipes and (self.data or self.restore) and not self.counts:
+        if self.json and (self.counts or self.memory or self.restore):
+            raise UserError("--json holds what is timed by default and by --data; leave it out with the other tables")
+        if self.recipes and (self.data or self.restore) and not (self.counts or self.memory):
             raise UserError("--recipes chooses what is measured by default or counted; leave --data and --restore out")
         if not self.restore and (self.model, self.out) != ("madn", None):
             raise UserError("--model and --out are of --restore; add --restore PHOTO")
         for source in self.recipes:
-            if self.counts or Path(source).name == source and not Path(source).exists():
+            if self.counts or self.memory or Path(source).name == source and not Path(source).exists():
                 recipes.check_name(source)
             elif not Path(source).exists():
                 raise UserError(f"{source}: no such run folder or .weights.h5 file")
@@ -103,7 +106,7 @@ def main(argv: list[str]) -> int | None:
     """The tables that are asked for; 1 where a measurement failed, when the others are done."""
     options = parse(Options, argv, PROG, __doc__)
     command = shlex.join([*PROG.split(), *argv])
-    if not (options.data or options.counts or options.restore):
+    if not (options.data or options.counts or options.memory or options.restore):
         return _suite(options, command)
     pairs = open_pairs(options.data).pairs if options.data else ()
     start_keras()
@@ -111,6 +114,10 @@ def main(argv: list[str]) -> int | None:
         from madn.benchmarks.counts import count_table
 
         _print(count_table(options.recipes or default_recipes()))
+    if options.memory:
+        from madn.benchmarks.memory import memory_table
+
+        _print(memory_table(options.recipes or ("madn",), options.batch, options.crop, options.vgg_weights))
     if options.restore:
         from madn.benchmarks.ways import restoration_table
 

@@ -1,9 +1,9 @@
 """MADN's recipes: the published setting, the loss ablations of Figure 9, and a small one for the sample set.
 
 The published run: `python -m madn.train --data GOPRO --validation none --run runs/madn`
-    Hardware in the paper: one 24 GB NVIDIA 3090 Ti, TensorFlow 2.4. In float32 the default network keeps about 25 GiB
-    of activations (computed) at batch 16 and crops of 256, which does not fit that card; `--precision mixed_bfloat16`
-    takes about half of that (computed).
+    Hardware in the paper: one 24 GB NVIDIA 3090 Ti, TensorFlow 2.4. In float32 a step takes 30.1 GiB at batch 16
+    and crops of 256 (computed: `python -m madn.bench --memory`), more than that card has; `--precision mixed_bfloat16`
+    takes 16.3, `--remat blocks` 9.2 and `--accumulate 2` 15.4.
     262,000 steps (2000 epochs of 131), 9.9 EFLOP by count: about 86 hours on that card in bfloat16 at an assumed 40%
     of its peak. Not run here.
     Expected on the 1,111 GoPro test pairs (the paper's Table 4): PSNR 30.18 dB, SSIM 0.9312, which by its Nah row is
