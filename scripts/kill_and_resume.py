@@ -2,10 +2,11 @@
 
     python scripts/kill_and_resume.py [--tries 30] [--seed 0] [--folder DIR]
 
-Every try starts `python -m madn.train --deterministic` in a fresh folder and ends it with SIGKILL: at a time drawn from
-the whole length of the undisturbed run, its start-up included, and in every other try as soon after it as a file is
-being written. Then the run is resumed, in every third try killed once more, and at its end held against the
-undisturbed one: every dataset of the newest state and of both generators, log.csv but for the times, every picture.
+Every try starts `python -m madn.train --deterministic` in a fresh folder and ends it with SIGKILL at a random moment:
+in one of five tries during the start-up, else some time after a step drawn from the whole run has been saved, and in
+every other try as soon after that as a file is being written. Then the run is resumed, in every third try killed once
+more, and at its end held against the undisturbed one: every dataset of the newest state and of both generators,
+log.csv but for the times, every picture.
 Before that, two accidents: the newest checkpoint cut short, and a full disk (a small tmpfs, where one can be mounted).
 Exits with 1 if anything differs.
 """
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +33,8 @@ TRAIN = [sys.executable, "-m", "madn.train", "--recipe", "madn", "--widths", "4"
          "--d-widths", "4", "4", "4", "4", "8", "--d-dense", "8", "--adversarial-domains", "image", "--crop", "32",
          "--batch", "2", "--validation", "GOPR0002_00_00", "--steps", "36", "--round-steps", "3", "--deterministic",
          "--checkpoint-minutes", "0.01"]
+STEPS = 36
+STARTING = 0.2  # share of the moments before the first step
 TIMES = ("seconds", "input_wait")
 
 
@@ -40,26 +43,43 @@ def start(data: Path, run: Path) -> subprocess.Popen:
                             stderr=subprocess.STDOUT, text=True)
 
 
-def finish(data: Path, run: Path) -> str:
-    """Resume until the end; returns what was said."""
-    process = start(data, run)
+def finish(data: Path, run: Path, process: subprocess.Popen | None = None) -> str:
+    """Resume until the end, or wait for the `process` that runs; returns what was said."""
+    process = process or start(data, run)
     said = process.communicate()[0]
     if process.returncode:
         raise SystemExit(f"{run}: the resumed run ended with {process.returncode}:\n{said[-3000:]}")
     return said
 
 
-def kill(process: subprocess.Popen, run: Path, seconds: float, writing: bool) -> bool:
-    """SIGKILL after `seconds`, and if `writing` not before a temporary file is there; False: the run had ended."""
-    until = time.monotonic() + seconds
-    while process.poll() is None:
-        late = time.monotonic() - until
-        if late > 0 and (not writing or late > 5 or any(run.rglob(".*.part"))):
-            break
-        time.sleep(0.0005 if late > 0 else 0.01)
+def kill(process: subprocess.Popen, run: Path, moment: float, starting: float, writing: bool) -> bool:
+    """SIGKILL at a moment in [0, 1) of the run, if `writing` not before a temporary file is there; False: it had ended.
+
+    `starting`: seconds of a start-up. The moments after it go by the steps that are saved, whatever the machine's load.
+    """
+    step = int((moment - STARTING) / (1 - STARTING) * STEPS) if moment >= STARTING else 0
+    if step:
+        wait(process, lambda: newest_step(run) >= step)
+    # Between two steps, or in the start-up: of the first process, or of one that resumes beyond that step already.
+    delay = moment * 997 % 1 * starting / 10 if step else moment / STARTING * starting
+    until = time.monotonic() + delay
+    wait(process, lambda: time.monotonic() > until)
+    if writing:
+        wait(process, lambda: any(run.rglob(".*.part")) or time.monotonic() > until + 20)
     process.kill()
     process.communicate()
     return process.returncode < 0
+
+
+def wait(process: subprocess.Popen, reached: Callable[[], bool]) -> None:
+    """Until something is so, or the process has ended."""
+    while process.poll() is None and not reached():
+        time.sleep(0.0005)
+
+
+def newest_step(run: Path) -> int:
+    states = RunFolder(run).states()
+    return int(states[0].name.split(".")[0].removeprefix("state-")) if states else 0
 
 
 def content(run: Path) -> dict:
@@ -115,15 +135,10 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def wait_for_states(process: subprocess.Popen, run: Path, count: int) -> None:
-    while process.poll() is None and len(RunFolder(run).states()) < count:
-        time.sleep(0.005)
-
-
 def cut_short(data: Path, run: Path) -> str:
     """Kill a run, cut its newest state in half, and resume it."""
     process = start(data, run)
-    wait_for_states(process, run, 2)
+    wait(process, lambda: len(RunFolder(run).states()) > 1)
     process.kill()
     process.communicate()
     newest = RunFolder(run).states()[0]
@@ -138,7 +153,7 @@ def full_disk(data: Path, disk: Path) -> str:
     """Fill the disk under a run, make room again and resume it."""
     run, filler = disk / "run", disk / "filler"
     process = start(data, run)
-    wait_for_states(process, run, 2)
+    wait(process, lambda: len(RunFolder(run).states()) > 1)
     with filler.open("wb", buffering=0) as file:
         try:
             while process.poll() is None:
@@ -166,10 +181,13 @@ def main() -> int:
     data, failed = pictures(folder / "data"), 0
 
     began = time.monotonic()
-    finish(data, folder / "whole")
-    length = time.monotonic() - began
+    process = start(data, folder / "whole")
+    wait(process, lambda: newest_step(folder / "whole") > 0)
+    starting = time.monotonic() - began
+    finish(data, folder / "whole", process)
     expected = content(folder / "whole")
-    print(f"undisturbed: {length:.0f} s, {len(expected)} values to compare", flush=True)
+    print(f"undisturbed: {time.monotonic() - began:.0f} s, {starting:.0f} of them to the first checkpoint; "
+          f"{len(expected)} values to compare", flush=True)
 
     def report(name: str, what: str, run: Path) -> None:
         nonlocal failed
@@ -189,11 +207,10 @@ def main() -> int:
         run, moments = folder / f"try{number}", []
         # Spread over the whole run, in an order that tells nothing when it is broken off.
         place = (number * 0.618034 + rng.random() / options.tries) % 1
-        for moment in (place * length, rng.uniform(0.2, 1) * length)[:1 + (number % 3 == 2)]:
-            hit = kill(start(data, run), run, moment, writing=number % 2 == 1)
-            states = RunFolder(run).states()
-            at = f"after {states[0].name.split('.')[0]}" if states else "before any checkpoint"
-            moments.append(f"killed at {moment:.1f} s, {at}" if hit else f"had ended by {moment:.1f} s")
+        for moment in (place, rng.random())[:1 + (number % 3 == 2)]:
+            hit = kill(start(data, run), run, moment, starting, writing=number % 2 == 1)
+            step = newest_step(run)
+            moments.append(f"{'killed' if hit else 'had ended'} after {f'step {step}' if step else 'no checkpoint'}")
             killed += hit
         finish(data, run)
         report(f"try {number + 1}", ", ".join(moments), run)
