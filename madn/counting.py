@@ -69,7 +69,7 @@ def _count(call: Callable, *shapes: tuple[int, ...]) -> Counts:
                         f"(here {keras.backend.backend()})")
     graph = trace(call, *shapes)
     counts = {"convolutions": 0, "products": 0}
-    for operation in _run(graph):
+    for operation in needed(graph):
         if operation.type in CONVOLUTIONS | KERNEL_GRADIENTS:
             counts["convolutions"] += _convolution(operation)
         elif operation.type in PRODUCTS:
@@ -91,18 +91,18 @@ def trace(call: Callable, *shapes: tuple[int, ...]):
         tf.config.run_functions_eagerly(eagerly)
 
 
-def _run(graph) -> set:
-    """The operations that run: those that results or changed variables need. TensorFlow writes both gradients of every
-    convolution into the graph, and leaves out those that nothing takes."""
+def needed(graph) -> list:
+    """The operations that run, in their order: those that results or changed variables need. TensorFlow writes both
+    gradients of every convolution into the graph, and leaves out those that nothing takes."""
     waiting = [tensor.op for tensor in graph.outputs]
     waiting += [operation for operation in graph.get_operations() if operation.op_def.is_stateful]
-    needed = set()
+    found = set()
     while waiting:
         operation = waiting.pop()
-        if operation not in needed:
-            needed.add(operation)
+        if operation not in found:
+            found.add(operation)
             waiting += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
-    return needed
+    return [operation for operation in graph.get_operations() if operation in found]
 
 
 def _convolution(operation) -> int:

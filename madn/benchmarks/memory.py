@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from madn.benchmarks.training import stages, with_vgg
-from madn.counting import trace
+from madn.counting import needed, trace
 from madn.errors import UserError
 from madn.training.recipe import Recipe
 
@@ -93,7 +93,7 @@ def memory_table(names: Sequence[str], batch: int | None = None, crop: int | Non
 
 def _most_alive(graph) -> int:
     """The most bytes alive at once in a graph that runs in the order of its trace."""
-    operations = _needed(graph)
+    operations = needed(graph)
     holder = {}  # tensor -> the tensor whose memory it is in
     uses = Counter()
     for operation in operations:
@@ -121,18 +121,6 @@ def _most_alive(graph) -> int:
                 alive[ref] = n
                 now += n
     return most
-
-
-def _needed(graph) -> list:
-    """The operations that the graph's results and its changes of state depend on, in their order."""
-    left = [t.op for t in graph.outputs] + [o for o in graph.get_operations() if o.op_def.is_stateful]
-    found = set(left)
-    while left:
-        operation = left.pop()
-        new = {*(t.op for t in operation.inputs), *operation.control_inputs} - found
-        found |= new
-        left.extend(new)
-    return [operation for operation in graph.get_operations() if operation in found]
 
 
 def _read(operation) -> Sequence:
