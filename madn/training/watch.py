@@ -11,7 +11,7 @@ from madn import replicas
 
 @dataclass(frozen=True)
 class Fault:
-    """The first step (from 1, those of earlier stages included) with values that are not finite, and which they were."""
+    """The first step with values that are not finite (from 1, those of earlier stages counted), and which they were."""
 
     step: int
     what: str
@@ -49,11 +49,6 @@ class Watch:
     def last_empty(self) -> int:
         """The last step whose images were all of one colour; 0: none. Waits for the device."""
         return int(ops.convert_to_numpy(self.empty))
-
-    def forget(self) -> None:
-        """Start anew, after a note of it was taken."""
-        self.first.assign(ops.zeros_like(self.first.value))
-        self.empty.assign(0)
 
 
 def _counter(shape: tuple[int, ...]) -> keras.Variable:
