@@ -102,7 +102,8 @@ def test_grey_and_rgba_training_images_are_taken_and_named(pairs, tmp_path, caps
     scene = pairs / "train" / "GOPR0002_00_00" / "sharp"
     picture(scene / "000000.png", mode="L")
     picture(scene / "000001.png", mode="RGBA")
-    main(["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps", "1"])
+    main(["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps",
+          "1"])
     said = capsys.readouterr().out
     for name in ("000000.png", "000001.png"):
         assert f"{scene / name}: " in said
@@ -154,8 +155,8 @@ def test_a_run_starts_from_given_weights(pairs, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path, capsys):
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as stop:
-        run_door(main, ["--data", str(pairs), "--run", str(run), *SMALL, "--adversarial-domains", "none", "--steps", "6",
-                        "--round-steps", "3", "--lr-g", "1e30", "--clip-mode", "none", "--validation", "none"])
+        run_door(main, ["--data", str(pairs), "--run", str(run), *SMALL, "--adversarial-domains", "none", "--steps",
+                        "6", "--round-steps", "3", "--lr-g", "1e30", "--clip-mode", "none", "--validation", "none"])
     lines = capsys.readouterr().err.splitlines()[-3:]  # after the progress bar
     assert stop.value.code == 2
     assert f"madn: error: {run}: step 2: not finite: " in lines[0] and "loss" in lines[0]

@@ -16,7 +16,6 @@ from madn.training.events import Events
 from madn.training.health import MEANING
 from madn.training.runfolder import RunFolder
 
-
 EARLY = 100  # steps of a stage in which a discriminator cannot have learned much
 
 

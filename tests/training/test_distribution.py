@@ -31,7 +31,6 @@ def finish(*processes):
         assert process.returncode == 0, said[-3000:]
 
 
-
 def assert_equal(expected, found, names):
     """Weights, moments and logs of these recipes."""
     with np.load(expected) as first, np.load(found) as second:

@@ -130,7 +130,7 @@ def test_two_discriminators_or_a_one_channel_gradient():
 
 
 def test_clipping_reaches_the_generator():
-    """With the largest change allowed near 0, SGD-like readings cannot move: value clipping at 0 stops the generator."""
+    """With the largest change allowed near 0, readings like SGD's cannot move: clipping at 0 stops the generator."""
     model = eager(replace(TINY, clip_mode="value", clip_maximum=0.0))
     g, d = values(model.generator.variables), values(model.critic_variables)
     model.train_on_batch(*batch())
@@ -148,7 +148,8 @@ def test_schedules():
     np.testing.assert_allclose([float(schedule(s)) for s in steps],
                                [1e-4, 9.1731e-5, 8.1225e-5, 6.5975e-5, 0, 0], rtol=1e-4)
     linear = replace(recipe, lr_power=1.0).learning_rate(1e-4, 262_000)
-    np.testing.assert_allclose([float(linear(s)) for s in steps], [1e-4, 7.5e-5, 5e-5, 2.5e-5, 0, 0], rtol=1e-4, atol=1e-12)
+    np.testing.assert_allclose([float(linear(s)) for s in steps], [1e-4, 7.5e-5, 5e-5, 2.5e-5, 0, 0],
+                               rtol=1e-4, atol=1e-12)
     critic = recipe.learning_rate(4e-4, 262_000)
     assert all(float(critic(s)) == pytest.approx(4 * float(schedule(s))) for s in steps)
 
