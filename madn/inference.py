@@ -18,7 +18,8 @@ class Inference:
 
     Called with (batch, height, width, 3) float32 images in [0, 1], sizes multiples of the recipe's, it returns images
     of the same shape, not clipped. On TensorFlow it is one graph for all sizes, compiled without XLA,
-    which on a CPU is slower for most of the networks (README) and compiles once more for each size.
+    which on a CPU is slower for most of the networks (README) and compiles once more for each size. On JAX it is
+    compiled for each size, and that of tiles is the same.
     """
 
     def __init__(self, generator: keras.Model):
@@ -36,6 +37,11 @@ class Inference:
             import torch
 
             self._restore, self._measure = (torch.inference_mode()(call) for call in (self._restored, self._measured))
+        elif keras.backend.backend() == "jax":
+            import jax
+
+            compiled = jax.jit(self._restored_with)  # statistics are measured as written: their cores are of many sizes
+            self._restore = lambda images, given: compiled([v.value for v in self.generator.variables], images, given)
 
     def __call__(self, images: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
         """Restore; with `statistics` of the photo that the images are tiles of, in place of their own."""
@@ -78,6 +84,11 @@ class Inference:
             return self.generator(images, training=False)
         with statistics.exchange(given=given):
             return self.generator(images, training=False)
+
+    def _restored_with(self, values, images, given):
+        """`_restored` with the generator's weights as arguments: JAX would compile them in as constants."""
+        with keras.StatelessScope(state_mapping=list(zip(self.generator.variables, values, strict=True))):
+            return self._restored(images, given)
 
     def _measured(self, tile, core, given):
         with statistics.exchange([core[i] for i in range(6)], given) as taken:

@@ -9,15 +9,25 @@ from collections.abc import Iterator
 from madn.errors import UserError
 
 
-def start_keras() -> None:
-    """Import keras; what its backend says while loading is shown only where the import fails."""
+TRAINING = ("tensorflow", "torch")  # backends that gradients are written for
+
+
+def start_keras(training: bool = False) -> None:
+    """Import keras; what its backend says while loading is shown only where the import fails.
+
+    Raises `UserError` where the backend is not installed, or for `training` one that only restores.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with held_back():
-            import keras  # noqa: F401
+            import keras
     except ModuleNotFoundError as missing:
         raise UserError(f"{missing.name} is not installed; install it, or set KERAS_BACKEND to a backend that is "
-                        "(tensorflow, torch)") from None
+                        "(tensorflow, torch, jax)") from None
+    backend = keras.backend.backend()
+    if training and backend not in TRAINING:
+        raise UserError(f"training runs on {' and '.join(TRAINING)}, and KERAS_BACKEND is {backend}, which only "
+                        "restores: set KERAS_BACKEND to one of the two")
 
 
 def compute_deterministically() -> None:

@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int | None:
     stored = run.settings_to_go_on(asked.recipe, asked.resume)
     named = asked.data or asked.blurred or asked.photos
     name = asked.recipe or (stored["recipe"] if stored else "madn" if named else "madn-sample")
-    start_keras()
+    start_keras(training=True)
     recipe = recipes.from_fields(name, stored["fields"]) if stored else recipes.get(name)
     options = Options(**stored["data"], **stored.get("options", {})) if stored else Options()
     command = dataclasses.make_dataclass("Command", [

@@ -69,10 +69,11 @@ class GrowTo(layers.Layer):
 
     def call(self, images):
         for axis in (1, 2):
-            if images.shape[axis] is None or images.shape[axis] < self.minimum:
-                size = ops.shape(images)[axis]
+            known, size = images.shape[axis], ops.shape(images)[axis]
+            if known is None or known < self.minimum:
+                length = ops.maximum(size, self.minimum) if known is None else self.minimum  # JAX wants a plain number
                 period = ops.maximum(2 * (size - 1), 1)
-                places = ops.arange(ops.maximum(size, self.minimum)) % period
+                places = ops.arange(length) % period
                 images = ops.take(images, ops.minimum(places, period - places), axis=axis)
         return images
 
