@@ -31,9 +31,9 @@ class Options:
     """By default, two tables: restoration and a training step of each recipe, p50 and p95 of the seconds, operations,
     and their rate's shares of what plain convolutions and a matrix product reach in the same process. --data: crops a
     second in the first epoch, which decodes; from the cache; and what the smallest training run consumes. --counts:
-    parameters and multiply-adds of the recipes, beside what their papers claim. --memory: what a training step of madn, or
-    of --recipes, takes, computed. --restore: seconds a megapixel of a
-    photo, plain, compiled, in bfloat16 and in tiles, and how far their results differ."""
+    parameters and multiply-adds of the recipes, beside what their papers claim. --memory: what a training step of madn,
+    or of --recipes, takes, computed. --restore: seconds a megapixel of a photo, plain, compiled, in bfloat16 and in
+    tiles, and how far their results differ."""
 
     recipes: tuple[str, ...] = ()
     """Recipes to measure (random weights), run folders or .weights.h5 files; by default each paper's. With --counts,
@@ -134,6 +134,8 @@ def default_recipes() -> list[str]:
 
 def _suite(options: Options, command: str) -> int | None:
     sources, train = options.recipes or PAPERS, options.only != "restoration"
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        raise UserError("madn.bench times TensorFlow and PyTorch; set KERAS_BACKEND to one of the two")
     about = in_own_process("madn.benchmarks.about", "about", sources, train)
     if "failed" in about:
         raise UserError(about["failed"])

@@ -134,8 +134,9 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
         run.write_settings(settings)
     print(f"{name} on {summary['train']} ({settings['device']}); run folder {run.path}", flush=True)
     try:
-        train(name, recipe, source, run, validation, options.round_steps, weights, options.minutes,
-              options.checkpoint_minutes, devices)
+        with devices.lost_workers():
+            train(name, recipe, source, run, validation, options.round_steps, weights, options.minutes,
+                  options.checkpoint_minutes, devices)
     except Stopped:
         print(f"\nstopped and saved; go on with: {PROG} --run {run.path} --resume")
         return 130

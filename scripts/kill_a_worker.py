@@ -2,8 +2,8 @@
 
     python scripts/kill_a_worker.py [--folder DIR]
 
-Two processes of `python -m madn.train --strategy multiworker` on this machine, on the sample set. Exits with 1 where the
-other worker does not end with 75 and a line, the run does not finish, or its log has a gap.
+Two processes of `python -m madn.train --strategy multiworker` on this machine, on the sample set. Exits with 1 where
+the other worker does not end with 75 and a line, the run does not finish, or does not go on from its checkpoint.
 """
 
 import argparse
@@ -52,11 +52,13 @@ def main() -> None:
           f"{chief.returncode}: {said}", flush=True)
     if chief.returncode != 75 or "another worker has stopped" not in said:
         sys.exit(1)
+    before = run.rows()
     both = start_both(run.path)
     said = [process.communicate(timeout=1800)[0] for process in both]
     steps = [int(row["step"]) for row in run.rows()]
     print(f"started again: ended with {[process.returncode for process in both]}, rounds at steps {steps}", flush=True)
-    if any(process.returncode for process in both) or steps != list(range(50, 301, 50)):
+    kept = run.rows()[:len(before)] == before and before  # with their seconds: not trained again
+    if any(process.returncode for process in both) or steps != list(range(50, 301, 50)) or not kept:
         sys.exit("\n".join(said))
 
 

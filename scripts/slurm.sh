@@ -17,14 +17,20 @@ PORT=${PORT:-23456}
 export WORKERS
 WORKERS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed "s/.*/\"&:$PORT\"/" | paste -sd, -)
 
-# TF_CONFIG names all workers and which of them a task is.
+# TF_CONFIG names all workers and which of them a task is. Exit code 2 is a fault of the command, the data or the disk,
+# which another try would meet again: it leaves a mark, since srun passes on the highest code of all tasks.
+export FAULT=$PWD/madn-fault-$SLURM_JOB_ID
+rm -f "$FAULT"
 srun --kill-on-bad-exit=1 bash -c '
   export TF_CONFIG="{\"cluster\": {\"worker\": [$WORKERS]}, \"task\": {\"type\": \"worker\", \"index\": $SLURM_PROCID}}"
-  exec python -m madn.train --strategy multiworker --resume "$@"' madn "$@"
+  python -m madn.train --strategy multiworker --resume "$@"
+  code=$?
+  [ $code -ne 2 ] || touch "$FAULT"
+  exit $code' madn "$@"
 code=$?
 
-# 2 is a fault of the command or the data, which another try would meet again.
-if [ $code -ne 0 ] && [ $code -ne 2 ]; then
+if [ $code -ne 0 ] && [ ! -e "$FAULT" ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
+rm -f "$FAULT"
 exit $code

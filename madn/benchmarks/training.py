@@ -39,7 +39,7 @@ def measure(job: TrainingJob) -> dict:
     """
     memory = PeakMemory()
     recipe = stages(job.source)[job.stage]
-    recipe = replace(recipe, precision=job.precision, jit=job.jit,
+    recipe = replace(recipe, precision=job.precision, jit=job.jit, accumulate=1,
                      batch=job.batch or (recipe.batch if on_gpu() else min(recipe.batch, CPU_BATCH)),
                      crop=job.crop or (recipe.crop if on_gpu() else min(recipe.crop, CPU_CROP)))
     with tempfile.TemporaryDirectory() as folder:

@@ -59,12 +59,15 @@ def newest_whole(states: Iterable[Path]) -> Path:
     """
     damaged = []
     for path in states:
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError:  # a bad sector, say
+            content = b""
         end = len(content) - len(SEAL) - hashlib.sha256().digest_size
         if content[max(end, 0):] == SEAL + hashlib.sha256(memoryview(content)[:max(end, 0)]).digest():
             return path
         damaged.append(path)
-        print(f"warning: {path}: damaged or cut short; going on from the checkpoint before", flush=True)
+        print(f"warning: {path}: damaged or cut short; looking for the checkpoint before", flush=True)
     folder = damaged[0].parent
     raise UserError(f"{folder}: every checkpoint is damaged ({', '.join(path.name for path in damaged)}): start again "
                     f"with another --run, from the generator alone with --weights {folder / ('last' + SUFFIX)}")

@@ -12,6 +12,7 @@ from typing import Literal
 
 import keras
 
+from madn import replicas
 from madn.errors import UserError, WorkerLost
 
 Strategy = Literal["none", "mirrored", "multiworker"]
@@ -74,9 +75,24 @@ class Devices:
         try:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError,
-                tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError):
-            raise WorkerLost("another worker has stopped or does not answer: start all of them again with --resume") \
-                from None
+                tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError) as problem:
+            reason = problem.message.strip().splitlines()[-1][:160]
+            raise WorkerLost("another worker has stopped or does not answer: start all of them again with --resume "
+                             f"({type(problem).__name__}: {reason})") from None
+
+    def agree(self, number: int, what: str) -> None:
+        """Raises `UserError` where the processes of a run have different numbers."""
+        if not self.several_machines:
+            return
+        import tensorflow as tf
+
+        def mean():
+            return replicas.mean(tf.constant(number, tf.float64))
+
+        found = float(self.strategy.experimental_local_results(self.strategy.run(tf.function(mean)))[0])
+        if found != number:
+            raise UserError(f"this worker has {what} {number}, others have another ({found:g} in the mean): all must see "
+                            "one run folder and the same images")
 
     @property
     def shares(self) -> tuple[int, int, int]:

@@ -1,8 +1,10 @@
-"""Random numbers of a training step that depend on the seed, the step and the image alone.
+"""Random numbers of a training step that depend on the seed, the step (of its stage) and the image alone.
 
 Keras' generators keep a state, and give other numbers on each backend. These have none, so that a resumed run, a batch
 cut into parts or shared by several devices, and both backends draw the same.
 """
+
+import threading
 
 import keras
 from keras import ops
@@ -10,7 +12,7 @@ from keras import ops
 BITS = 0xFFFFFFFF
 
 
-class Draws:
+class Draws(threading.local):  # TensorFlow traces the devices of a machine in threads that take turns
     """Uniform numbers in [0, 1), float32. `begin` is called before each update; the draws in it are then numbered."""
 
     def __init__(self, seed: int):

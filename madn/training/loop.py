@@ -1,6 +1,5 @@
 """A training run from its first or its resumed step to its last."""
 
-import contextlib
 from pathlib import Path
 
 from madn.data.crops import CropSource
@@ -13,7 +12,7 @@ from madn.training.distribution import Devices
 from madn.training.model import AdversarialModel
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
-from madn.training.safety import Checkpoints, Faults, StopCleanly
+from madn.training.safety import Checkpoints, Faults, StopCleanly, Waiting, signals_left_to_the_chief
 
 PICTURES = 4
 
@@ -45,6 +44,7 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
         with run.writing():
             run.remove_leftovers()
     first_step, model = place.first_step, None
+    devices.agree(total, "a run with the number of steps")
     for number, (stage, steps) in list(enumerate(stages))[place.stage:]:
         previous, model = model, stage.build_model(steps, devices)
         model.first_step = first_step
@@ -60,6 +60,7 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
             if devices.chief:
                 with run.writing():
                     run.keep_rows(model.step)
+            devices.agree(model.step, "a checkpoint of step")
         if model.updates < steps:
             if len(stages) > 1:
                 print(f"stage {number + 1} of {len(stages)}: {stage.stage_name}, {steps} steps", flush=True)
@@ -89,11 +90,11 @@ def _train_stage(name: str, recipe: Recipe, model: AdversarialModel, place: Plac
     checkpoints = Checkpoints(run, place, record.elapsed, faults.check, checkpoint_seconds, means)
     clock = Clock(record, seconds)
     stop = StopCleanly(checkpoints)
-    callbacks = [progress, faults, clock]
+    callbacks = [progress, faults, clock, Waiting()]
     if devices.chief:
         callbacks[2:2] = [record, Pictures(run, *fixed.floats(PICTURES)), checkpoints, stop]
     try:
-        with stop if devices.chief else contextlib.nullcontext(), devices.lost_workers(), input_errors():
+        with stop if devices.chief else signals_left_to_the_chief(), input_errors():
             for first, steps, rounds in segments(model.step, last_step, round_steps):
                 if clock.over:
                     break

@@ -123,8 +123,9 @@ class AdversarialModel(keras.Model):
         """Keras' own, with the time taken that a step waits for its batch, and for several devices, too."""
         if self.train_function is not None and not force:
             return
-        super().make_train_function(force)
         tensorflow = keras.backend.backend() == "tensorflow"
+        if not tensorflow:
+            super().make_train_function(force)
         step = self.devices.step(self) if tensorflow else self.train_function
         here = self.devices.shares[1]
 
@@ -135,11 +136,13 @@ class AdversarialModel(keras.Model):
             elif self._returned is not None:  # Keras has fetched it since the last step
                 start = self._returned
             self.waited += time.perf_counter() - start
-            logs = step(batches)
-            self._returned = time.perf_counter()
-            return logs
+            return step(batches)
 
         self.train_function = train_function
+
+    def step_ended(self) -> None:
+        """Called when nothing but the next batch is left to do before the next step."""
+        self._returned = time.perf_counter()
 
     def reset_metrics(self):
         with self.devices.scope():

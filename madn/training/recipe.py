@@ -174,9 +174,12 @@ class Recipe:
     def build_model(self, total_steps: int, devices: Devices | None = None) -> AdversarialModel:
         """Networks, objective and optimisers, seeded and compiled; `total_steps` long the schedule."""
         devices = devices or Devices()
-        if self.batch % (devices.count * self.accumulate):
-            raise UserError(f"--batch must be a multiple of {devices.count * self.accumulate}, for {devices.count} devices"
-                            f" and --accumulate {self.accumulate}; received {self.batch}")
+        parts = devices.count * self.accumulate
+        if self.batch % parts:
+            raise UserError(f"--batch must be a multiple of {parts}, for {devices.count} devices and --accumulate "
+                            f"{self.accumulate}; received {self.batch}")
+        if self.jit and devices.count > 1:
+            raise UserError("--jit compiles for one device; leave it out with --strategy")
         keras.utils.set_random_seed(self.seed)
         with devices.scope():
             with dtype_policy(self.precision):

@@ -21,8 +21,14 @@ from madn.errors import UserError
 from madn.imaging.files import HOST, atomic, remove_leftovers
 
 SETTINGS = "settings.json"
+STATE = re.compile(r"state-(\d+)\.weights\.h5")
 KEEP = 3  # states
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+def step_of(state: Path) -> int:
+    """The step that a state's file has in its name."""
+    return int(STATE.fullmatch(state.name)[1])
 
 
 class RunFolder:
@@ -45,9 +51,8 @@ class RunFolder:
 
     def states(self) -> list[Path]:
         """The states that are there, the newest first."""
-        found = {int(match[1]): path for path in self.checkpoints.glob("state-*.weights.h5")
-                 if (match := re.fullmatch(r"state-(\d+)\.weights\.h5", path.name))}
-        return [found[step] for step in sorted(found, reverse=True)]
+        found = [path for path in self.checkpoints.glob("state-*.weights.h5") if STATE.fullmatch(path.name)]
+        return sorted(found, key=step_of, reverse=True)
 
     def keep_states(self, newest: Path) -> None:
         """Keep the last few states up to `newest`; one beyond it was damaged, as the run has come from before it."""
@@ -96,6 +101,9 @@ class RunFolder:
         if settings and recipe not in (None, settings["recipe"]):
             raise UserError(f"{self.path}: this run folder belongs to recipe {settings['recipe']}, not {recipe}; "
                             "choose another --run")
+        if (self.checkpoints / "state.weights.h5").is_file():
+            raise UserError(f"{self.path}: a run of an earlier version, which this one cannot go on with; choose another "
+                            f"--run, and start from its generator with --weights {self.generator('last')}")
         if not resume and self.states():
             raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or choose another --run")
         return settings if resume else None

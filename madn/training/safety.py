@@ -1,16 +1,17 @@
 """What keeps a run from being lost: states on disk, a clean stop, and a look at what its steps noticed."""
 
+import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 
 from madn.data.crops import CropSource
 from madn.errors import UserError
 from madn.training.checkpoint import Place, save_state, track_on, tracked_means
-from madn.training.runfolder import RunFolder
+from madn.training.runfolder import RunFolder, step_of
 
 NAMED = 16  # files of a batch
 
@@ -38,7 +39,7 @@ class Faults(keras.callbacks.Callback):
         """Raises `UserError` with the step, the terms, the files and the way out, if there was a fault."""
         fault = self.model.fault()
         if fault:
-            states = self.run.states()
+            states = [path for path in self.run.states() if step_of(path) < fault.step]
             kept = (f"{states[0]} is from before; " if states else "no checkpoint was saved before; ")
             raise UserError(f"{self.run.path}: step {fault.step}: not finite: {fault.what}\n"
                             f"step {fault.step} took its crops from {self._files(fault.step)}\n"
@@ -62,6 +63,24 @@ class Faults(keras.callbacks.Callback):
         names = list(dict.fromkeys(self.source.name(k) for k in range((step - 1) * self.crops, step * self.crops)))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         return ", ".join(names[:NAMED]) + more
+
+
+class Waiting(keras.callbacks.Callback):
+    """Comes last: from here to the next step, a PyTorch run waits for its batch (`AdversarialModel.waited`)."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.step_ended()
+
+
+@contextlib.contextmanager
+def signals_left_to_the_chief() -> Iterator[None]:
+    """Ctrl-C and SIGTERM, which reach all processes of a job, are answered by the one that saves; the others follow."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Checkpoints(keras.callbacks.Callback):

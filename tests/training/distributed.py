@@ -1,6 +1,6 @@
 """A few steps of a tiny run on some devices, in a process of its own: what test_distribution.py starts.
 
-    python distributed.py none|mirrored|multiworker STEPS OUT.npz RECIPE...
+    python distributed.py none|mirrored|multiworker STEPS OUT.npz RECIPE|run...
 """
 
 import os
@@ -15,12 +15,15 @@ import tensorflow as tf
 from narrow import narrow
 
 from madn.data.pipeline import Shares, training_dataset
+from madn.data.sets import FixedCrops
+from madn.training import safety
 from madn.training.distribution import Devices
+from madn.training.loop import train
+from madn.training.runfolder import RunFolder
 
 FIELDS = {
     "madn": {"widths": (4, 8, 8), "scales": 2, "scale_weights": (1.0, 1.0), "crop": 32},
     "sisnet": {"tau_2": 0.0},  # batch means over all devices, one random window
-    "structure_guided": {"content_weight": 0.0, "critic_steps": 2, "crop": 32},  # critic steps, a penalty's draws
 }
 
 
@@ -49,6 +52,26 @@ def run(devices: Devices, name: str, steps: int) -> dict[str, np.ndarray]:
             | {f"{name}/{i}/{v.path}": v.numpy() for i, v in enumerate(variables)})
 
 
+def whole_run(devices: Devices, folder: Path) -> dict[str, np.ndarray]:
+    """The log of a run with validation, stopped inside its second round and gone on with."""
+    recipe = narrow("madn", batch=4, adam_epsilon=1e-3, steps=6, adversarial_domains="none", **FIELDS["madn"])
+    run, source = RunFolder(folder), Crops(recipe.crop)
+    original = safety.StopCleanly.on_train_batch_end
+
+    def stop(self, batch, logs=None):
+        self.asked |= self.model.step == 4
+        original(self, batch, logs)
+
+    safety.StopCleanly.on_train_batch_end = stop
+    try:
+        train("madn", recipe, source, run, FixedCrops.of(source, 3), round_steps=3, devices=devices)
+    except safety.Stopped:
+        safety.StopCleanly.on_train_batch_end = original
+    assert train("madn", recipe, source, run, FixedCrops.of(source, 3), round_steps=3, devices=devices) == 6
+    return {f"run/log/{row['step']}/{key}": np.float32(value) for row in run.rows() for key, value in row.items()
+            if key not in ("seconds", "input_wait", "critics")}
+
+
 if __name__ == "__main__":
     strategy, steps, out, *names = sys.argv[1:]
     if strategy == "mirrored":
@@ -58,6 +81,6 @@ if __name__ == "__main__":
     assert devices.count == (1 if strategy == "none" else 2)
     found = {}
     for name in names:
-        found |= run(devices, name, int(steps))
+        found |= whole_run(devices, Path(out).parent / strategy) if name == "run" else run(devices, name, int(steps))
     if devices.chief:
         np.savez(out, **found)
