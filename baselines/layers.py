@@ -57,3 +57,15 @@ class ClipImages(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "when": self.when}
+
+
+@keras.saving.register_keras_serializable("madn")
+class LeakyReLUOfSum(layers.LeakyReLU):
+    """LeakyReLU behind the sum of two convolutions.
+
+    On CPUs with oneDNN, TensorFlow's graphs fuse a convolution, its bias, a sum and LeakyReLU into one operation, and
+    lose the slope: it becomes 0.2 (seen in 2.21). What is written with a ReLU is left as it is.
+    """
+
+    def call(self, x):
+        return self.negative_slope * x + (1 - self.negative_slope) * ops.relu(x)

@@ -191,7 +191,22 @@ def test_a_resumed_run_keeps_the_options_of_the_run(pairs, tmp_path, monkeypatch
     main([*command, "--resume"])
     assert [row["step"] for row in run.rows()] == ["2", "4"] and len(called) == 2
     assert run.settings()["options"] == {"round_steps": 2, "minutes": None, "checkpoint_minutes": 5.0,
-                                         "deterministic": True}
+                                         "deterministic": True, "strategy": "none"}
+
+
+def test_several_machines_take_steps_not_minutes(pairs, tmp_path):
+    with pytest.raises(UserError, match="give --steps with --strategy multiworker"):
+        main(["--data", str(pairs), "--run", str(tmp_path), *SMALL, "--strategy", "multiworker", "--minutes", "1"])
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_of_an_earlier_version_is_left_alone(tmp_path):
+    state = tmp_path / "checkpoints" / "state.weights.h5"
+    state.parent.mkdir()
+    state.write_bytes(b"old")
+    for resume in (True, False):
+        with pytest.raises(UserError, match="earlier version.*--weights .*last.weights.h5"):
+            RunFolder(tmp_path).settings_to_go_on(None, resume)
 
 
 def test_flags_of_a_run_may_be_repeated_on_resume(pairs, tmp_path, capsys):

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers, ops
 
-from baselines.layers import ClipImages, doubling_deconv, padded_conv
+from baselines.layers import ClipImages, LeakyReLUOfSum, doubling_deconv, padded_conv
 from madn.layers import ImageMean, InstanceNormalization, RequireMultiple, luma, sobel_magnitude
 
 
@@ -126,7 +126,7 @@ class Blocks:
                                       kernel_initializer=_normal(self.init_std), name=f"{name}_{label}{step}")
                         for kernel, bias, label in (((1, 3), True, "1x3"), ((3, 1), False, "3x1"))]
             h = layers.Add(name=f"{name}_sum{t}")([conv(h) for conv in pair])
-            h = layers.LeakyReLU(0.01, name=f"{name}_h{t}")(h)
+            h = LeakyReLUOfSum(0.01, name=f"{name}_h{t}")(h)
         return h
 
     def rgcl(self, x, name):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -225,3 +226,11 @@ def test_gradient_maps_of_figure_4(share):
     before, after = keras.Model(net.input, [net.get_layer("mbrb2_rgcl2_add").output[..., 4:],
                                             net.get_layer("mbrb2_rgcl3_add").output])(e3)
     assert_allclose(values(maps["rgcl"]), np.abs(values(after) - values(before)).mean(-1), atol=1e-6)
+
+
+def test_a_compiled_rgcl_is_the_rgcl():
+    """TensorFlow's graphs would give another slope to the LeakyReLU behind its sums."""
+    block = scramble(network(lambda x: Blocks().rgcl(x, "rgcl"), 8))
+    features = images(1, 12, 16, 8) - 0.5
+    compiled = tf.function(block, autograph=False)(tf.constant(features))
+    assert_allclose(values(compiled), values(block(features)), rtol=1e-4, atol=1e-5)
