@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from madn.errors import run_door
+from madn.errors import UserError, run_door
 from madn.loading import load_network
 from madn.recipe import MADN
 from madn.train import main
