@@ -196,8 +196,9 @@ def test_a_resumed_run_keeps_the_options_of_the_run(pairs, tmp_path, monkeypatch
 
 def test_several_machines_take_steps_not_minutes(pairs, tmp_path):
     with pytest.raises(UserError, match="give --steps with --strategy multiworker"):
-        main(["--data", str(pairs), "--run", str(tmp_path), *SMALL, "--strategy", "multiworker", "--minutes", "1"])
-    assert not any(tmp_path.iterdir())
+        main(["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--strategy", "multiworker",
+              "--minutes", "1"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_of_an_earlier_version_is_left_alone(tmp_path):
