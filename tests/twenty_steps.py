@@ -8,18 +8,18 @@ from narrow import narrow
 from madn.training.checkpoint import load_state, save_state
 from madn.training.model import AdversarialModel
 
-# The papers' learning rates: with narrow runs' higher ones SIS-Net's losses change by more than 1e-4 on TensorFlow
-# alone where its first weights are changed by a rounding. Structures Guided starts from weights as large as its four
-# channels need: with the 0.02 that 64 take, a rounding of the image that switches one ReLU of VGG (on one backend alone
-# that changes the gradient by 7e-4) has grown to 1e-3 of the losses ten steps later. EGNet's parts follow each other,
-# each with the rest frozen.
+# Learning rates are the papers', for with narrow runs' higher ones SIS-Net's losses change by more than 1e-4 on
+# TensorFlow alone where its first weights are changed by a rounding. Where most of the gradient is VGG's, they are a tenth: a
+# rounding of the image that switches one of its ReLUs changes that gradient by 7e-4 on one backend too, and at the
+# paper's rate has grown to 1e-3 of the losses ten steps later. Structures Guided starts from weights as large as its
+# four channels need. EGNet's parts follow each other, each with the rest frozen.
 RECIPES = {
     "madn": {"widths": (4, 8, 16), "d_widths": (4, 4, 4, 4, 8), "lr_g": 1e-4},
     "sisnet": {"lr_g": 1e-4, "vgg_weights": "vgg16"},
-    "structure_guided": {"width": 4, "gradient_width": 8, "n_mbrb": 1, "d_widths": (4, 4, 4, 4), "critic_steps": 2,
-                         "init_std": 0.1, "output_init_std": 0.005, "lr_g": 1e-4, "vgg_weights": "vgg19"},
-    "msr2b": {"widths": (4, 8, 8), "num_blocks": 1, "group_width": 4, "bypass_width": 8, "d_widths": (4, 4, 4, 4),
-              "critic_steps": 2, "lr_g": 1e-4, "vgg_weights": "vgg19"},
+    "structure_guided": {"width": 4, "gradient_width": 8, "n_mbrb": 1, "d_widths": (4, 8, 8, 8), "critic_steps": 2,
+                         "init_std": 0.1, "output_init_std": 0.005, "lr_g": 1e-5, "lr_d": 1e-5, "vgg_weights": "vgg19"},
+    "msr2b": {"widths": (4, 8, 8), "num_blocks": 1, "group_width": 4, "bypass_width": 8, "d_widths": (4, 8, 8, 8),
+              "critic_steps": 2, "lr_g": 1e-5, "lr_d": 1e-5, "vgg_weights": "vgg19"},
     "egnet": {"parts": ("backbone", "egn", "sen"), "part_shares": (1.0, 1.0, 1.0), "sen_batch": 2, "lr_g": 2e-4},
 }
 CROP, STEPS = 32, 20
