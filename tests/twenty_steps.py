@@ -8,8 +8,8 @@ from narrow import narrow
 from madn.training.checkpoint import load_state, save_state
 from madn.training.model import AdversarialModel
 
-# Learning rates are the papers': with narrow runs' higher ones SIS-Net's losses change by more than 1e-4 on
-# TensorFlow alone where its first weights are changed by a rounding. Where most of the gradient is VGG's, they are a tenth: a
+# Learning rates are the papers': with narrow runs' higher ones SIS-Net's losses change by more than 1e-4 on TensorFlow
+# alone where its first weights are changed by a rounding. Where most of the gradient is VGG's, they are a tenth: a
 # rounding of the image that switches one of its ReLUs changes that gradient by 7e-4 on one backend too, and at the
 # paper's rate has grown to 1e-3 of the losses ten steps later. Structures Guided starts from weights as large as its
 # four channels need. EGNet's parts follow each other, each with the rest frozen.
