@@ -2,7 +2,8 @@
 #
 #   make train                   train on the built-in sample set
 #   make train ARGS="--data ../GOPRO --run runs/gopro"
-#   make test                    the tests, JOBS=2 at a time; TORCH=1 adds those that need PyTorch, and installs it
+#   make test                    the tests, JOBS=2 at a time; TORCH=1 adds those that need PyTorch, and installs it;
+#                                JAX=1 those that need JAX
 #   make notebooks               execute all notebooks into build/notebooks; runs go to notebooks/runs
 #   make notebooks SCALE=full DATA=../GOPRO     tiny, hand or full; VGG=FOLDER; ONE=madn for one of them
 #   make notebooks KEEP=1        execute them in place, and keep what their numbers come from in notebooks/records
@@ -24,7 +25,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 train: .venv/installed
 	.venv/bin/python -m madn.train $(ARGS)
 
-test: .venv/installed $(if $(filter 1,$(TORCH)),.venv/torch-installed)
+test: .venv/installed $(if $(filter 1,$(TORCH)),.venv/torch-installed) $(if $(filter 1,$(JAX)),.venv/jax-installed)
 	.venv/bin/python -m pytest -n $(JOBS)
 
 # A cell that fails ends this with its error; JOBS notebooks are executed at a time.
@@ -60,6 +61,10 @@ check-beam: .venv-beam/installed
 # Where pip finds no CPU build this is gigabytes of CUDA, so only TORCH=1 asks for it.
 .venv/torch-installed: requirements/torch.txt .venv/installed
 	.venv/bin/python $(PIP_INSTALL) -r requirements/torch.txt
+	@touch $@
+
+.venv/jax-installed: requirements/jax.txt .venv/installed
+	.venv/bin/python $(PIP_INSTALL) -r requirements/jax.txt
 	@touch $@
 
 .venv/notebooks-installed: requirements/notebooks.txt .venv/installed
