@@ -6,7 +6,7 @@ Every try starts `python -m madn.train --deterministic` in a fresh folder and en
 in one of five tries during the start-up, else some time after a step drawn from the whole run has been saved, and in
 every other try as soon after that as a file is being written. Then the run is resumed, in every third try killed once
 more, and at its end held against the undisturbed one: every dataset of the newest state and of both generators,
-log.csv but for the times, every picture.
+log.csv but for the times, every picture. The times of the rows up to the newest state tell that it went on from there.
 Before that, two accidents: the newest checkpoint cut short, and a full disk (a small tmpfs, where one can be mounted).
 Exits with 1 if anything differs.
 """
@@ -106,6 +106,16 @@ def differences(expected: dict, run: Path) -> list[str]:
     return [key for key in {**expected, **found} if expected.get(key) != found.get(key)] + left
 
 
+def times(run: Path, until: int) -> dict:
+    """The log's times up to a step: a run that was begun again instead of resumed has others."""
+    log = RunFolder(run).log
+    if not until or not log.exists():
+        return {}
+    with log.open(newline="") as file:
+        return {row["step"]: [row[key] for key in TIMES] for row in csv.DictReader(file)
+                if row["step"].isdigit() and int(row["step"]) <= until}
+
+
 def pictures(folder: Path) -> Path:
     """Two scenes of three pairs of noise in the GoPro layout."""
     rng = np.random.default_rng(0)
@@ -189,9 +199,11 @@ def main() -> int:
     print(f"undisturbed: {time.monotonic() - began:.0f} s, {starting:.0f} of them to the first checkpoint; "
           f"{len(expected)} values to compare", flush=True)
 
-    def report(name: str, what: str, run: Path) -> None:
+    def report(name: str, what: str, run: Path, kept: dict | None = None) -> None:
         nonlocal failed
         wrong = differences(expected, run)
+        after = times(run, STEPS)
+        wrong += [f"log {step} times" for step, row in (kept or {}).items() if after.get(step) != row]
         failed += bool(wrong)
         print(f"{name}: {what}: {'the same' if not wrong else f'DIFFERENT in {len(wrong)}: {wrong[:5]}'}", flush=True)
         shutil.rmtree(run)
@@ -208,12 +220,15 @@ def main() -> int:
         # Spread over the whole run, in an order that tells nothing when it is broken off.
         place = (number * 0.618034 + rng.random() / options.tries) % 1
         for moment in (place, rng.random())[:1 + (number % 3 == 2)]:
-            hit = kill(start(data, run), run, moment, starting, writing=number % 2 == 1)
+            while not (hit := kill(start(data, run), run, moment, starting, writing=number % 2 == 1)) and not moments:
+                shutil.rmtree(run)  # It had ended before: this try has to be another one.
+                moment = rng.random()
             step = newest_step(run)
             moments.append(f"{'killed' if hit else 'had ended'} after {f'step {step}' if step else 'no checkpoint'}")
             killed += hit
+        kept = times(run, newest_step(run))
         finish(data, run)
-        report(f"try {number + 1}", ", ".join(moments), run)
+        report(f"try {number + 1}", ", ".join(moments), run, kept)
     print(f"{options.tries} tries, {killed} kills, {failed} differences, {time.monotonic() - began:.0f} s")
     shutil.rmtree(folder)
     return 1 if failed else 0

@@ -60,7 +60,8 @@ def test_table_json_and_pictures(folder, tmp_path, brightening, capsys):
 
 def test_both_protocols_limit_and_two_folders(folder, tmp_path):
     evaluate.main(["runs/a", "--blurred", f"{folder}/test/s1/blur", "--sharp", f"{folder}/test/s1/sharp",
-                   "--limit", "1", "--protocol", "both", "--crop", "32", "--seed", "7", "--out", f"{tmp_path}/out", "--pictures", "0"])
+                   "--limit", "1", "--protocol", "both", "--crop", "32", "--seed", "7", "--out", f"{tmp_path}/out",
+                    "--pictures", "0"])
     full, crop = (json.loads((tmp_path / f"out/{name}.json").read_text()) for name in ("full", "crop"))
     assert [len(full["images"]), len(crop["images"])] == [1, 1] and crop["images"][0]["size"] == [32, 32]
     assert (crop["crop"], crop["seed"], full["crop"], full["blur_kind"]) == (32, 7, None, None)
@@ -94,7 +95,8 @@ def test_bad_pairs_are_named_before_the_model_is_loaded(folder, brightening):
 
 def test_bad_pairs_can_be_left_out(folder, tmp_path, capsys):
     (folder / "test/s2/sharp/1.png").unlink()
-    evaluate.main(["runs/a", "--data", str(folder), "--skip-bad", "--out", f"{tmp_path}/out", "--pictures", "0"])
+    evaluate.main(["runs/a", "--data", str(folder), "--skip-bad", "--out", f"{tmp_path}/out",
+                    "--pictures", "0"])
     read = json.loads((tmp_path / "out/full.json").read_text())
     assert len(read["images"]) == 2 and len(read["left_out"]) == 1
     assert "left out: " in capsys.readouterr().out

@@ -55,7 +55,8 @@ def test_output_shapes(size):
     outputs = build_generator(TINY)(images(2, h, w, 3))
     assert outputs["deblurred"].shape == outputs["gradient"].shape == (2, h, w, 3)
     assert [tuple(image.shape) for image in outputs["scales"]] == [
-        (2, h, w, 3), (2, h // 2, w // 2, 3), (2, h // 4, w // 4, 3)]
+        (2, h, w, 3), (2, h // 2, w // 2, 3),
+                                                          (2, h // 4, w // 4, 3)]
 
 
 @pytest.mark.parametrize("size", [(256, 256), (720, 1280)])
@@ -63,7 +64,8 @@ def test_default_output_shapes(size):
     h, w = size
     outputs = build_generator().compute_output_spec(keras.KerasTensor((2, h, w, 3)))
     assert outputs["deblurred"].shape == outputs["gradient"].shape == (2, h, w, 3)
-    assert [image.shape for image in outputs["scales"]] == [(2, h, w, 3), (2, h // 2, w // 2, 3), (2, h // 4, w // 4, 3)]
+    assert [image.shape for image in outputs["scales"]] == [(2, h, w, 3), (2, h // 2, w // 2, 3),
+                                                          (2, h // 4, w // 4, 3)]
 
 
 @pytest.mark.parametrize("options", [

@@ -10,7 +10,8 @@ from madn.objective import MADNObjective
 
 def constant_outputs(n=2, size=16):
     half, quarter = size // 2, size // 4
-    return {"deblurred": np.full((n, size, size, 3), 0.5, "float32"), "gradient": np.zeros((n, size, size, 3), "float32"),
+    return {"deblurred": np.full((n, size, size, 3), 0.5, "float32"),
+            "gradient": np.zeros((n, size, size, 3), "float32"),
             "scales": [np.full((n, side, side, 3), 0.5, "float32") for side in (size, half, quarter)]}
 
 

@@ -36,7 +36,8 @@ def read_checkpoint(path: Path):
         return _arrays(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
     except _Refused as problem:
         asked = ascii(str(problem))[1:-1]
-        raise UserError(f"{path}: asks for {asked}, which MPRNet's weights do not need; nothing of it was run") from None
+        raise UserError(f"{path}: asks for {asked}, which MPRNet's weights do not need; nothing of it was run") \
+            from None
     except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, AttributeError, ImportError, IndexError, KeyError,
             MemoryError, OverflowError, RuntimeError, TypeError, ValueError) as problem:
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:160]

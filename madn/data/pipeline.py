@@ -79,7 +79,8 @@ def training_dataset(source: CropSource, batch: int, first_step: int = 0, steps:
         dataset = dataset.take(steps * shares.here)
     options = tf.data.Options()
     options.autotune.enabled = False  # nothing is left to tune, and its thread keeps several devices waiting at the end
-    return dataset.map(draw, num_parallel_calls=workers, deterministic=True).prefetch(2 * shares.here).with_options(options)
+    dataset = dataset.map(draw, num_parallel_calls=workers, deterministic=True).prefetch(2 * shares.here)
+    return dataset.with_options(options)
 
 
 def numpy_batches(source: CropSource, batch: int, first_step: int = 0, steps: int | None = None,

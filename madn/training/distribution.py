@@ -8,14 +8,11 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import keras
 
 from madn import replicas
 from madn.errors import UserError, WorkerLost
-
-Strategy = Literal["none", "mirrored", "multiworker"]
 
 
 class Devices:
@@ -26,7 +23,7 @@ class Devices:
     Raises `UserError` on another backend than TensorFlow, and for "multiworker" without a usable TF_CONFIG.
     """
 
-    def __init__(self, name: Strategy = "none"):
+    def __init__(self, name: str = "none"):
         self.strategy = None
         if name == "none":
             return
@@ -91,8 +88,8 @@ class Devices:
 
         found = float(self.strategy.experimental_local_results(self.strategy.run(tf.function(mean)))[0])
         if found != number:
-            raise UserError(f"this worker has {what} {number}, others have another ({found:g} in the mean): all must see "
-                            "one run folder and the same images")
+            raise UserError(f"this worker has {what} {number}, others have another ({found:g} in the mean): all must "
+                            "see one run folder and the same images")
 
     @property
     def shares(self) -> tuple[int, int, int]:

@@ -102,8 +102,8 @@ class RunFolder:
             raise UserError(f"{self.path}: this run folder belongs to recipe {settings['recipe']}, not {recipe}; "
                             "choose another --run")
         if (self.checkpoints / "state.weights.h5").is_file():
-            raise UserError(f"{self.path}: a run of an earlier version, which this one cannot go on with; choose another "
-                            f"--run, and start from its generator with --weights {self.generator('last')}")
+            raise UserError(f"{self.path}: a run of an earlier version, which this one cannot go on with; choose "
+                            f"another --run, and start from its generator with --weights {self.generator('last')}")
         if not resume and self.states():
             raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or choose another --run")
         return settings if resume else None

@@ -55,7 +55,8 @@ def test_a_plan_covers_overlaps_and_lies_on_the_grid():
 def test_the_plan_with_the_least_work():
     # 64 pixels in two tiles of 40, which overlap by 2 x 8: the least that both reaches ask for
     plan = plan_tiles(8, 64, 8, 8 * 48, 8)
-    assert (plan.height, plan.width, [span.start for span in plan.columns], plan.columns[1].first) == (8, 40, [0, 24], 32)
+    assert (plan.height, plan.width) == (8, 40)
+    assert ([span.start for span in plan.columns], plan.columns[1].first) == ([0, 24], 32)
     assert str(plan) == "2 tiles of 40x8" and str(plan_tiles(8, 64, 8, 8 * 64, 8)) == "whole"
     assert plan_tiles(6000, 8000, 16, 1.5 * 2**20, 48).count == 36
 
