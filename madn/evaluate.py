@@ -14,7 +14,8 @@ from tqdm import tqdm
 from madn import recipes, weights
 from madn.commandline import parse
 from madn.data.images import DecodedImages
-from madn.data.index import PairIndex, check_pairs
+from madn.data.index import Pair, PairIndex, check_pairs
+from madn.data.photos import check_photos, find_photos, hold_out_photos
 from madn.data.sets import open_pairs
 from madn.errors import UserError, run_door
 from madn.imaging.deconvolution import REFERENCES
@@ -41,6 +42,10 @@ class Options:
     """Folder of blurred images, instead of --data."""
     sharp: Path | None = None
     """Folder of their sharp partners, under the same names."""
+    photos: Path | None = None
+    """Folder of sharp photographs, each measured against itself, instead of pairs: what a network does to them."""
+    held_photos: int | None = None
+    """Of these only the ones that a training run with the same number holds out."""
     split: str = "test"
     """Part of --data."""
     blur_kind: str = "blur"
@@ -85,8 +90,9 @@ def main(argv: list[str]) -> None:
         print(f"left out: {problem}")
     method, about = _method(options, index.blur_kind)
     out = options.out or _default_out(options)
-    print(f"{about['model']}\n{len(index.pairs)} pairs of {index.root} ({index.layout}), "
-          f"blur kind: {index.blur_kind}")
+    kind = f", blur kind: {index.blur_kind}" if index.blur_kind else ""
+    print(f"{about['model']}\n{len(index.pairs)} {'photographs' if options.photos else 'pairs'} of {index.root} "
+          f"({index.layout}){kind}")
     for protocol in ("full", "crop") if options.protocol == "both" else (options.protocol,):
         with tqdm(total=len(index.pairs), unit="image", desc=protocol, leave=False) as bar:
             def shown(result, *images, protocol=protocol, bar=bar):
@@ -145,11 +151,27 @@ def _pairs(options: Options) -> PairIndex:
         raise UserError(f"--limit {options.limit}: at least 1 pair is measured")
     if options.every < 1:
         raise UserError(f"--every {options.every}: 1 takes every pair, 2 every second one")
+    smallest = SMALLEST if options.protocol == "full" else max(options.crop, SMALLEST)
+    if options.photos is not None:
+        return _photos(options, smallest)
+    if options.held_photos is not None:
+        raise UserError("--held-photos needs photographs: --photos DIR")
     index = open_pairs(options.data, options.blurred, options.sharp, options.split, options.blur_kind)
     index = replace(index, pairs=index.pairs[::options.every][:options.limit])
     # Every file is decoded once before the network starts: a broken one is named now, not in the middle.
-    smallest = SMALLEST if options.protocol == "full" else max(options.crop, SMALLEST)
     return check_pairs(index, DecodedImages("none"), smallest, options.skip_bad)
+
+
+def _photos(options: Options, smallest: int) -> PairIndex:
+    """Photographs as pairs with themselves."""
+    if options.data or options.blurred or options.sharp:
+        raise UserError("give pairs (--data DIR, or --blurred DIR and --sharp DIR) or photographs (--photos DIR)")
+    photos, problems = check_photos(find_photos(options.photos), DecodedImages("none"), smallest, options.skip_bad)
+    if options.held_photos is not None:
+        photos = hold_out_photos(photos, options.held_photos)[1]
+    pairs = tuple(Pair(photo, photo, "", photo.relative_to(options.photos).as_posix())
+                  for photo in photos[::options.every][:options.limit])
+    return PairIndex(pairs, problems, "sharp photographs", None, str(options.photos))
 
 
 def _split(options: Options, index: PairIndex) -> str | None:
@@ -161,7 +183,7 @@ def _split(options: Options, index: PairIndex) -> str | None:
 def _default_out(options: Options) -> Path:
     model = Path(options.model).resolve()
     data = (f"{Path(options.data).resolve().name}-{options.split}-{options.blur_kind}" if options.data
-            else options.blurred.resolve().name)
+            else (options.blurred or options.photos).resolve().name)
     if (model / "settings.json").is_file():
         return Path(options.model) / "evaluation" / data
     return Path("runs/evaluation") / model.name / data

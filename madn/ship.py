@@ -137,7 +137,8 @@ def main(argv: list[str]) -> None:
     elif what == "score":
         asked = parse(Measured, argv[1:], f"{prog} score", __doc__)
         score = add_score(asked.name, asked.file, asked.data, asked.command)
-        print(f"{asked.name} on {score.data}: {score.blurred['psnr']:.2f} -> {score.restored['psnr']:.2f} dB")
+        print(f"{asked.name} on {score.data}: {float(score.blurred['psnr']):.2f} -> "
+              f"{score.restored['psnr']:.2f} dB")
     elif what in ("-h", "--help"):
         print(__doc__)
     else:

@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int | None:
     parsed = parse(command, argv, PROG, f"Train {name}: {recipes.RECIPES[name].summary}. --recipe NAME --help shows "
                                         "another recipe's settings.")
     if stored:
-        run.check_same({**recipe.fields(), **stored["data"]},
+        run.check_same({**recipe.fields(), **data_options(options)},
                        {**parsed.recipe.fields(), **data_options(parsed.training)})
     return _train(name, parsed.recipe, parsed.training, run, stored, shlex.join([*PROG.split(), *argv]))
 

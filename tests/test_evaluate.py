@@ -61,11 +61,27 @@ def test_table_json_and_pictures(folder, tmp_path, brightening, capsys):
 def test_both_protocols_limit_and_two_folders(folder, tmp_path):
     evaluate.main(["runs/a", "--blurred", f"{folder}/test/s1/blur", "--sharp", f"{folder}/test/s1/sharp",
                    "--limit", "1", "--protocol", "both", "--crop", "32", "--seed", "7", "--out", f"{tmp_path}/out",
-                    "--pictures", "0"])
+                   "--pictures", "0"])
     full, crop = (json.loads((tmp_path / f"out/{name}.json").read_text()) for name in ("full", "crop"))
     assert [len(full["images"]), len(crop["images"])] == [1, 1] and crop["images"][0]["size"] == [32, 32]
     assert (crop["crop"], crop["seed"], full["crop"], full["blur_kind"]) == (32, 7, None, None)
     assert not (tmp_path / "out/pictures").exists()
+
+
+def test_sharp_photographs_are_measured_against_themselves(folder, tmp_path, capsys):
+    photos = ["--photos", f"{folder}/test"]
+    evaluate.main(["runs/a", *photos, "--out", f"{tmp_path}/out", "--pictures", "0", "--limit", "2"])
+    assert "2 photographs" in capsys.readouterr().out
+    read = json.loads((tmp_path / "out/full.json").read_text())
+    assert [image["name"] for image in read["images"]] == ["s1/blur/1.png", "s1/blur/2.png"]
+    assert read["mean"]["blurred"]["psnr"] == "inf" and 5 < read["mean"]["restored"]["psnr"] < 40
+    evaluate.main(["runs/a", *photos, "--out", f"{tmp_path}/out", "--pictures", "0", "--held-photos", "2"])
+    read = json.loads((tmp_path / "out/full.json").read_text())
+    assert [image["name"] for image in read["images"]] == ["s1/blur/2.png", "s2/blur/1.png"]
+    with pytest.raises(UserError, match="or photographs"):
+        evaluate.main(["runs/a", *photos, "--data", str(folder)])
+    with pytest.raises(UserError, match="--held-photos needs photographs"):
+        evaluate.main(["runs/a", "--data", str(folder), "--held-photos", "2"])
 
 
 def test_results_of_a_run_lie_in_its_folder(folder, tmp_path):

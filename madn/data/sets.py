@@ -7,13 +7,14 @@ from typing import Literal
 
 import numpy as np
 
-from madn.data.crops import (CropSource, MixedCrops, PairCrops, PhotoCrops, check_photos, find_photos,
-                             photo_side)
+from madn.data.crops import CropSource, MixedCrops, PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, hold_out, pair_folders
+from madn.data.photos import CameraCrops, PhotoCrops, check_photos, find_photos, hold_out_photos
 from madn.errors import UserError
 
 VALIDATION_CROP = 256
+PHOTO_BLURS = {"shake": PhotoCrops, "camera": CameraCrops}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ class FixedCrops:
 
         return cls(np.stack([middle(images.read(pair.blurred)) for pair in pairs]),
                    np.stack([middle(images.read(pair.sharp)) for pair in pairs]))
+
+    @classmethod
+    def joined(cls, *parts: "FixedCrops | None") -> "FixedCrops | None":
+        """Those of all parts, which are of one size; None where there is none."""
+        parts = [part for part in parts if part]
+        return cls(*(np.concatenate([getattr(part, kind) for part in parts]) for kind in ("blurred", "sharp"))) \
+            if parts else None
 
     def floats(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The first `count` crops as float32 in [0, 1]."""
@@ -102,6 +110,10 @@ class DataOptions:
     """Folder of sharp photographs to blur; the pairs, if any are named, are mixed with them."""
     photo_share: float | None = None
     """Share of photographs' crops where pairs are named as well; by default one half."""
+    photo_blur: Literal["shake", "camera"] = "shake"
+    """Shake: camera shake alone. Camera: moving things and unblurred photographs, too, with noise and JPEG."""
+    held_photos: int | None = None
+    """Photographs held out to score the run, spread over their names; by default a tenth, or none beside pairs."""
     validation: str = "auto"
     """Scenes held out to score the run: names with commas between, auto (a small scene) or none."""
     skip_bad: bool = False
@@ -116,15 +128,20 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
                 blur_kind: str) -> tuple[CropSource, FixedCrops | None, dict]:
     """Training crops, held-out crops and a summary of both, everything decoded and checked.
 
-    Pairs and photographs together are mixed (`MixedCrops`), and only pairs are held out.
-    Raises `UserError` naming every bad file, before any training.
+    Pairs and photographs together are mixed (`MixedCrops`), and of the photographs those are held out that
+    `held_photos` asks for. Raises `UserError` naming every bad file, before any training.
     """
     images = DecodedImages(options.cache, options.cache_gb)
     pairs_named = options.data is not None or options.blurred or options.sharp
     if options.photo_share is not None and not (options.photos and pairs_named):
         raise UserError("--photo-share needs both photographs (--photos DIR) and pairs (--data DIR)")
+    if options.photos is None and (options.held_photos is not None or options.photo_blur != "shake"):
+        raise UserError("--held-photos and --photo-blur need photographs: --photos DIR")
     if options.photos is not None and not pairs_named:
-        return _photo_source(options, images, crop, seed, augment)
+        if options.validation not in ("auto", "none"):
+            raise UserError(f"--validation {options.validation}: photographs have no scenes; give auto or none")
+        count = 0 if options.validation == "none" else options.held_photos
+        return _open_photos(options, images, crop, crop, seed, augment, count)
     named = ["samples"] if not pairs_named else _names(options.data)
     index = check_pairs(open_pairs(named, options.blurred, options.sharp, "train", blur_kind), images, crop,
                         options.skip_bad)
@@ -136,26 +153,23 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
                "validation": [pair.name for pair in held], "left_out": list(index.problems), "notes": list(index.notes)}
     if options.photos is not None:
         share = 0.5 if options.photo_share is None else options.photo_share
-        photos, problems = check_photos(find_photos(options.photos), images, photo_side(crop), options.skip_bad)
-        source = MixedCrops(source, PhotoCrops(photos, images, crop, seed, augment), share)
-        summary["train"] += f" and, for a share of {share:g} of the crops, {_about(photos, options)}"
-        summary["left_out"] += problems
-        summary["notes"] += [images.notes[path] for path in photos if path in images.notes]
+        side = fixed.sharp.shape[1] if fixed else VALIDATION_CROP
+        photos, held_photos, also = _open_photos(options, images, crop, side, seed, augment, options.held_photos or 0)
+        source, fixed = MixedCrops(source, photos, share), FixedCrops.joined(fixed, held_photos)
+        summary["train"] += f" and, for a share of {share:g} of the crops, {also.pop('train')}"
+        summary = {key: [*summary[key], *also[key]] if key in also else summary[key] for key in summary}
     return source, fixed, summary
 
 
-def _photo_source(options, images, crop, seed, augment):
-    if options.validation not in ("auto", "none"):
-        raise UserError(f"--validation {options.validation}: photographs have no scenes; give auto or none")
-    photos, problems = check_photos(find_photos(options.photos), images, photo_side(crop), options.skip_bad)
-    count = len(photos) // 10 if options.validation == "auto" else 0
-    train, held = photos[:len(photos) - count], photos[len(photos) - count:]
-    source = PhotoCrops(train, images, crop, seed, augment)
-    fixed = FixedCrops.of(PhotoCrops(held, images, crop, seed), len(held)) if held else None
-    summary = {"train": _about(train, options), "validation": [photo.name for photo in held],
-               "left_out": list(problems), "notes": [images.notes[path] for path in photos if path in images.notes]}
-    return source, fixed, summary
-
-
-def _about(photos: Sequence[Path], options: DataOptions) -> str:
-    return f"{len(photos)} photographs of {options.photos}, blurred by synthesised camera shake"
+def _open_photos(options: DataOptions, images: DecodedImages, crop: int, held_crop: int, seed: int, augment: str,
+                 count: int | None) -> tuple[CropSource, FixedCrops | None, dict]:
+    """What `open_source` returns, of photographs; `count` of them held out, or a tenth."""
+    kind = PHOTO_BLURS[options.photo_blur]
+    least = kind.MOTION.photo_side(max(crop, held_crop if count != 0 else 0))
+    photos, problems = check_photos(find_photos(options.photos), images, least, options.skip_bad)
+    train, held = hold_out_photos(photos, len(photos) // 10 if count is None else count)
+    fixed = FixedCrops.of(kind(held, images, held_crop, seed), len(held)) if held else None
+    about = {"train": f"{len(train)} photographs of {options.photos}, {kind.SAYS}",
+             "validation": [photo.name for photo in held], "left_out": list(problems),
+             "notes": [images.notes[path] for path in photos if path in images.notes]}
+    return kind(train, images, crop, seed, augment), fixed, about

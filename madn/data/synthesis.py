@@ -1,4 +1,7 @@
-"""Motion blur from sharp photographs: a camera-shake path, and the mean of the frames along it in linear light."""
+"""Motion blur from sharp photographs: a camera-shake path, and the mean of the frames along it in linear light.
+
+And what else comes with a photograph: things that move before a background, sensor noise, JPEG.
+"""
 
 import functools
 
@@ -56,22 +59,81 @@ def blur_photo(photo: np.ndarray, poses: np.ndarray, gamma: float = GAMMA) -> np
     as the path reaches (`reach`), are not those of a real photograph: cut them off.
     """
     linear = _linear(photo, gamma)
-    height, width = linear.shape[:2]
     total = np.zeros_like(linear)
-    for dx, dy, angle in poses:
-        if dx == dy == angle == 0.0:
-            total += linear
-            continue
-        turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), float(np.degrees(angle)), 1.0)
-        turn[:, 2] += dx, dy
-        total += cv2.warpAffine(linear, turn, (width, height), flags=cv2.INTER_LINEAR,
-                                borderMode=cv2.BORDER_REFLECT_101)
+    for pose in poses:
+        total += _moved(linear, pose)
     return (total / len(poses)) ** np.float32(1.0 / gamma)
+
+
+def blur_scene(background: np.ndarray, thing: np.ndarray, mask: np.ndarray, camera: np.ndarray, own: np.ndarray,
+               gamma: float = GAMMA) -> tuple[np.ndarray, np.ndarray]:
+    """A thing that moves before a background: (blurred, sharp), float32 (H, W, 3) in [0, 1].
+
+    background, thing: photographs (H, W, 3), uint8 or float in [0, 1]; mask: (H, W) in [0, 1], where the thing covers
+    the background. camera, own: poses (frames, 3) as of `camera_shake`, of the background and of the thing in the
+    picture. The sharp image is the one at pose zero. Borders are as in `blur_photo`.
+    """
+    ground = _linear(background, gamma)
+    covering = np.dstack([_linear(thing, gamma) * mask[..., None], mask]).astype(np.float32)
+
+    def frame(camera_pose, own_pose):
+        moved = _moved(covering, own_pose, cv2.BORDER_CONSTANT)
+        return moved[..., :3] + (1 - moved[..., 3:]) * _moved(ground, camera_pose)
+
+    total = np.zeros_like(ground)
+    for poses in zip(camera, own, strict=True):
+        total += frame(*poses)
+    power = np.float32(1.0 / gamma)
+    return (total / len(camera)) ** power, frame(np.zeros(3), np.zeros(3)) ** power
+
+
+def blob(rng: np.random.Generator, side: int) -> np.ndarray:
+    """A random smooth outline, filled, with an edge of about two pixels: float32 (side, side) in [0, 1].
+
+    Its centre is anywhere in the middle half, its radius about an eighth to a third of the side.
+    """
+    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    orders = np.arange(1, 5)
+    waves = (rng.normal(size=4) / orders) @ np.cos(np.outer(orders, angles) + rng.uniform(0, 2 * np.pi, (4, 1)))
+    radii = side * rng.uniform(1 / 8, 1 / 3) * np.exp(0.3 * waves)
+    centre = side * rng.uniform(1 / 4, 3 / 4, 2)
+    outline = centre + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    mask = cv2.fillPoly(np.zeros((side, side), np.float32), [np.round(outline).astype(np.int32)], 1.0)
+    return cv2.GaussianBlur(mask, (0, 0), 1.0)
+
+
+def camera_noise(rng: np.random.Generator, image: np.ndarray, shot: float, read: float,
+                 gamma: float = GAMMA) -> np.ndarray:
+    """A sensor's noise on an image (H, W, 3) in [0, 1]: Gaussian in linear light, of variance shot * light + read^2.
+
+    `shot` is the light of one electron, 1 being white; `read` the standard deviation in the dark (Foi et al.,
+    "Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data", 2008).
+    """
+    linear = _linear(image, gamma)
+    noisy = linear + np.sqrt(shot * linear + read**2) * rng.standard_normal(linear.shape, np.float32)
+    return np.clip(noisy, 0, 1) ** np.float32(1.0 / gamma)
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """A uint8 image (H, W, 3), RGB, as JPEG of that `quality` (1 to 100) gives it back."""
+    coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]
 
 
 def reach(length: float, rotation: float, window: float) -> int:
     """The margin in pixels that keeps reflected borders out of a `window` pixels wide, over any camera shake."""
     return int(np.ceil(0.5 * length + 0.75 * rotation * window)) + 2
+
+
+def _moved(image: np.ndarray, pose: np.ndarray, border: int = cv2.BORDER_REFLECT_101) -> np.ndarray:
+    """An image turned about its centre and moved by (dx, dy, angle)."""
+    dx, dy, angle = pose
+    if dx == dy == angle == 0.0:
+        return image
+    height, width = image.shape[:2]
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), float(np.degrees(angle)), 1.0)
+    turn[:, 2] += dx, dy
+    return cv2.warpAffine(image, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
 
 
 def _linear(image: np.ndarray, gamma: float) -> np.ndarray:

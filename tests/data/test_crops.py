@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from skimage import data
 
-from madn.data.crops import MixedCrops, PairCrops, PhotoCrops, check_photos, find_photos, photo_side
+from madn.data.crops import MixedCrops, PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import Pair
+from madn.data.photos import PhotoCrops
 from madn.errors import UserError
 
 CROP = 24
@@ -83,66 +83,6 @@ def test_a_file_that_breaks_during_training_is_named(pairs):
     pairs[2].sharp.write_bytes(pairs[2].sharp.read_bytes()[:100])
     with pytest.raises(UserError, match=r"sharp/2\.png: cannot be read"):
         [source(pairs).crop_at(k) for k in range(5)]
-
-
-@pytest.fixture
-def photos(tmp_path) -> list[Path]:
-    for name, photo in (("a", data.coffee()), ("b", data.camera())):
-        Image.fromarray(photo[:200, :240]).save(tmp_path / f"{name}.png")
-    return find_photos(tmp_path)
-
-
-def test_photographs_are_blurred_differently_each_time(photos):
-    crops = PhotoCrops(photos, DecodedImages(), 64, seed=1)
-    first, third = crops.crop_at(0), crops.crop_at(2)
-    assert len(crops) == 2 and first[0].shape == first[1].shape == (64, 64, 3) and first[0].dtype == np.uint8
-    for blurred, sharp in (first, third):
-        detail = [sum(np.abs(np.diff(image.astype(float), axis=axis)).mean() for axis in (0, 1))
-                  for image in (blurred, sharp)]
-        assert detail[0] < detail[1]
-        assert abs(blurred.mean() - sharp.mean()) < 12  # the same place
-    again = PhotoCrops(photos, DecodedImages(), 64, seed=1).crop_at(2)
-    np.testing.assert_array_equal(again, third)
-
-
-def test_the_sharp_crop_is_the_photograph_and_the_blur_sees_beyond_the_crop(tmp_path):
-    """Vertical edges only: no reflected border means that the blurred crop is constant along columns."""
-    stripes = np.repeat((np.arange(400) // 7 % 2 * 255).astype(np.uint8)[None, :, None], 400, 0).repeat(3, 2)
-    Image.fromarray(stripes).save(tmp_path / "stripes.png")
-    crops = PhotoCrops([tmp_path / "stripes.png"], DecodedImages(), 48, seed=0, rotation=0.0)
-    for k in range(10):
-        blurred, sharp = crops.crop_at(k)
-        assert set(np.unique(sharp)) == {0, 255}
-        assert np.ptp(blurred.astype(int), axis=0).max() <= 1
-        columns = blurred[0, :, 0].astype(int)
-        np.testing.assert_allclose(columns[:34], columns[14:], atol=2)  # its period is that of the stripes, to the edge
-
-
-def test_noise_has_the_standard_deviation_asked_for(photos):
-    plain, noisy = (PhotoCrops(photos, DecodedImages(), 64, 1, noise=noise).crop_at(0)[0] for noise in (0.0, 0.02))
-    inside = (plain > 40) & (plain < 215)
-    assert (noisy.astype(float) - plain)[inside].std() == pytest.approx(0.02 * 255, rel=0.05)
-
-
-def test_photographs_that_are_too_small_or_broken_are_named(photos, tmp_path):
-    assert photo_side(190) == 220
-    photos[0].write_bytes(photos[0].read_bytes()[:500])
-    with pytest.raises(UserError) as error:
-        check_photos(photos, DecodedImages(), 220)
-    lines = str(error.value).splitlines()
-    assert "a.png: cannot be read" in lines[0] and "b.png: 240x200 is smaller than 220x220" in lines[1]
-    assert all("--skip-bad" in line for line in lines)
-    good, problems = check_photos(photos, DecodedImages(), 200, skip_bad=True)
-    assert good == (photos[1],) and len(problems) == 1 and "a.png: cannot be read" in problems[0]
-    with pytest.raises(UserError, match="no usable photograph is left"):
-        check_photos(photos, DecodedImages(), 220, skip_bad=True)
-    with pytest.raises(UserError, match="smaller than 220x220"):
-        PhotoCrops(photos[1:], DecodedImages(), 190, seed=0).crop_at(0)
-    with pytest.raises(UserError, match="no such folder"):
-        find_photos(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no photographs"):
-        find_photos(tmp_path / "empty")
 
 
 class Numbered:

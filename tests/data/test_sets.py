@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_a_folder_of_photographs_is_a_training_set(tmp_path):
     for i in range(10):
         picture(tmp_path / f"{i}.png", i, (160, 160))
     source, fixed, summary = open_source(DataOptions(photos=str(tmp_path)), **SETTINGS)
-    assert len(source) == 9 and summary["validation"] == ["9.png"]
+    assert len(source) == 9 and summary["validation"] == ["5.png"]
     blurred, sharp = source.crop_at(0)
     assert blurred.shape == sharp.shape == (32, 32, 3)
     assert blurred.std() < 0.7 * sharp.std()  # noise that was averaged along a path
@@ -46,6 +47,8 @@ def test_a_folder_of_photographs_is_a_training_set(tmp_path):
         open_source(DataOptions(photos=str(tmp_path), validation="A"), **SETTINGS)
     with pytest.raises(UserError, match="--photo-share needs both"):
         open_source(DataOptions(photos=str(tmp_path), photo_share=0.5), **SETTINGS)
+    with pytest.raises(UserError, match="--held-photos and --photo-blur need photographs"):
+        open_source(DataOptions(held_photos=2), **SETTINGS)
     (tmp_path / "5.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match="5.png: cannot be read.*--skip-bad"):
         open_source(DataOptions(photos=str(tmp_path)), **SETTINGS)
@@ -74,6 +77,24 @@ def test_several_sets_are_one(tmp_path):
         open_pairs([one, two, one])
     with pytest.raises(UserError, match="nowhere: no such folder"):
         open_pairs([one, str(tmp_path / "nowhere")])
+
+
+def test_photographs_are_held_out_beside_pairs(tmp_path):
+    root = gopro(tmp_path / "set", "AB")
+    for i in range(10):
+        picture(tmp_path / "photos" / f"{i}.png", i, (160, 160))
+    options = DataOptions(data=root, photos=str(tmp_path / "photos"), photo_blur="camera", validation="B",
+                          held_photos=2)
+    source, fixed, summary = open_source(options, **SETTINGS)
+    assert summary["validation"] == ["B/0", "B/1", "B/2", "B/3", "2.png", "7.png"]
+    assert fixed.blurred.shape == fixed.sharp.shape == (6, 64, 64, 3)
+    assert "8 photographs" in summary["train"] and "moving things" in summary["train"]
+    names = {Path(source.name(k)).name for k in range(1, 40, 2)}
+    assert names == {f"{i}.png" for i in (0, 1, 3, 4, 5, 6, 8, 9)}
+    alone = open_source(dataclasses.replace(options, data=None, validation="auto"), **SETTINGS)
+    assert alone[2]["validation"] == ["2.png", "7.png"] and alone[1].sharp.shape == (2, 32, 32, 3)
+    with pytest.raises(UserError, match="--held-photos 10: of 10 photographs at least 1 must be left"):
+        open_source(dataclasses.replace(options, held_photos=10), **SETTINGS)
 
 
 def test_pairs_and_photographs_are_mixed(tmp_path):

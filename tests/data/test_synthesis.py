@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from skimage import data
+from skimage import data, measure
 
-from madn.data.synthesis import average_frames, blur_photo, camera_shake, reach
+from madn.data.synthesis import (average_frames, blob, blur_photo, blur_scene, camera_noise, camera_shake, jpeg,
+                                 reach)
 
 
 def test_black_and_white_average_in_linear_light():
@@ -63,3 +64,48 @@ def test_shakes_differ_and_frames_are_odd():
     assert np.abs(paths[0] - paths[1]).max() > 1.0 and (paths[0][:, 2] == 0).all()
     with pytest.raises(ValueError, match="odd, to have a middle; received 4"):
         camera_shake(np.random.default_rng(0), 4, 10.0)
+
+
+def test_a_thing_moves_before_a_still_background():
+    """A white bar, three columns wide, moved by -1, 0 and 1 before black."""
+    black, white = np.zeros((5, 9, 3), np.float32), np.ones((5, 9, 3), np.float32)
+    bar = np.zeros((5, 9), np.float32)
+    bar[:, 3:6] = 1.0
+    path = np.array([[dx, 0.0, 0.0] for dx in (-1, 0, 1)])
+    blurred, sharp = blur_scene(black, white, bar, np.zeros((3, 3)), path)
+    np.testing.assert_array_equal(sharp[..., 0], bar)
+    np.testing.assert_allclose(blurred[2, :, 1] ** 2.2, np.array([0, 0, 1, 2, 3, 2, 1, 0, 0]) / 3, atol=1e-6)
+
+
+def test_a_background_moves_behind_a_still_thing():
+    photo = data.coffee()[:40, :60]
+    bar = np.zeros((40, 60), np.float32)
+    bar[:, :30] = 1.0
+    path = np.array([[dx, 0.0, 0.0] for dx in (-2, 0, 2)])
+    blurred, sharp = blur_scene(photo, np.full_like(photo, 255), bar, path, np.zeros((3, 3)))
+    np.testing.assert_array_equal(blurred[:, :30], 1.0)
+    np.testing.assert_allclose(blurred[:, 30:], blur_photo(photo, path)[:, 30:], atol=1e-6)
+    np.testing.assert_allclose(sharp[:, 30:], photo[:, 30:] / 255.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_blob_is_one_piece_with_a_soft_edge(seed):
+    mask = blob(np.random.default_rng(seed), 160)
+    assert mask.shape == (160, 160) and mask.dtype == np.float32 and mask.min() >= 0 and mask.max() == pytest.approx(1)
+    assert measure.label(mask > 0.5).max() == 1
+    assert 0.02 < mask.mean() < 0.6
+    assert np.abs(np.diff(mask, axis=0)).max() < 0.5
+
+
+@pytest.mark.parametrize("light", [0.01, 0.2, 0.6])
+def test_sensor_noise_has_its_variance_in_linear_light(light):
+    image = np.full((200, 200, 3), light ** (1 / 2.2), np.float32)
+    noisy = camera_noise(np.random.default_rng(0), image, shot=1e-3, read=2e-3) ** 2.2
+    assert noisy.mean() == pytest.approx(light, rel=0.01)
+    assert noisy.std() == pytest.approx(np.sqrt(1e-3 * light + 4e-6), rel=0.02)
+
+
+def test_jpeg_keeps_the_colours_and_loses_by_its_quality():
+    photo = data.coffee()[:80, :120]
+    errors = [np.abs(jpeg(photo, quality).astype(float) - photo).mean() for quality in (98, 80, 30)]
+    assert 0 < errors[0] < errors[1] < errors[2] and errors[0] < 2.5

@@ -1,0 +1,158 @@
+"""Training crops from sharp photographs, blurred as they are read. Crop k is a function of (seed, k) alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from madn.data.crops import CROP, Augment, augmented, drawn, window
+from madn.data.images import DecodedImages, in_threads
+from madn.data.index import some_lines, too_small
+from madn.data.synthesis import blob, blur_photo, blur_scene, camera_noise, camera_shake, jpeg, reach
+from madn.errors import UserError
+from madn.imaging.files import image_files, to_uint8
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The most that a photograph is blurred by: a path's length in pixels, a turn in radians."""
+
+    longest: float = 24.0
+    rotation: float = 0.005
+
+    def margin(self, crop: int) -> int:
+        """Pixels around a crop that its blur looks at."""
+        return reach(self.longest, self.rotation, crop)
+
+    def photo_side(self, crop: int) -> int:
+        """The least side of a photograph, in pixels, that a crop and the margin for its blur fit in."""
+        return crop + 2 * self.margin(crop)
+
+
+class PhotoCrops:
+    """Crops of sharp photographs, each blurred by a camera shake of its own (`synthesis.camera_shake`).
+
+    The length of the shake's path is uniform in [longest / 5, longest] pixels, its turn at most `rotation` radians.
+    A margin around the crop is blurred with it and cut off, so the photographs must be larger than the crop by two
+    margins: `Motion.photo_side`. Raises `UserError` naming the file when one cannot be decoded or is smaller.
+    """
+
+    MOTION = Motion()
+    SAYS = "blurred by synthesised camera shake"
+
+    def __init__(self, photos: Sequence[Path], images: DecodedImages, crop: int, seed: int, augment: Augment = "none",
+                 motion: Motion | None = None):
+        self.photos, self.images, self.crop, self.seed, self.augment = tuple(photos), images, crop, seed, augment
+        self.motion = motion or self.MOTION
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def crop_at(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Crop k of the run: (blurred, sharp), each uint8 (crop, crop, 3) RGB."""
+        rng = np.random.default_rng((self.seed, CROP, k))
+        blurred, sharp = self._pair(rng, self._surroundings(rng, drawn(self.photos, self.seed, k)))
+        return augmented(rng, blurred, sharp, self.augment)
+
+    def name(self, k: int) -> str:
+        """The file of crop k."""
+        return str(drawn(self.photos, self.seed, k))
+
+    def _surroundings(self, rng: np.random.Generator, path: Path) -> np.ndarray:
+        """A random window of a photograph: a crop and its margin."""
+        photo = self.images.read(path)
+        return photo[window(rng, path, photo, self.motion.photo_side(self.crop))]
+
+    def _inside(self, image: np.ndarray) -> np.ndarray:
+        """The crop without its margin."""
+        inside = slice(self.motion.margin(self.crop), self.motion.margin(self.crop) + self.crop)
+        return image[inside, inside]
+
+    def _pair(self, rng: np.random.Generator, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        length = rng.uniform(0.2, 1.0) * self.motion.longest
+        poses = camera_shake(rng, _frames(length), length, self.motion.rotation)
+        return to_uint8(self._inside(blur_photo(photo, poses))), self._inside(photo)
+
+
+class CameraCrops(PhotoCrops):
+    """Crops of photographs as a hand-held camera takes them, of scenes in which things move.
+
+    Of the crops, a tenth is not blurred, six in ten by camera shake, three in ten show a thing (a part of another
+    photograph) that moves, over a background that is still in half of these and shaken in the others. All of it is
+    averaged in linear light. Half of the blurred crops carry sensor noise, and half, noisy or not, went through JPEG;
+    the sharp ones are as they were. The rest is as in `PhotoCrops`.
+    """
+
+    MOTION = Motion(longest=32.0, rotation=0.008)
+    SAYS = "blurred by synthesised camera shake and moving things, with sensor noise and JPEG"
+
+    def _pair(self, rng, photo):
+        kind = rng.choice(("still", "shaken", "thing", "both"), p=(0.1, 0.6, 0.15, 0.15))
+        lengths = rng.uniform(0.05, 1.0, 2) * self.motion.longest / (2 if kind == "both" else 1)
+        frames = _frames(max(lengths))
+        camera = np.zeros((frames, 3))
+        if kind in ("shaken", "both"):
+            camera = camera_shake(rng, frames, lengths[0], self.motion.rotation)
+        if kind in ("still", "shaken"):
+            blurred, sharp = self._inside(blur_photo(photo, camera)), self._inside(photo)
+        else:
+            thing = self._surroundings(rng, self.photos[rng.integers(len(self.photos))])
+            own = camera_shake(rng, frames, lengths[1], self.motion.rotation)
+            blurred, sharp = map(self._inside, blur_scene(photo, thing, blob(rng, len(photo)), camera, camera + own))
+        if rng.uniform() < 0.5:
+            blurred = camera_noise(rng, blurred, shot=10 ** rng.uniform(-5, -3), read=rng.uniform(0, 0.003))
+        blurred = to_uint8(blurred)
+        if rng.uniform() < 0.5:
+            blurred = jpeg(blurred, quality=int(rng.integers(70, 98)))
+        return blurred, sharp if sharp.dtype == np.uint8 else to_uint8(sharp)
+
+
+def _frames(length: float) -> int:
+    """An odd number of frames, at most a pixel apart."""
+    return 2 * int(np.ceil(length / 2)) + 1
+
+
+def find_photos(folder: str | Path) -> list[Path]:
+    """All photographs below a folder; raises `UserError` when there is none."""
+    photos = image_files(folder)
+    if not photos:
+        raise UserError(f"{folder}: no photographs found" if Path(folder).is_dir() else f"{folder}: no such folder")
+    return photos
+
+
+def hold_out_photos(photos: Sequence[Path], count: int) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """(those to train on, `count` held out), the latter spread evenly over all in their order.
+
+    Raises `UserError` where none would be left.
+    """
+    if not 0 <= count < len(photos):
+        raise UserError(f"--held-photos {count}: of {len(photos)} photographs at least 1 must be left to train on")
+    held = [photos[(2 * i + 1) * len(photos) // (2 * count)] for i in range(count)]
+    return tuple(photo for photo in photos if photo not in held), tuple(held)
+
+
+def check_photos(photos: Sequence[Path], images: DecodedImages, least: int,
+                 skip_bad: bool = False) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Decode every photograph once, in parallel through the cache: (those that can be used, a line for each other).
+
+    Bad: unreadable or truncated files, and sides below `least` pixels. Raises `UserError` with the lines, unless
+    `skip_bad`, and where no photograph is left.
+    """
+    def inspect(path: Path) -> str | None:
+        try:
+            photo = images.read(path)
+        except UserError as problem:
+            return str(problem)
+        if min(photo.shape[:2]) < least:
+            return too_small(path, photo, least) + " (a margin for the blur is added to it)"
+        return None
+
+    found = in_threads(inspect, photos, "checking photographs")
+    problems = tuple(line for line in found if line)
+    if problems and not skip_bad:
+        raise UserError(some_lines(f"{line} (or leave such photographs out: --skip-bad)" for line in problems))
+    good = tuple(path for path, line in zip(photos, found) if not line)
+    if not good:
+        raise UserError(some_lines(problems) + "\nno usable photograph is left")
+    return good, problems

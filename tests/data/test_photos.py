@@ -1,0 +1,103 @@
+"""Crops of photographs: blurred as they are read, the sharp crop untouched, crop k a function of (seed, k) alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from madn.data.images import DecodedImages
+from madn.data.photos import CameraCrops, Motion, PhotoCrops, check_photos, find_photos, hold_out_photos
+from madn.errors import UserError
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[Path]:
+    for name, photo in (("a", data.coffee()), ("b", data.camera())):
+        Image.fromarray(photo[:200, :240]).save(tmp_path / f"{name}.png")
+    return find_photos(tmp_path)
+
+
+def test_photographs_are_blurred_differently_each_time(photos):
+    crops = PhotoCrops(photos, DecodedImages(), 64, seed=1)
+    first, third = crops.crop_at(0), crops.crop_at(2)
+    assert len(crops) == 2 and first[0].shape == first[1].shape == (64, 64, 3) and first[0].dtype == np.uint8
+    for blurred, sharp in (first, third):
+        detail = [sum(np.abs(np.diff(image.astype(float), axis=axis)).mean() for axis in (0, 1))
+                  for image in (blurred, sharp)]
+        assert detail[0] < detail[1]
+        assert abs(blurred.mean() - sharp.mean()) < 12  # the same place
+    again = PhotoCrops(photos, DecodedImages(), 64, seed=1).crop_at(2)
+    np.testing.assert_array_equal(again, third)
+
+
+def test_the_sharp_crop_is_the_photograph_and_the_blur_sees_beyond_the_crop(tmp_path):
+    """Vertical edges only: no reflected border means that the blurred crop is constant along columns."""
+    stripes = np.repeat((np.arange(400) // 7 % 2 * 255).astype(np.uint8)[None, :, None], 400, 0).repeat(3, 2)
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    crops = PhotoCrops([tmp_path / "stripes.png"], DecodedImages(), 48, seed=0, motion=Motion(rotation=0.0))
+    for k in range(10):
+        blurred, sharp = crops.crop_at(k)
+        assert set(np.unique(sharp)) == {0, 255}
+        assert np.ptp(blurred.astype(int), axis=0).max() <= 1
+        columns = blurred[0, :, 0].astype(int)
+        np.testing.assert_allclose(columns[:34], columns[14:], atol=2)  # its period is that of the stripes, to the edge
+
+
+def test_photographs_that_are_too_small_or_broken_are_named(photos, tmp_path):
+    assert Motion().photo_side(190) == 220
+    photos[0].write_bytes(photos[0].read_bytes()[:500])
+    with pytest.raises(UserError) as error:
+        check_photos(photos, DecodedImages(), 220)
+    lines = str(error.value).splitlines()
+    assert "a.png: cannot be read" in lines[0] and "b.png: 240x200 is smaller than 220x220" in lines[1]
+    assert all("--skip-bad" in line for line in lines)
+    good, problems = check_photos(photos, DecodedImages(), 200, skip_bad=True)
+    assert good == (photos[1],) and len(problems) == 1 and "a.png: cannot be read" in problems[0]
+    with pytest.raises(UserError, match="no usable photograph is left"):
+        check_photos(photos, DecodedImages(), 220, skip_bad=True)
+    with pytest.raises(UserError, match="smaller than 220x220"):
+        PhotoCrops(photos[1:], DecodedImages(), 190, seed=0).crop_at(0)
+    with pytest.raises(UserError, match="no such folder"):
+        find_photos(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no photographs"):
+        find_photos(tmp_path / "empty")
+
+
+def test_a_camera_sees_still_and_shaken_scenes_and_things_that_move(tmp_path):
+    """Photographs of one colour each: shaking them changes nothing, and a thing shows the other's colour."""
+    for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
+        Image.fromarray(np.full((220, 220, 3), colour, np.uint8)).save(tmp_path / f"{name}.png")
+    crops = CameraCrops(find_photos(tmp_path), DecodedImages(), 96, seed=3)
+    things = moved = exact = 0
+    for k in range(400):
+        blurred, sharp = crops.crop_at(k)
+        assert blurred.dtype == sharp.dtype == np.uint8 and blurred.shape == sharp.shape == (96, 96, 3)
+        thing = np.ptp(sharp.reshape(-1, 3).astype(int), axis=0).max() > 100
+        things += thing
+        moved += thing and np.abs(blurred.astype(int) - sharp).max() > 30
+        exact += np.array_equal(blurred, sharp)
+    assert 0.08 < things / 400 < 0.2  # of three in ten, in half the two photographs differ
+    assert moved > 0.9 * things
+    assert 0.35 < exact / 400 < 0.5  # no noise, half the crops, and no thing in sight; JPEG keeps one colour
+
+
+def test_of_a_camera_s_crops_the_sharp_one_is_the_photograph_at_its_place(photos):
+    photo = data.camera()[:200, :240]
+    crops = CameraCrops(photos[1:], DecodedImages(), 64, seed=0)
+    whole = {window.tobytes() for row in np.lib.stride_tricks.sliding_window_view(photo, (64, 64)) for window in row}
+    found = [crops.crop_at(k)[1] for k in range(20)]
+    assert 10 <= sum(sharp[..., 0].tobytes() in whole for sharp in found) < 20  # but where there is a thing
+    np.testing.assert_array_equal(np.stack(found), [crops.crop_at(k)[1] for k in range(20)])
+
+
+def test_held_out_photographs_are_spread_over_all():
+    names = [Path(f"{i:02}") for i in range(10)]
+    train, held = hold_out_photos(names, 3)
+    assert [int(path.name) for path in held] == [1, 5, 8] and sorted((*train, *held)) == names
+    assert hold_out_photos(names, 0) == (tuple(names), ())
+    for count in (10, -1):
+        with pytest.raises(UserError, match=f"--held-photos {count}: of 10 photographs at least 1 must be left"):
+            hold_out_photos(names, count)
