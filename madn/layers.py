@@ -171,9 +171,10 @@ class InstanceNormalization(layers.GroupNormalization):
     def call(self, images):
         x = ops.cast(images, "float32")
         mean, variance = image_moments(x)
-        x = (x - mean) * ops.rsqrt(variance + self.epsilon)
+        scale = ops.rsqrt(variance + self.epsilon)
         if self.scale:
-            x = x * ops.cast(self.gamma, x.dtype)
+            scale = scale * ops.cast(self.gamma, x.dtype)
+        x = (x - mean) * scale  # one pass over the image for both factors
         if self.center:
             x = x + ops.cast(self.beta, x.dtype)
         return ops.cast(x, images.dtype)
