@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from madn import statistics
+from madn.folding import folded
 
 Statistics = Sequence[tuple[np.ndarray, ...]]  # of each layer that takes any, in the order of their calls
 IN_PLACE = {"Identity", "Reshape", "BiasAdd", "Relu", "LeakyRelu", "Tanh", "Sigmoid", "AddV2", "Add", "Sub", "Mul",
@@ -14,8 +15,9 @@ ELSEWHERE = 4096  # bytes a pixel where there is no TensorFlow graph to read the
 
 
 class Inference:
-    """The `deblurred` output of a generator.
+    """The `deblurred` output of a generator, with the weights that it has by then: give it one that is loaded.
 
+    Its own network, `generator`, is rewritten for speed and holds copies of some weights, see `madn.folding`.
     Called with (batch, height, width, 3) float32 images in [0, 1], sizes multiples of the recipe's, it returns images
     of the same shape, not clipped. On TensorFlow it is one graph for all sizes, compiled without XLA,
     which on a CPU is slower for most of the networks (README) and compiles once more for each size. On JAX it is
@@ -23,7 +25,7 @@ class Inference:
     """
 
     def __init__(self, generator: keras.Model):
-        self.generator = keras.Model(generator.input, generator.output["deblurred"])
+        self.generator = folded(keras.Model(generator.input, generator.output["deblurred"]))
         self._kinds: list[str] | None = None
         self._asked = False
         self._restore, self._measure = self._restored, self._measured
