@@ -68,7 +68,7 @@ def is_tile() -> bool:
 
 def image_mean(x):
     """Mean over height and width of (batch, height, width, channels): (batch, 1, 1, channels)."""
-    return _statistic(MEAN, x, lambda x: (ops.mean(x, axis=(1, 2), keepdims=True),))[0]
+    return _statistic(MEAN, x, lambda x: (_mean(x),))[0]
 
 
 def image_moments(x) -> tuple:
@@ -78,8 +78,8 @@ def image_moments(x) -> tuple:
     on PyTorch it is E[x^2] - E[x]^2, which float32 does not bear.
     """
     def moments(x):
-        mean = ops.mean(x, axis=(1, 2), keepdims=True)
-        return mean, ops.mean(ops.square(x - mean), axis=(1, 2), keepdims=True)
+        mean = _mean(x)
+        return mean, _mean(ops.square(x - mean))
 
     return _statistic(MOMENTS, x, moments)
 
@@ -88,6 +88,11 @@ def image_range(x) -> tuple:
     """Minimum and maximum over height and width, each (batch, 1, 1, channels)."""
     return _statistic(RANGE, x, lambda x: (ops.min(x, axis=(1, 2), keepdims=True),
                                            ops.max(x, axis=(1, 2), keepdims=True)))
+
+
+def _mean(x):
+    """One axis after the other: on CPUs TensorFlow is up to twice as fast then, and loses fewer digits."""
+    return ops.mean(ops.mean(x, axis=2, keepdims=True), axis=1, keepdims=True)
 
 
 def _statistic(kind: str, x, statistics) -> tuple:
