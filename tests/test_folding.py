@@ -125,7 +125,8 @@ def test_enlargements(scale, dtype):
 
 
 @rewritten_on_cpu
-@pytest.mark.parametrize("name, changes", [("sisnet", {"backbone": "inception_v3", "crop": 128}), ("structure_guided", {})])
+@pytest.mark.parametrize("name, changes", [("sisnet", {"backbone": "inception_v3", "crop": 128}),
+                                           ("structure_guided", {})])
 def test_networks_of_papers(name, changes):
     generator = narrow(name, **changes).build_generator()
     rng = np.random.default_rng(0)
