@@ -47,6 +47,7 @@ def build_generator(
     resize: str = "bicubic",
     antialias: bool = True,
     init: str = "glorot_uniform",
+    last_activation: str = "relu",
     name: str = "madn_generator",
 ) -> keras.Model:
     """The generator G as a functional model (section 3.3, Figure 2).
@@ -56,10 +57,12 @@ def build_generator(
     `deblurred` (batch, height, width, 3), `gradient` (batch, height, width, gradient_channels) and `scales`, the
     list [I_1, I_2, ...] of SN's outputs from full resolution down. `init="zero_residual"` starts every residual
     branch and every output convolution at zero, so that activations do not grow from block to block.
+    `last_activation="none"` leaves the ReLU out behind OutBlock's and the up-sampling block's deconvolution: with few
+    channels all of them die within some hundred steps, and with them what is learnt from the restored image.
     """
     if scale_taps in ("by_scale", "image") and scales != 3:
         raise ValueError(f"scale_taps={scale_taps!r} takes SN's passes 2 and 3, so scales must be 3; received {scales}")
-    blocks = _Blocks(widths, res_blocks, nested_mode, deconv_kernel, init)
+    blocks = _Blocks(widths, res_blocks, nested_mode, deconv_kernel, init, last_activation)
     blurred = keras.Input((None, None, 3), name="blurred")
     # Images and gradient maps stay float32 under mixed precision; bfloat16's 8 bits would blur what is looked for.
     blur = [RequireMultiple(4 * 2 ** (scales - 1), dtype="float32", name="blur_1")(blurred)]
@@ -103,9 +106,10 @@ def build_generator(
 class _Blocks:
     """The paper's blocks (section 3.3.1): each a convolution or deconvolution with ReLU and a nested residual group."""
 
-    def __init__(self, widths, res_blocks, nested_mode, deconv_kernel, init):
+    def __init__(self, widths, res_blocks, nested_mode, deconv_kernel, init, last_activation):
         self.widths, self.res_blocks, self.nested_mode, self.deconv_kernel = (
             tuple(widths), res_blocks, nested_mode, deconv_kernel)
+        self.last_activation = None if last_activation == "none" else last_activation
         self.last_init = "zeros" if init == "zero_residual" else init
 
     def encode(self, x, width, name, strides):
@@ -116,9 +120,10 @@ class _Blocks:
     def residuals(self, x, name):
         return nested_residual_group(x, self.res_blocks, name, self.nested_mode, self.last_init)
 
-    def deconv(self, x, width, name, strides):
+    def deconv(self, x, width, name, strides, last=False):
         kernel = self.deconv_kernel if strides == 2 else 3
-        return layers.Conv2DTranspose(width, kernel, strides, padding="same", activation="relu",
+        activation = self.last_activation if last else "relu"
+        return layers.Conv2DTranspose(width, kernel, strides, padding="same", activation=activation,
                                       name=f"{name}_deconv")(x)
 
     def image(self, x, channels, name):
@@ -144,7 +149,7 @@ def scale_network(blocks: _Blocks, skip: str, taps: str, global_residual: bool) 
     d1 = blocks.join(blocks.deconv(t3, c2, "dblock1", 2), e1, "dblock1", skip)
     t2 = blocks.residuals(d1, "dblock2")
     d2 = blocks.join(blocks.deconv(t2, c1, "dblock2", 2), e0, "dblock2", skip)
-    t1 = blocks.deconv(blocks.residuals(d2, "outblock"), c1, "outblock", 1)
+    t1 = blocks.deconv(blocks.residuals(d2, "outblock"), c1, "outblock", 1, last=True)
     image = blocks.image(t1, 3, "outblock_image")
     if global_residual:
         image = layers.Add(dtype="float32", name="outblock_residual")([image, x[..., :3]])
@@ -169,7 +174,7 @@ def gradient_network(blocks: _Blocks, skip: str, merge_kernel: int, channels: in
     d1 = blocks.join(blocks.deconv(blocks.residuals(g2, "dblock1"), c2, "dblock1", 2), g1, "dblock1", skip)
     half_features = blocks.residuals(d1, "dblock2")
     d2 = blocks.join(blocks.deconv(half_features, c1, "dblock2", 2), g0, "dblock2", skip)
-    features = blocks.deconv(blocks.residuals(d2, "outblock"), c1, "outblock", 1)
+    features = blocks.deconv(blocks.residuals(d2, "outblock"), c1, "outblock", 1, last=True)
     image = blocks.image(features, channels, "outblock_image")
     return keras.Model([gradient, half, quarter],
                        {"image": image, "features": features, "half_features": half_features}, name="gn")
@@ -187,5 +192,5 @@ def up_block(blocks: _Blocks, fusion: str, width: int) -> keras.Model:
     if fusion == "half":
         x = layers.Conv2D(c2, 3, padding="same", activation="relu", name="merge")(x)
     x = blocks.residuals(x, "upblock")
-    x = blocks.deconv(x, c1, "upblock", 1 if fusion == "full" else 2)
+    x = blocks.deconv(x, c1, "upblock", 1 if fusion == "full" else 2, last=True)
     return keras.Model(features, blocks.image(x, 3, "image"), name="upblock")

@@ -78,6 +78,8 @@ class MADNRecipe(Recipe):
     """Antialias when sizes shrink."""
     init: Literal["glorot_uniform", "zero_residual"] = "glorot_uniform"
     """zero_residual: residual branches and output convolutions start at zero, which short, narrow runs need."""
+    last_activation: Literal["relu", "none"] = "relu"
+    """Behind the deconvolutions that end OutBlock and the up-sampling block; with ReLU, narrow ones may die."""
     d_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
     """Channels of the discriminator's five pairs of convolutions."""
     d_dense: int = 1024
@@ -136,7 +138,7 @@ class MADNRecipe(Recipe):
             self.widths, self.res_blocks, self.scales, self.nested_mode, self.deconv_kernel, self.sn_skip,
             self.gn_skip, self.scale_taps, self.merge_kernel, self.fusion, self.gn_input, self.gradient_channels,
             self.sobel_epsilon, self.global_residual, self.stop_gradient_across_scales, self.coarsest_second_input,
-            self.resize, self.antialias, self.init)
+            self.resize, self.antialias, self.init, self.last_activation)
 
     def build_critics(self):
         if self.adversarial_domains == "none":

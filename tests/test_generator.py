@@ -137,3 +137,14 @@ def test_discriminator_on_small_crops():
     assert discriminator(images(3, 64, 64, 3)).shape == (3, 1)
     with pytest.raises(ValueError, match="multiples of 32; received 48"):
         build_discriminator(48)
+
+
+@pytest.mark.parametrize("last", ["relu", "none"])
+def test_the_features_that_images_are_made_from_may_be_negative(last):
+    generator = build_generator((4, 6, 8), 1, last_activation=last)
+    assert generator.count_params() == build_generator((4, 6, 8), 1).count_params()
+    for part, layer in (("sn", "outblock_deconv"), ("gn", "outblock_deconv"), ("upblock", "upblock_deconv")):
+        features = generator.get_layer(part).get_layer(layer)(np.random.default_rng(0).normal(
+            size=(1, 8, 8, 8 if part == "upblock" else 4)).astype("float32"))
+        assert (ops.min(features) >= 0) == (last == "relu")
+    assert generator.get_layer("sn").get_layer("dblock1_deconv").activation is keras.activations.relu
