@@ -187,3 +187,15 @@ BUDGET = replace(SAMPLE, res_blocks=1, crop=128, batch=2, precision="mixed_bfloa
 
 Departures beside those of the sample recipe: one residual block a group, bfloat16.
 """
+
+SMALL = replace(MADN, widths=(16, 48, 128), res_blocks=2, global_residual=True, init="zero_residual",
+                last_activation="none", adversarial_domains="none", phi1=0.1, alpha=1.0, crop=128, batch=4, steps=60_000,
+                lr_g=5e-4, lr_power=1.0, augment="dihedral", precision="mixed_bfloat16")
+"""For photos: a network that two CPU cores train within a working day.
+
+Departures, all for the short training of a narrow network: 3.4 million parameters, most of them at a quarter of the
+resolution, in residual groups of two blocks; a start at the blurred image itself, as in the sample recipe; no ReLU in
+front of the output convolutions, whose few channels die with it; no adversarial loss, which costs PSNR; a fifth of the
+gradient network's weight and a hundred times the coarser scales', so that the restored image leads; crops of 128 in
+batches of 4 with flips and turns; five times the learning rate, falling in a straight line; bfloat16.
+"""

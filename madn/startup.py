@@ -35,9 +35,9 @@ def start_keras(training: bool = False) -> None:
 def _one_operation_at_a_time() -> None:
     """Have TensorFlow give all cores to one operation after the other: two convolutions side by side disturb each
     other, and networks with parallel branches restore by up to a tenth slower."""
-    import tensorflow as tf
+    with contextlib.suppress(ImportError, RuntimeError):  # Keras does without it; it is at work already
+        import tensorflow as tf
 
-    with contextlib.suppress(RuntimeError):  # it is at work already
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
