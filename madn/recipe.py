@@ -189,8 +189,8 @@ Departures beside those of the sample recipe: one residual block a group, bfloat
 """
 
 SMALL = replace(MADN, widths=(16, 48, 128), res_blocks=2, global_residual=True, init="zero_residual",
-                last_activation="none", adversarial_domains="none", phi1=0.1, alpha=1.0, crop=128, batch=4, steps=60_000,
-                lr_g=5e-4, lr_power=1.0, augment="dihedral", precision="mixed_bfloat16")
+                last_activation="none", adversarial_domains="none", phi1=0.1, alpha=1.0, crop=128, batch=4,
+                steps=60_000, lr_g=5e-4, lr_power=1.0, augment="dihedral", precision="mixed_bfloat16")
 """For photos: a network that two CPU cores train within a working day.
 
 Departures, all for the short training of a narrow network: 3.4 million parameters, most of them at a quarter of the

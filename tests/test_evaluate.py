@@ -112,7 +112,7 @@ def test_bad_pairs_are_named_before_the_model_is_loaded(folder, brightening):
 def test_bad_pairs_can_be_left_out(folder, tmp_path, capsys):
     (folder / "test/s2/sharp/1.png").unlink()
     evaluate.main(["runs/a", "--data", str(folder), "--skip-bad", "--out", f"{tmp_path}/out",
-                    "--pictures", "0"])
+                   "--pictures", "0"])
     read = json.loads((tmp_path / "out/full.json").read_text())
     assert len(read["images"]) == 2 and len(read["left_out"]) == 1
     assert "left out: " in capsys.readouterr().out

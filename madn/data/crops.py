@@ -114,7 +114,7 @@ def window(rng: np.random.Generator, path: Path, image: np.ndarray, length: int)
 
 
 def augmented(rng: np.random.Generator, blurred: np.ndarray, sharp: np.ndarray,
-               augment: Augment) -> tuple[np.ndarray, np.ndarray]:
+              augment: Augment) -> tuple[np.ndarray, np.ndarray]:
     mirror, flip, turns = rng.integers((2, 2, 4))
     if augment == "none":
         return blurred, sharp

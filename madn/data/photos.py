@@ -133,11 +133,11 @@ def hold_out_photos(photos: Sequence[Path], count: int) -> tuple[tuple[Path, ...
 
 
 def check_photos(photos: Sequence[Path], images: DecodedImages, least: int,
-                 skip_bad: bool = False) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+                 skip_bad: bool = False, remark: str = "") -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Decode every photograph once, in parallel through the cache: (those that can be used, a line for each other).
 
-    Bad: unreadable or truncated files, and sides below `least` pixels. Raises `UserError` with the lines, unless
-    `skip_bad`, and where no photograph is left.
+    Bad: unreadable or truncated files, and sides below `least` pixels, of which `remark` says more. Raises `UserError`
+    with the lines, unless `skip_bad`, and where no photograph is left.
     """
     def inspect(path: Path) -> str | None:
         try:
@@ -145,7 +145,7 @@ def check_photos(photos: Sequence[Path], images: DecodedImages, least: int,
         except UserError as problem:
             return str(problem)
         if min(photo.shape[:2]) < least:
-            return too_small(path, photo, least) + " (a margin for the blur is added to it)"
+            return too_small(path, photo, least) + remark
         return None
 
     found = in_threads(inspect, photos, "checking photographs")

@@ -166,7 +166,8 @@ def _open_photos(options: DataOptions, images: DecodedImages, crop: int, held_cr
     """What `open_source` returns, of photographs; `count` of them held out, or a tenth."""
     kind = PHOTO_BLURS[options.photo_blur]
     least = kind.MOTION.photo_side(max(crop, held_crop if count != 0 else 0))
-    photos, problems = check_photos(find_photos(options.photos), images, least, options.skip_bad)
+    photos, problems = check_photos(find_photos(options.photos), images, least, options.skip_bad,
+                                    " (a margin for the blur is added to it)")
     train, held = hold_out_photos(photos, len(photos) // 10 if count is None else count)
     fixed = FixedCrops.of(kind(held, images, held_crop, seed), len(held)) if held else None
     about = {"train": f"{len(train)} photographs of {options.photos}, {kind.SAYS}",

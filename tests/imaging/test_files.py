@@ -138,8 +138,7 @@ def test_leftovers_of_processes_that_no_longer_live_are_removed(tmp_path):
     for name in (f".a.png.{HOST}-{dead}.part", f".b.mp4.{HOST}-{dead}.part.mp4", f".{long[:200]}.{HOST}-{dead}.part"):
         (tmp_path / name).touch()
     for name in (f".a.png.{HOST}-{os.getpid()}.part", f".other.png.{HOST}-{dead}.part", f"a.png.{HOST}-{dead}.part",
-                 "a.png", ".a.png.part",
-                 f".a.png.elsewhere-{dead}.part", f".a.png.{HOST}-{'9' * 30}.part"):
+                 "a.png", ".a.png.part", f".a.png.elsewhere-{dead}.part", f".a.png.{HOST}-{'9' * 30}.part"):
         (tmp_path / name).touch()
         kept.append(name)
     remove_leftovers([tmp_path / name for name in ("a.png", "b.mp4", long)] + [tmp_path / "none/c.png"])
