@@ -1,6 +1,5 @@
 """Crops: one window for both images, every pair once an epoch, and crop k a function of (seed, k) alone."""
 
-
 import numpy as np
 import pytest
 from PIL import Image
