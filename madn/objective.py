@@ -27,6 +27,7 @@ class MADNObjective:
 
     `adversarial_domains`: "both" (the paper), "image" or "none" (Figure 9's ablations).
     `reduction`: "mean", or "sum" over each image's elements, for the norms of Eq. 13.
+    `image_norm`: the restored image's term in Eq. 13, "l1" as it is printed, or "l2", a mean of squares.
     """
 
     adversarial: float = 0.05
@@ -40,6 +41,7 @@ class MADNObjective:
     reduction: str = "mean"
     sobel_epsilon: float = 1e-6
     antialias: bool = True
+    image_norm: str = "l1"
 
     @property
     def uses_critic(self) -> bool:
@@ -68,7 +70,7 @@ class MADNObjective:
             "gradient_content": self._l1(sharp_gradient, gradient),
             "restored_gradient": self._l1(sobel_magnitude(sharp, self.sobel_epsilon),
                                           sobel_magnitude(restored, self.sobel_epsilon)),
-            "image": self._l1(restored, sharp),
+            "image": self._l1(restored, sharp) if self.image_norm == "l1" else l2(restored, sharp),
         }
         content = (self.alpha * terms["pixel"] + self.phi1 * terms["gradient_content"]
                    + self.phi2 * (self.gradient_weight * terms["restored_gradient"]

@@ -69,6 +69,16 @@ def test_sum_reduction_counts_every_element_of_an_image():
     assert float(total["image"]) == pytest.approx(16 * 16 * 3 * float(mean["image"]), rel=1e-5)
 
 
+def test_squared_errors_of_the_restored_image():
+    sharp, outputs = np.zeros((2, 16, 16, 3), "float32"), constant_outputs()
+    terms = {norm: MADNObjective(adversarial_domains="none", image_norm=norm).generator_losses(
+        sharp, sharp, outputs, None)[1] for norm in ("l1", "l2")}
+    level = float(np.mean(outputs["deblurred"]))
+    assert np.ptp(outputs["deblurred"]) == 0 and level not in (0, 1)
+    assert float(terms["l1"]["image"]) == pytest.approx(level) and float(terms["l2"]["image"]) == pytest.approx(level**2)
+    assert float(terms["l1"]["pixel"]) == float(terms["l2"]["pixel"])
+
+
 def test_figure_9_domains():
     black, outputs = np.zeros((1, 16, 16, 3), "float32"), constant_outputs(1)
     seen = []

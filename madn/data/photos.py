@@ -34,6 +34,7 @@ class PhotoCrops:
     """Crops of sharp photographs, each blurred by a camera shake of its own (`synthesis.camera_shake`).
 
     The length of the shake's path is uniform in [longest / 5, longest] pixels, its turn at most `rotation` radians.
+    Of `tries` windows the one with the most detail is taken.
     A margin around the crop is blurred with it and cut off, so the photographs must be larger than the crop by two
     margins: `Motion.photo_side`. Raises `UserError` naming the file when one cannot be decoded or is smaller.
     """
@@ -42,8 +43,9 @@ class PhotoCrops:
     SAYS = "blurred by synthesised camera shake"
 
     def __init__(self, photos: Sequence[Path], images: DecodedImages, crop: int, seed: int, augment: Augment = "none",
-                 motion: Motion | None = None):
+                 motion: Motion | None = None, tries: int = 1):
         self.photos, self.images, self.crop, self.seed, self.augment = tuple(photos), images, crop, seed, augment
+        self.tries = tries
         self.motion = motion or self.MOTION
 
     def __len__(self) -> int:
@@ -62,7 +64,7 @@ class PhotoCrops:
     def _surroundings(self, rng: np.random.Generator, path: Path) -> np.ndarray:
         """A random window of a photograph: a crop and its margin."""
         photo = self.images.read(path)
-        return photo[window(rng, path, photo, self.motion.photo_side(self.crop))]
+        return photo[window(rng, path, photo, self.motion.photo_side(self.crop), self.tries)]
 
     def _inside(self, image: np.ndarray) -> np.ndarray:
         """The crop without its margin."""

@@ -116,6 +116,8 @@ class DataOptions:
     """Photographs held out to score the run, spread over their names; by default a tenth, or none beside pairs."""
     validation: str = "auto"
     """Scenes held out to score the run: names with commas between, auto (a small scene) or none."""
+    crop_tries: int = 1
+    """Windows drawn for each training crop, of which the one with the most detail is taken: fewer skies."""
     skip_bad: bool = False
     """Leave bad pairs and photographs out and name them, instead of stopping."""
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -131,6 +133,8 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
     Pairs and photographs together are mixed (`MixedCrops`), and of the photographs those are held out that
     `held_photos` asks for. Raises `UserError` naming every bad file, before any training.
     """
+    if options.crop_tries < 1:
+        raise UserError(f"--crop-tries must be at least 1; received {options.crop_tries}")
     images = DecodedImages(options.cache, options.cache_gb)
     pairs_named = options.data is not None or options.blurred or options.sharp
     if options.photo_share is not None and not (options.photos and pairs_named):
@@ -147,7 +151,7 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
                         options.skip_bad)
     train, held = hold_out(index.pairs, options.validation)
     fixed = FixedCrops.centres(held, images, multiple) if held else None
-    source = PairCrops(train, images, crop, seed, augment)
+    source = PairCrops(train, images, crop, seed, augment, options.crop_tries)
     kind = f", blur kind {index.blur_kind}" if index.blur_kind else ""
     summary = {"train": f"{len(train)} pairs of {' and '.join(named) or index.root} ({index.layout}{kind})",
                "validation": [pair.name for pair in held], "left_out": list(index.problems), "notes": list(index.notes)}
@@ -173,4 +177,4 @@ def _open_photos(options: DataOptions, images: DecodedImages, crop: int, held_cr
     about = {"train": f"{len(train)} photographs of {options.photos}, {kind.SAYS}",
              "validation": [photo.name for photo in held], "left_out": list(problems),
              "notes": [images.notes[path] for path in photos if path in images.notes]}
-    return kind(train, images, crop, seed, augment), fixed, about
+    return kind(train, images, crop, seed, augment, tries=options.crop_tries), fixed, about

@@ -49,6 +49,8 @@ def test_a_folder_of_photographs_is_a_training_set(tmp_path):
         open_source(DataOptions(photos=str(tmp_path), photo_share=0.5), **SETTINGS)
     with pytest.raises(UserError, match="--held-photos and --photo-blur need photographs"):
         open_source(DataOptions(held_photos=2), **SETTINGS)
+    with pytest.raises(UserError, match="--crop-tries must be at least 1"):
+        open_source(DataOptions(crop_tries=0), **SETTINGS)
     (tmp_path / "5.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match="5.png: cannot be read.*--skip-bad"):
         open_source(DataOptions(photos=str(tmp_path)), **SETTINGS)
