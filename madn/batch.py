@@ -15,6 +15,7 @@ from madn.commandline import parse
 from madn.errors import UserError, run_door
 from madn.imaging.decoding import MEGAPIXELS
 from madn.imaging.places import Source, absolute, find_sources, is_remote
+from madn.weights import DEFAULT
 
 MODELS = ("settings.json", "saved_model.pb")  # what a folder has that is a model
 
@@ -30,7 +31,7 @@ class Options:
     """A folder, there or not yet; results have the names that the photos have below their input."""
     failed: str | None = None
     """List of the files that failed, a line of JSON each; by default failed.jsonl in OUT."""
-    model: str = "madn"
+    model: str = DEFAULT
     """As of madn.deblur, for the workers to load; or a .weights.h5 file of a bucket."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""

@@ -20,6 +20,7 @@ from madn.data.images import DecodedImages
 from madn.data.sets import open_pairs
 from madn.errors import UserError, run_door
 from madn.startup import start_keras
+from madn.weights import DEFAULT
 
 PROG = "python -m madn.bench"
 PAPERS = ("madn", "sisnet", "structure_guided", "msr2b", "egnet")  # a recipe of each, as published
@@ -72,7 +73,7 @@ class Options:
     """Print the table of a training step's memory, for each precision, with and without --remat and --accumulate."""
     restore: Path | None = None
     """Photo to restore in different ways."""
-    model: str = "madn"
+    model: str = DEFAULT
     """With --restore: a shipped name, a run folder or a .weights.h5 file."""
     out: Path | None = None
     """With --restore: folder for the restored photo, and for what tiles change in it."""
@@ -90,7 +91,7 @@ class Options:
             raise UserError("--json holds what is timed by default and by --data; leave it out with the other tables")
         if self.recipes and (self.data or self.restore) and not (self.counts or self.memory):
             raise UserError("--recipes chooses what is measured by default or counted; leave --data and --restore out")
-        if not self.restore and (self.model, self.out) != ("madn", None):
+        if not self.restore and (self.model, self.out) != (DEFAULT, None):
             raise UserError("--model and --out are of --restore; add --restore PHOTO")
         for source in self.recipes:
             if self.counts or self.memory or Path(source).name == source and not Path(source).exists():

@@ -17,6 +17,7 @@ from madn.imaging.files import remove_leftovers
 from madn.imaging.jobs import Job, Problem, find_jobs
 from madn.imaging.video import NOTE
 from madn.startup import start_keras
+from madn.weights import DEFAULT
 
 if TYPE_CHECKING:  # importing it starts Keras
     from madn.loading import Loaded
@@ -30,7 +31,7 @@ class Options:
     """Photos, videos, folders (everything below them) or glob patterns."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """A folder; for one file also a file, whose suffix says the format."""
-    model: str = "madn"
+    model: str = DEFAULT
     """A shipped name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
@@ -117,7 +118,7 @@ def complain(line: str) -> None:
 class _Callable(types.ModuleType):
     """This module is the command and, called, the function: both are named madn.deblur."""
 
-    def __call__(self, image, model="madn", **options):
+    def __call__(self, image, model=DEFAULT, **options):
         """See `madn.restoration.deblur`."""
         from madn.restoration import deblur
 

@@ -18,6 +18,7 @@ from madn.imaging import photos, video
 from madn.imaging.jobs import Job
 from madn.imaging.report import Report
 from madn.imaging.restore import Restorer
+from madn.weights import DEFAULT
 
 # Faults of one file's name or size; other faults of writing would befall the next file, too.
 OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
@@ -28,7 +29,7 @@ Progress = Callable[[int, int], None]  # parts done, parts in all
 Shown = tuple  # before, after, seconds, tiles and perhaps a note: what a report shows
 
 
-def deblur(image: np.ndarray | str | Path | Image.Image, model: str | Path | Restorer = "madn", *,
+def deblur(image: np.ndarray | str | Path | Image.Image, model: str | Path | Restorer = DEFAULT, *,
            memory_gb: float | None = None, tile: int | None = None,
            precision: Literal["float32", "bfloat16"] = "float32") -> np.ndarray:
     """Deblur one image of any size.

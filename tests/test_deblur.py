@@ -21,6 +21,7 @@ from madn.imaging.metadata import exif_tags
 from madn.imaging.photos import read_photo
 from madn.imaging.report import Report
 from madn.imaging.restore import Restorer
+from madn.weights import DEFAULT
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
@@ -77,7 +78,7 @@ def test_one_photo_to_a_file_and_into_a_folder(network, capsys):
     assert run(capsys, "in.png", "--output", "new", "--model", "run", "--which", "last", "--recipe", "madn",
                "--precision", "bfloat16", "--memory-gb", "2.5", "--tile", "300")[0] == 0
     assert is_inverted("new/out.png", 35, 21) and is_inverted("new/in.png", 35, 21)
-    assert network.loads == [("madn", "best", None, "float32"), ("run", "last", "madn", "bfloat16")]
+    assert network.loads == [(DEFAULT, "best", None, "float32"), ("run", "last", "madn", "bfloat16")]
     assert network.restorers == [(None, None), (2.5, 300)] and network.widths == [48, 48]
 
 

@@ -60,32 +60,33 @@ def test_what_is_no_network_is_named(tmp_path, weights):
 
 
 def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
-    loaded = load_network("madn")
-    entry = registry.find("madn")
+    name = registry.DEFAULT
+    loaded, entry = load_network(name), registry.find(name)
     assert loaded.recipe_name == entry.recipe and {each.dtype for each in loaded.model.weights} == {"float32"}
-    assert entry.short_hash in loaded.description and loaded.description.startswith("madn, ")
+    assert entry.short_hash in loaded.description and loaded.description.startswith(f"{entry.recipe}, ")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "madn").mkdir()  # no run: a checkout has such a folder
-    assert load_network("madn").description == loaded.description
-    (tmp_path / "madn/checkpoints").mkdir()
-    (tmp_path / "madn/settings.json").write_text(json.dumps({"recipe": "madn", "fields": TINY.fields(), "data": {}}))
-    shutil.copy(weights[0], tmp_path / "madn/checkpoints/best.weights.h5")  # a run: what exists comes first
-    assert "step 7" in load_network("madn").description
-    shutil.rmtree(tmp_path / "madn")
-    for arguments, said in ((("mdan",), "mdan: no such run folder.* or SavedModel, and no shipped.*did you mean madn"),
-                            (("zzz",), "there are madn")):
+    (tmp_path / name).mkdir()  # no run: a checkout has such a folder
+    assert load_network(name).description == loaded.description
+    (tmp_path / name / "checkpoints").mkdir()
+    settings = {"recipe": "madn", "fields": TINY.fields(), "data": {}}
+    (tmp_path / name / "settings.json").write_text(json.dumps(settings))
+    shutil.copy(weights[0], tmp_path / name / "checkpoints/best.weights.h5")  # a run: what exists comes first
+    assert "step 7" in load_network(name).description
+    shutil.rmtree(tmp_path / name)
+    for wrong, said in ((f"{name}x", f"{name}x: no such run folder.* or SavedModel, and no shipped.*did you mean {name}"),
+                        ("zzz", f"there are .*{name}")):
         with pytest.raises(UserError, match=said):
-            load_network(*arguments)
-    with pytest.raises(UserError, match="weights of recipe madn, not sisnet"):
-        load_network("madn", recipe="sisnet")
+            load_network(wrong)
+    with pytest.raises(UserError, match=f"weights of recipe {entry.recipe}, not sisnet"):
+        load_network(name, recipe="sisnet")
     with pytest.raises(UserError, match="shipped weights have no last checkpoint"):
-        load_network("madn", "last")
+        load_network(name, "last")
 
 
 def test_damaged_shipped_weights_are_not_loaded(tmp_path, monkeypatch):
     shutil.copytree(registry.folder(), tmp_path / "site")
     monkeypatch.setenv("MADN_WEIGHTS", str(tmp_path / "site"))
-    with open(tmp_path / "site/madn.weights.h5", "ab") as file:
+    with open(tmp_path / "site" / registry.find(registry.DEFAULT).file, "ab") as file:
         file.write(b"x")
     with pytest.raises(UserError, match="expected sha256 .* found "):
-        load_network("madn")
+        load_network(registry.DEFAULT)

@@ -13,6 +13,7 @@ import madn
 from madn import loading, restoration
 from madn.errors import UserError
 from madn.imaging.restore import Restorer
+from madn.weights import DEFAULT
 
 KEEPING = Restorer(lambda batch: batch)
 INVERTING = Restorer(lambda batch: 1.0 - batch)
@@ -145,7 +146,7 @@ def test_a_model_is_loaded_once_for_its_settings(monkeypatch):
     for _ in range(2):
         np.testing.assert_array_equal(madn.deblur(image), 255 - image)
         madn.deblur(image, Path("run"), memory_gb=2, tile=64, precision="bfloat16")
-    assert asked == [("madn", "float32"), (None, None), ("run", "bfloat16"), (2, 64)]
+    assert asked == [(DEFAULT, "float32"), (None, None), ("run", "bfloat16"), (2, 64)]
     restoration._restorer.cache_clear()
     with pytest.raises(TypeError):
         madn.deblur(image, "madn", 2)

@@ -11,6 +11,7 @@ import pytest
 from madn import weights
 from madn.errors import UserError
 
+NAME = weights.DEFAULT
 SHIPPED = Path(__file__).parents[1] / "weights"
 MEANS = {"psnr": 24.0, "ssim": 0.7, "ssim_matlab": 0.8}
 
@@ -23,9 +24,9 @@ def site(tmp_path, monkeypatch):
     return tmp_path / "site"
 
 
-def change(site, name="madn", **fields):
+def change(site, name=NAME, **fields):
     lines = json.loads((site / "registry.json").read_text())
-    lines[name] = {**lines["madn"], **fields}
+    lines[name] = {**lines[NAME], **fields}
     (site / "registry.json").write_text(json.dumps(lines))
 
 
@@ -44,18 +45,19 @@ def test_what_is_shipped_is_what_the_registry_says(capsys):
 def test_the_table_says_scores_and_commands(capsys):
     assert weights.main([]) == 0
     said = capsys.readouterr().out
-    assert "24.14 -> 24.48" in said and "MIT" in said
-    assert "python -m madn.evaluate madn --data GOPRO --split test" in said
+    score = weights.find(NAME).scores[0]
+    assert f"{score.blurred['psnr']:.2f} -> {score.restored['psnr']:.2f}" in said and "MIT" in said
+    assert f"python -m madn.evaluate {NAME} --data GOPRO --split test" in said
 
 
 def test_damaged_and_foreign_files_are_refused_with_both_hashes(site, capsys):
-    file, expected = site / "madn.weights.h5", weights.find("madn").sha256
+    file, expected = site / weights.find(NAME).file, weights.find(NAME).sha256
     content = bytearray(file.read_bytes())
     content[100_000] ^= 1  # a bit
     for changed in (content, content[:-1], b"version https://git-lfs.github.com/spec/v1\n", b""):
         file.write_bytes(changed)
         with pytest.raises(UserError, match="damaged, or not the weights") as problem:
-            weights.path("madn")
+            weights.path(NAME)
         for said in (str(file), expected, weights.sha256_of(file), f"({len(changed)} bytes)", "MADN_WEIGHTS"):
             assert said in str(problem.value)
         assert "\n" not in str(problem.value)
@@ -63,14 +65,14 @@ def test_damaged_and_foreign_files_are_refused_with_both_hashes(site, capsys):
     assert weights.main(["--check"]) == 1
     said = capsys.readouterr()
     assert "0 of 2 files" in said.out
-    assert "madn.weights.h5: damaged" in said.err and "other.weights.h5: cannot be read" in said.err
+    assert f"{weights.find(NAME).file}: damaged" in said.err and "other.weights.h5: cannot be read" in said.err
 
 
 def test_an_unknown_name_gets_the_nearest_or_all(site):
     change(site, "other")
-    with pytest.raises(UserError, match="no weights named 'madm': did you mean madn?"):
-        weights.path("madm")
-    with pytest.raises(UserError, match="there are madn, other"):
+    with pytest.raises(UserError, match=f"no weights named '{NAME}x': did you mean {NAME}?"):
+        weights.path(f"{NAME}x")
+    with pytest.raises(UserError, match=f"there are {NAME}, other"):
         weights.find("zzz")
 
 
@@ -80,7 +82,7 @@ def test_an_unknown_name_gets_the_nearest_or_all(site):
 def test_a_registry_that_is_none_is_named(site, text, said):
     (site / "registry.json").write_text(text)
     with pytest.raises(UserError, match=said) as problem:
-        weights.find("madn")
+        weights.find(NAME)
     assert str(site / "registry.json") in str(problem.value) and "\n" not in str(problem.value)
 
 
@@ -91,7 +93,7 @@ def test_a_registry_that_is_none_is_named(site, text, said):
 def test_a_line_that_leads_elsewhere_or_makes_no_sense_is_refused(site, fields, said):
     change(site, **fields)
     with pytest.raises(UserError, match=said):
-        weights.find("madn")
+        weights.find(NAME)
 
 
 def test_a_folder_without_a_registry(tmp_path, monkeypatch):
