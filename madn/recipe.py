@@ -193,7 +193,7 @@ Departures beside those of the sample recipe: one residual block a group, bfloat
 
 SMALL = replace(MADN, widths=(16, 48, 128), res_blocks=2, global_residual=True, init="zero_residual",
                 last_activation="none", adversarial_domains="none", image_norm="l2", image_weight=50.0,
-                alpha=25.0, phi1=0.1, crop=128, batch=4, steps=45_000, lr_g=1e-3, lr_power=1.0, augment="dihedral",
+                alpha=25.0, clip_maximum=0.5, crop=128, batch=4, steps=45_000, lr_g=5e-4, lr_power=1.0, augment="dihedral",
                 precision="mixed_bfloat16")
 """For photos: a network that two CPU cores train within a working day.
 
