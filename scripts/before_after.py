@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     for path in options.photos:
         before = read_image(path)
         after = deblur(before, options.model)
-        top, left, height, width = busiest(before, after, share=options.width / before.shape[1])
+        top, left, height, width = busiest(before, after, share=min(1.0, options.width / before.shape[1]))
         place = slice(top, top + height), slice(left, left + width)
         rows.append([before[place], after[place]])
         labels.append([path.name, f"restored by {Path(options.model).name}"])

@@ -111,11 +111,11 @@ def window(rng: np.random.Generator, path: Path, image: np.ndarray, length: int,
     """A random square window, or of `tries` of them the one with the most detail."""
     if min(image.shape[:2]) < length:
         raise UserError(too_small(path, image, length))
-    drawn_ones = []
+    places = []
     for _ in range(tries):
         top, left = (int(rng.integers(side - length + 1)) for side in image.shape[:2])
-        drawn_ones.append((slice(top, top + length), slice(left, left + length)))
-    return drawn_ones[0] if tries == 1 else max(drawn_ones, key=lambda place: _detail(image[place]))
+        places.append((slice(top, top + length), slice(left, left + length)))
+    return places[0] if tries == 1 else max(places, key=lambda place: _detail(image[place]))
 
 
 def _detail(image: np.ndarray) -> float:
