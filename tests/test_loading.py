@@ -73,7 +73,7 @@ def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
     shutil.copy(weights[0], tmp_path / name / "checkpoints/best.weights.h5")  # a run: what exists comes first
     assert "step 7" in load_network(name).description
     shutil.rmtree(tmp_path / name)
-    for wrong, said in ((f"{name}x", f"{name}x: no such run folder.* or SavedModel, and no shipped.*did you mean {name}"),
+    for wrong, said in ((f"{name}x", f"{name}x: no such run folder.* SavedModel, and no shipped.*did you mean {name}"),
                         ("zzz", f"there are .*{name}")):
         with pytest.raises(UserError, match=said):
             load_network(wrong)
