@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from keras import ops
 
 from madn.layers import luma, resize, sobel_magnitude
-from madn.losses import batch_psnr, l1, l2, log_loss
+from madn.losses import batch_psnr, l1, l2, log_l2, log_loss
 from madn.training.health import column, loss_verdict
 
 
@@ -27,7 +27,8 @@ class MADNObjective:
 
     `adversarial_domains`: "both" (the paper), "image" or "none" (Figure 9's ablations).
     `reduction`: "mean", or "sum" over each image's elements, for the norms of Eq. 13.
-    `image_norm`: the restored image's term in Eq. 13, "l1" as it is printed, or "l2", a mean of squares.
+    `image_norm`: the restored image's term in Eq. 13, "l1" as it is printed, "l2", a mean of squares, or "log", the mean
+    over images of `log_l2`.
     """
 
     adversarial: float = 0.05
@@ -70,7 +71,7 @@ class MADNObjective:
             "gradient_content": self._l1(sharp_gradient, gradient),
             "restored_gradient": self._l1(sobel_magnitude(sharp, self.sobel_epsilon),
                                           sobel_magnitude(restored, self.sobel_epsilon)),
-            "image": self._l1(restored, sharp) if self.image_norm == "l1" else l2(restored, sharp),
+            "image": self._image(restored, sharp),
         }
         content = (self.alpha * terms["pixel"] + self.phi1 * terms["gradient_content"]
                    + self.phi2 * (self.gradient_weight * terms["restored_gradient"]
@@ -111,6 +112,10 @@ class MADNObjective:
                 for domain in ("image", "gradient") if self.adversarial_domains in (domain, "both")}
         return {domain: loss_verdict([real + fake for real, fake in terms], 2 * math.log(2))
                 for domain, terms in both.items()}
+
+    def _image(self, restored, sharp):
+        """The restored image's term, by `image_norm`."""
+        return {"l1": self._l1, "l2": l2, "log": log_l2}[self.image_norm](restored, sharp)
 
     def _pixel(self, scales, truths):
         """Eq. 12: the sum over scales of w^i / (2 N^i) ||I_i - I_i^true||^2, a mean whatever `reduction` says."""

@@ -104,8 +104,8 @@ class MADNRecipe(Recipe):
     """Eq. 13's beta_1: the restored image's gradient map."""
     image_weight: float = 1.0
     """Eq. 13's beta_2: the restored image itself."""
-    image_norm: Literal["l1", "l2"] = "l1"
-    """Norm of the restored image's term: Eq. 13's absolute error, or the squared error, which is what PSNR measures."""
+    image_norm: Literal["l1", "l2", "log"] = "l1"
+    """Of the restored image's term: Eq. 13's absolute error, the squared error, or its logarithm, as PSNR is one."""
     scale_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
     """Eq. 12's w^i, full resolution first."""
     reduction: Literal["mean", "sum"] = "mean"
@@ -192,7 +192,7 @@ Departures beside those of the sample recipe: one residual block a group, bfloat
 """
 
 SMALL = replace(MADN, widths=(16, 48, 128), res_blocks=2, global_residual=True, init="zero_residual",
-                last_activation="none", adversarial_domains="none", image_norm="l2", image_weight=50.0, alpha=25.0,
+                last_activation="none", adversarial_domains="none", image_norm="log", image_weight=0.2, alpha=5.0,
                 clip_maximum=0.5, crop=128, batch=4, steps=45_000, lr_g=5e-4, lr_power=1.0, augment="dihedral",
                 precision="mixed_bfloat16")
 """For photos: a network that two CPU cores train within a working day.

@@ -1,5 +1,7 @@
 """MADN's losses against hand-computed values (the specification's oracles 12 to 15)."""
 
+import math
+
 import numpy as np
 import pytest
 from keras import ops
@@ -77,6 +79,15 @@ def test_squared_errors_of_the_restored_image():
     assert np.ptp(outputs["deblurred"]) == 0 and level not in (0, 1)
     assert float(terms["l1"]["image"]) == pytest.approx(level) and float(terms["l2"]["image"]) == pytest.approx(level**2)
     assert float(terms["l1"]["pixel"]) == float(terms["l2"]["pixel"])
+
+
+def test_the_logarithm_of_squared_errors_takes_each_image_by_itself():
+    """Errors of 0.1 and 0: ln(1 + 0.01 / 0.0001) and 0."""
+    restored = np.stack([np.full((16, 16, 3), level, "float32") for level in (0.5, 0.4)])
+    outputs = {**constant_outputs(), "deblurred": restored}
+    term = MADNObjective(adversarial_domains="none", image_norm="log").generator_losses(
+        restored, np.full_like(restored, 0.4), outputs, None)[1]["image"]
+    assert float(term) == pytest.approx(math.log(101) / 2, rel=1e-5)
 
 
 def test_figure_9_domains():

@@ -201,6 +201,16 @@ def test_several_machines_take_steps_not_minutes(pairs, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_checkpoints_without_their_settings_are_left_alone(tmp_path):
+    state = tmp_path / "checkpoints/state-0000003.weights.h5"
+    state.parent.mkdir()
+    state.write_bytes(b"a state")
+    for resume in (True, False):
+        with pytest.raises(UserError, match="settings.json is gone; choose another --run"):
+            main(["--run", str(tmp_path), *(["--resume"] if resume else [])])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [state]
+
+
 def test_a_run_of_an_earlier_version_is_left_alone(tmp_path):
     state = tmp_path / "checkpoints" / "state.weights.h5"
     state.parent.mkdir()

@@ -101,6 +101,9 @@ class RunFolder:
         if settings and recipe not in (None, settings["recipe"]):
             raise UserError(f"{self.path}: this run folder belongs to recipe {settings['recipe']}, not {recipe}; "
                             "choose another --run")
+        if settings is None and self.states():
+            raise UserError(f"{self.path}: checkpoints of a run whose {SETTINGS} is gone; choose another --run (with "
+                            f"--weights it starts from a generator, if {self.checkpoints} holds one)")
         if (self.checkpoints / "state.weights.h5").is_file():
             raise UserError(f"{self.path}: a run of an earlier version, which this one cannot go on with; choose "
                             f"another --run, and start from its generator with --weights {self.generator('last')}")
