@@ -27,8 +27,7 @@ class MADNObjective:
 
     `adversarial_domains`: "both" (the paper), "image" or "none" (Figure 9's ablations).
     `reduction`: "mean", or "sum" over each image's elements, for the norms of Eq. 13.
-    `image_norm`: the restored image's term in Eq. 13, "l1" as it is printed, "l2", a mean of squares, or "log", the mean
-    over images of `log_l2`.
+    `image_norm`: the restored image's term in Eq. 13: "l1" as it is printed, "l2", a mean of squares, "log", `log_l2`.
     """
 
     adversarial: float = 0.05

@@ -77,7 +77,8 @@ def test_squared_errors_of_the_restored_image():
         sharp, sharp, outputs, None)[1] for norm in ("l1", "l2")}
     level = float(np.mean(outputs["deblurred"]))
     assert np.ptp(outputs["deblurred"]) == 0 and level not in (0, 1)
-    assert float(terms["l1"]["image"]) == pytest.approx(level) and float(terms["l2"]["image"]) == pytest.approx(level**2)
+    assert float(terms["l1"]["image"]) == pytest.approx(level)
+    assert float(terms["l2"]["image"]) == pytest.approx(level**2)
     assert float(terms["l1"]["pixel"]) == float(terms["l2"]["pixel"])
 
 
