@@ -27,7 +27,8 @@ class MADNObjective:
 
     `adversarial_domains`: "both" (the paper), "image" or "none" (Figure 9's ablations).
     `reduction`: "mean", or "sum" over each image's elements, for the norms of Eq. 13.
-    `image_norm`: the restored image's term in Eq. 13: "l1" as it is printed, "l2", a mean of squares, "log", `log_l2`.
+    `image_norm`: the restored image's term in Eq. 13: "l1" as it is printed, "l2", a mean of squares, "log", `log_l2`;
+    the latter two whatever `reduction` says.
     """
 
     adversarial: float = 0.05

@@ -1,4 +1,4 @@
-"""Draw photos before and after restoration, of each the window that changed most: the README's picture.
+"""Draw photos before and after restoration, of each the window that changed most.
 
     python scripts/before_after.py PHOTO... -o weights/before_after.jpg [--model NAME] [--width 480]
 
