@@ -1,7 +1,7 @@
 """From what a user names (sets, two folders, photographs, the samples) to checked pairs and training crops."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -112,6 +112,9 @@ class DataOptions:
     """Share of photographs' crops where pairs are named as well; by default one half."""
     photo_blur: Literal["shake", "camera"] = "shake"
     """Shake: camera shake alone. Camera: moving things and unblurred photographs, too, with noise and JPEG."""
+    longest_shake: float | None = None
+    """Longest path of the synthesised camera shake, in pixels, about three times the blur's extent; by default 24, or
+    32 with --photo-blur camera."""
     held_photos: int | None = None
     """Photographs held out to score the run, spread over their names; by default a tenth, or none beside pairs."""
     validation: str = "auto"
@@ -139,8 +142,12 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
     pairs_named = options.data is not None or options.blurred or options.sharp
     if options.photo_share is not None and not (options.photos and pairs_named):
         raise UserError("--photo-share needs both photographs (--photos DIR) and pairs (--data DIR)")
-    if options.photos is None and (options.held_photos is not None or options.photo_blur != "shake"):
-        raise UserError("--held-photos and --photo-blur need photographs: --photos DIR")
+    if options.photos is None and (options.held_photos is not None or options.photo_blur != "shake"
+                                   or options.longest_shake is not None):
+        raise UserError("--held-photos, --photo-blur and --longest-shake need photographs: --photos DIR")
+    if options.longest_shake is not None and not 0 < options.longest_shake <= 256:
+        raise UserError("--longest-shake must be above 0 and at most 256 pixels; received "
+                        f"{options.longest_shake:g}")
     if options.photos is not None and not pairs_named:
         if options.validation not in ("auto", "none"):
             raise UserError(f"--validation {options.validation}: photographs have no scenes; give auto or none")
@@ -169,12 +176,15 @@ def _open_photos(options: DataOptions, images: DecodedImages, crop: int, held_cr
                  count: int | None) -> tuple[CropSource, FixedCrops | None, dict]:
     """What `open_source` returns, of photographs; `count` of them held out, or a tenth."""
     kind = PHOTO_BLURS[options.photo_blur]
-    least = kind.MOTION.photo_side(max(crop, held_crop if count != 0 else 0))
+    motion = kind.MOTION
+    if options.longest_shake is not None:
+        motion = replace(motion, longest=options.longest_shake)
+    least = motion.photo_side(max(crop, held_crop if count != 0 else 0))
     photos, problems = check_photos(find_photos(options.photos), images, least, options.skip_bad,
-                                    " (a margin for the blur is added to it)")
+                                    " (a margin for the blur is added to it, half of --longest-shake on each side)")
     train, held = hold_out_photos(photos, len(photos) // 10 if count is None else count)
-    fixed = FixedCrops.of(kind(held, images, held_crop, seed), len(held)) if held else None
+    fixed = FixedCrops.of(kind(held, images, held_crop, seed, motion=motion), len(held)) if held else None
     about = {"train": f"{len(train)} photographs of {options.photos}, {kind.SAYS}",
              "validation": [photo.name for photo in held], "left_out": list(problems),
              "notes": [images.notes[path] for path in photos if path in images.notes]}
-    return kind(train, images, crop, seed, augment, tries=options.crop_tries), fixed, about
+    return kind(train, images, crop, seed, augment, motion, options.crop_tries), fixed, about

@@ -11,6 +11,7 @@ import keras
 from madn.errors import UserError
 from madn.training.distribution import Devices
 from madn.training.model import AdversarialModel
+from madn.training.muon import ConvolutionMuon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class Recipe:
     """Initial learning rate of the generator."""
     lr_d: float = 4e-4
     """Initial learning rate of the discriminator."""
+    optimizer: Literal["adam", "muon"] = "adam"
+    """Muon: for the generator's convolutions, Adam for the rest of it; see madn.training.muon."""
     adam_beta_1: float = 0.9
     """Adam's decay of the first moment."""
     adam_beta_2: float = 0.999
@@ -167,9 +170,13 @@ class Recipe:
         """The schedule, step by step; constant unless a recipe says otherwise."""
         return initial
 
-    def optimizer(self, initial: float, total_steps: int) -> keras.optimizers.Optimizer:
-        return keras.optimizers.Adam(self.learning_rate(initial, total_steps), beta_1=self.adam_beta_1,
-                                     beta_2=self.adam_beta_2, epsilon=self.adam_epsilon)
+    def build_optimizer(self, kind: str, initial: float, total_steps: int) -> keras.optimizers.Optimizer:
+        """An optimiser, "adam" or "muon", with this recipe's schedule."""
+        rate = self.learning_rate(initial, total_steps)
+        if kind == "muon":
+            return ConvolutionMuon(rate, adam_beta_1=self.adam_beta_1, adam_beta_2=self.adam_beta_2,
+                                   epsilon=self.adam_epsilon)
+        return keras.optimizers.Adam(rate, beta_1=self.adam_beta_1, beta_2=self.adam_beta_2, epsilon=self.adam_epsilon)
 
     def build_model(self, total_steps: int, devices: Devices | None = None) -> AdversarialModel:
         """Networks, objective and optimisers, seeded and compiled; `total_steps` long the schedule."""
@@ -188,8 +195,8 @@ class Recipe:
                 critics = self.build_critics()
             for name in self.frozen:
                 generator.get_layer(name).trainable = False
-            optimizers = (self.optimizer(self.lr_g, total_steps),
-                          self.optimizer(self.lr_d, total_steps) if critics else None)
+            optimizers = (self.build_optimizer(self.optimizer, self.lr_g, total_steps),
+                          self.build_optimizer("adam", self.lr_d, total_steps) if critics else None)
         model = AdversarialModel(generator, self.build_objective(), critics, self.seed, devices)
         model.compile(
             *optimizers, update_order=self.update_order, critic_steps=self.critic_steps,

@@ -47,8 +47,10 @@ def test_a_folder_of_photographs_is_a_training_set(tmp_path):
         open_source(DataOptions(photos=str(tmp_path), validation="A"), **SETTINGS)
     with pytest.raises(UserError, match="--photo-share needs both"):
         open_source(DataOptions(photos=str(tmp_path), photo_share=0.5), **SETTINGS)
-    with pytest.raises(UserError, match="--held-photos and --photo-blur need photographs"):
+    with pytest.raises(UserError, match="--held-photos, --photo-blur and --longest-shake need photographs"):
         open_source(DataOptions(held_photos=2), **SETTINGS)
+    with pytest.raises(UserError, match="--longest-shake need photographs"):
+        open_source(DataOptions(longest_shake=2.0), **SETTINGS)
     with pytest.raises(UserError, match="--crop-tries must be at least 1"):
         open_source(DataOptions(crop_tries=0), **SETTINGS)
     (tmp_path / "5.png").write_bytes(b"no picture")
@@ -79,6 +81,23 @@ def test_several_sets_are_one(tmp_path):
         open_pairs([one, two, one])
     with pytest.raises(UserError, match="nowhere: no such folder"):
         open_pairs([one, str(tmp_path / "nowhere")])
+
+
+def test_the_longest_shake_is_that_asked_for(tmp_path):
+    for i in range(10):
+        picture(tmp_path / f"{i}.png", i, (160, 160))
+    options = DataOptions(photos=str(tmp_path))
+    spread = {}
+    for longest in (None, 2.0, 48.0):
+        source, fixed, _ = open_source(dataclasses.replace(options, longest_shake=longest), **SETTINGS)
+        spread[longest] = [np.mean([crop.std() for crop, _ in map(source.crop_at, range(20))]), fixed.blurred.std()]
+    for long, middle, short in zip(spread[48.0], spread[None], spread[2.0], strict=True):
+        assert long < 0.9 * middle < 0.8 * short  # noise, averaged along paths of about 29, 14 and 1 pixels
+    with pytest.raises(UserError, match=r"0.png: 160x160 is smaller than 166x166; .*--longest-shake"):
+        open_source(dataclasses.replace(options, longest_shake=128.0), **SETTINGS)
+    for wrong in (0.0, -3.0, 257.0):
+        with pytest.raises(UserError, match="--longest-shake must be above 0 and at most 256 pixels; received"):
+            open_source(dataclasses.replace(options, longest_shake=wrong), **SETTINGS)
 
 
 def test_photographs_are_held_out_beside_pairs(tmp_path):

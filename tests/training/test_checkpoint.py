@@ -19,12 +19,14 @@ def everything(model):
                    *model.d_optimizer.variables])
 
 
-def test_state_holds_both_networks_and_both_optimisers(tmp_path):
-    model = eager(TINY)
+@pytest.mark.parametrize("changes", ({}, {"optimizer": "muon", "widths": (4, 16, 16)}), ids=("adam", "muon"))
+def test_state_holds_both_networks_and_both_optimisers(tmp_path, changes):
+    recipe = replace(TINY, **changes)
+    model = eager(recipe)
     for seed in range(3):
         model.train_on_batch(*batch(seed=seed))
     save_state(model, tmp_path / "state.weights.h5")
-    other = eager(replace(TINY, seed=9))
+    other = eager(replace(recipe, seed=9))
     load_state(other, tmp_path / "state.weights.h5")
     assert other.step == 3
     assert same(everything(model), everything(other))
