@@ -63,8 +63,12 @@ def test_tensorflow_goes_on_from_pytorchs_state(steps, name):
     assert_same_terms(step(model, STEPS), there[name][STEPS], "the step after them")
 
 
-OPTIONS = """--recipe sisnet-wgan --data samples --validation none --tau-2 0 --backbone blocks --backbone-weights none
-    --block-widths 8 16 16 32 32 --width 16 --stem-width 8 --d-width 8 --crop 64 --batch 2 --round-steps 2""".split()
+OPTIONS = {  # a gradient penalty; Muon
+    "critic_global": """--recipe sisnet-wgan --tau-2 0 --backbone blocks --backbone-weights none
+        --block-widths 8 16 16 32 32 --width 16 --stem-width 8 --d-width 8""",
+    "content": "--recipe madn-small --widths 4 16 16 --res-blocks 1 --precision float32 --optimizer muon",
+}
+ALL = "--data samples --validation none --crop 64 --batch 2 --round-steps 2"
 TRAIN_THERE = """
 import numpy as np
 from madn import train
@@ -77,7 +81,8 @@ print("done")
 """
 
 
-def test_a_run_with_a_gradient_penalty_goes_on_under_either_backend(tmp_path):
+@pytest.mark.parametrize("term", OPTIONS)
+def test_a_run_goes_on_under_either_backend(tmp_path, term):
     run, blurred = tmp_path / "run", crops(0)[0]
 
     def both_restore(steps: str, *options: str) -> None:
@@ -86,10 +91,10 @@ def test_a_run_with_a_gradient_penalty_goes_on_under_either_backend(tmp_path):
         np.testing.assert_allclose(load_network(run, "last").network(blurred), np.load(tmp_path / "images.npy"),
                                    atol=1e-5)
 
-    both_restore("2 4", *OPTIONS)
+    both_restore("2 4", *OPTIONS[term].split(), *ALL.split())
     assert train.main(["--run", str(run), "--resume", "--steps", "6"]) is None
     both_restore("6")
     both_restore("8")
     rows = RunFolder(run).rows()
     assert [row["step"] for row in rows] == ["2", "4", "6", "8"]
-    assert all(np.isfinite(float(row["critic_global"])) for row in rows)
+    assert all(np.isfinite(float(row[term])) for row in rows)
