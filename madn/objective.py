@@ -28,7 +28,7 @@ class MADNObjective:
     `adversarial_domains`: "both" (the paper), "image" or "none" (Figure 9's ablations).
     `reduction`: "mean", or "sum" over each image's elements, for the norms of Eq. 13.
     `image_norm`: the restored image's term in Eq. 13: "l1" as it is printed, "l2", a mean of squares, "log", `log_l2`;
-    the latter two whatever `reduction` says.
+    the latter two whatever `reduction` says. `pixel_norm`: of Eq. 12, "l2" as it is printed, or "log", `log_l2`.
     """
 
     adversarial: float = 0.05
@@ -43,6 +43,7 @@ class MADNObjective:
     sobel_epsilon: float = 1e-6
     antialias: bool = True
     image_norm: str = "l1"
+    pixel_norm: str = "l2"
 
     @property
     def uses_critic(self) -> bool:
@@ -119,7 +120,8 @@ class MADNObjective:
 
     def _pixel(self, scales, truths):
         """Eq. 12: the sum over scales of w^i / (2 N^i) ||I_i - I_i^true||^2, a mean whatever `reduction` says."""
-        return sum(0.5 * weight * l2(image, truth)
+        norm = {"l2": l2, "log": log_l2}[self.pixel_norm]
+        return sum(0.5 * weight * norm(image, truth)
                    for weight, image, truth in zip(self.scale_weights, scales, truths, strict=True))
 
     def _truths(self, sharp, scales: int) -> list:

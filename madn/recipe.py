@@ -106,6 +106,8 @@ class MADNRecipe(Recipe):
     """Eq. 13's beta_2: the restored image itself."""
     image_norm: Literal["l1", "l2", "log"] = "l1"
     """Of the restored image's term: Eq. 13's absolute error, the squared error, or its logarithm, as PSNR is one."""
+    pixel_norm: Literal["l2", "log"] = "l2"
+    """Of the multi-scale pixel loss: Eq. 12's squared error, or its logarithm."""
     scale_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
     """Eq. 12's w^i, full resolution first."""
     reduction: Literal["mean", "sum"] = "mean"
@@ -160,7 +162,7 @@ class MADNRecipe(Recipe):
         return MADNObjective(
             self.adversarial, self.phi1, self.phi2, self.alpha, self.gradient_weight, self.image_weight,
             self.scale_weights, self.adversarial_domains, self.reduction, self.sobel_epsilon, self.antialias,
-            self.image_norm)
+            self.image_norm, self.pixel_norm)
 
 
 MADN = MADNRecipe()
@@ -192,9 +194,9 @@ Departures beside those of the sample recipe: one residual block a group, bfloat
 """
 
 SMALL = replace(MADN, widths=(16, 48, 128), res_blocks=2, global_residual=True, init="zero_residual",
-                last_activation="none", adversarial_domains="none", image_norm="log", image_weight=0.2, alpha=5.0,
-                clip_maximum=0.5, crop=128, batch=4, steps=12_000, optimizer="muon", lr_g=1.5e-3, lr_power=1.0,
-                augment="dihedral", precision="mixed_bfloat16")
+                last_activation="none", adversarial_domains="none", image_norm="log", image_weight=0.2,
+                pixel_norm="log", alpha=0.2, clip_maximum=0.5, crop=128, batch=4, steps=12_000, optimizer="muon",
+                lr_g=1.5e-3, lr_power=1.0, augment="dihedral", precision="mixed_bfloat16")
 """For photos: a network that two CPU cores train within a working day.
 
 Departures, all for the short training of a narrow network:

@@ -91,6 +91,16 @@ def test_the_logarithm_of_squared_errors_takes_each_image_by_itself():
     assert float(term) == pytest.approx(math.log(101) / 2, rel=1e-5)
 
 
+def test_the_logarithm_of_the_pixel_loss_weighs_each_scale():
+    """Errors of 0.1, 0.2 and 0 at the scales: half of ln 101, of twice ln 401, and of nothing."""
+    black = np.zeros((2, 16, 16, 3), "float32")
+    outputs = {**constant_outputs(), "scales": [np.full((2, side, side, 3), error, "float32")
+                                                for side, error in ((16, 0.1), (8, 0.2), (4, 0.0))]}
+    objective = MADNObjective(adversarial_domains="none", pixel_norm="log", scale_weights=(1.0, 2.0, 1.0))
+    term = objective.generator_losses(black, black, outputs, None)[1]["pixel"]
+    assert float(term) == pytest.approx(math.log(101) / 2 + math.log(401), rel=1e-5)
+
+
 def test_figure_9_domains():
     black, outputs = np.zeros((1, 16, 16, 3), "float32"), constant_outputs(1)
     seen = []

@@ -36,13 +36,14 @@ class PairCrops:
 
     The order is a new permutation in each epoch. `augment`: "none"; "flips" (left-right and up-down, each for half
     the crops); "dihedral" (the eight flips and 90-degree turns, equally often). Of `tries` windows the one with the
-    most detail is taken. Raises `UserError` naming the file when one cannot be decoded.
+    most detail is taken. With `shrink` above 1 a window is up to so many times as large (log-uniformly, and no larger
+    than its image) and shrunk to the crop. Raises `UserError` naming the file when one cannot be decoded.
     """
 
     def __init__(self, pairs: Sequence[Pair], images: DecodedImages, crop: int, seed: int,
-                 augment: Augment = "none", tries: int = 1):
+                 augment: Augment = "none", tries: int = 1, shrink: float = 1.0):
         self.pairs, self.images, self.crop, self.seed, self.augment = tuple(pairs), images, crop, seed, augment
-        self.tries = tries
+        self.tries, self.shrink = tries, shrink
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -54,8 +55,11 @@ class PairCrops:
         blurred, sharp = self.images.read(pair.blurred), self.images.read(pair.sharp)
         if blurred.shape != sharp.shape:
             raise UserError(f"{pair.blurred}: {size(blurred)}, but its partner {pair.sharp} is {size(sharp)}")
-        place = window(rng, pair.blurred, sharp, self.crop, self.tries)
-        return augmented(rng, blurred[place], sharp[place], self.augment)
+        side = self.crop
+        if self.shrink > 1:
+            side = max(side, min(round(side * self.shrink ** rng.uniform()), *sharp.shape[:2]))
+        place = window(rng, pair.blurred, sharp, side, self.tries)
+        return augmented(rng, *(shrunk(image[place], self.crop) for image in (blurred, sharp)), self.augment)
 
     def name(self, k: int) -> str:
         """The blurred file of crop k."""
@@ -116,6 +120,11 @@ def window(rng: np.random.Generator, path: Path, image: np.ndarray, length: int,
         top, left = (int(rng.integers(side - length + 1)) for side in image.shape[:2])
         places.append((slice(top, top + length), slice(left, left + length)))
     return places[0] if tries == 1 else max(places, key=lambda place: _detail(image[place]))
+
+
+def shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """A square image at `side` pixels or as it is, each pixel the mean of those it covers."""
+    return image if len(image) == side else cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def _detail(image: np.ndarray) -> float:

@@ -121,6 +121,8 @@ class DataOptions:
     """Scenes held out to score the run: names with commas between, auto (a small scene) or none."""
     crop_tries: int = 1
     """Windows drawn for each training crop, of which the one with the most detail is taken: fewer skies."""
+    shrink: float = 1.0
+    """Windows of pairs are up to so many times as large as the crop and shrunk to it: shorter blurs, learnt first."""
     skip_bad: bool = False
     """Leave bad pairs and photographs out and name them, instead of stopping."""
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -138,6 +140,8 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
     """
     if options.crop_tries < 1:
         raise UserError(f"--crop-tries must be at least 1; received {options.crop_tries}")
+    if not 1 <= options.shrink <= 16:
+        raise UserError(f"--shrink must be from 1 to 16; received {options.shrink:g}")
     images = DecodedImages(options.cache, options.cache_gb)
     pairs_named = options.data is not None or options.blurred or options.sharp
     if options.photo_share is not None and not (options.photos and pairs_named):
@@ -149,6 +153,8 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
         raise UserError("--longest-shake must be above 0 and at most 256 pixels; received "
                         f"{options.longest_shake:g}")
     if options.photos is not None and not pairs_named:
+        if options.shrink > 1:
+            raise UserError("--shrink is for pairs; the blur of photographs is set by --longest-shake")
         if options.validation not in ("auto", "none"):
             raise UserError(f"--validation {options.validation}: photographs have no scenes; give auto or none")
         count = 0 if options.validation == "none" else options.held_photos
@@ -158,7 +164,7 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
                         options.skip_bad)
     train, held = hold_out(index.pairs, options.validation)
     fixed = FixedCrops.centres(held, images, multiple) if held else None
-    source = PairCrops(train, images, crop, seed, augment, options.crop_tries)
+    source = PairCrops(train, images, crop, seed, augment, options.crop_tries, options.shrink)
     kind = f", blur kind {index.blur_kind}" if index.blur_kind else ""
     summary = {"train": f"{len(train)} pairs of {' and '.join(named) or index.root} ({index.layout}{kind})",
                "validation": [pair.name for pair in held], "left_out": list(index.problems), "notes": list(index.notes)}

@@ -71,6 +71,23 @@ def test_of_several_windows_the_one_with_the_most_detail_is_taken(tmp_path):
     assert np.mean(stripes(4)) > 1.3 * np.mean(stripes(1)) and stripes(4) == stripes(4)
 
 
+def test_windows_are_shrunk_to_the_crop_by_up_to_the_factor_asked_for(pairs):
+    """Red counts rows, so its slope along rows is the factor; a shrunk pixel is the mean of those it covers."""
+    crops = PairCrops(pairs, DecodedImages(), 8, 0, shrink=4)
+    factors = []
+    for k in range(200):
+        blurred, sharp = (crop.astype(int) for crop in crops.crop_at(k))
+        assert blurred.shape == sharp.shape == (8, 8, 3)
+        np.testing.assert_allclose(blurred, sharp + 1, atol=1)
+        factors.append((sharp[-1, 0, 0] - sharp[0, 0, 0]) / 7)
+    assert 0.95 < min(factors) < 1.1 and 3.7 < max(factors) < 4.1
+    assert 1.85 < np.median(factors) < 2.15  # log-uniform
+    large = PairCrops(pairs, DecodedImages(), CROP, 0, shrink=4)  # no window is larger than its image
+    for k in range(40):
+        sharp = large.crop_at(k)[1].astype(int)
+        assert sharp.shape == (CROP, CROP, 3) and sharp[-1, 0, 0] - sharp[0, 0, 0] <= 44
+
+
 def test_an_epoch_has_every_pair_once_in_a_new_order(pairs):
     crops = source(pairs)
     assert len(crops) == 5

@@ -100,6 +100,18 @@ def test_the_longest_shake_is_that_asked_for(tmp_path):
             open_source(dataclasses.replace(options, longest_shake=wrong), **SETTINGS)
 
 
+def test_shrink_is_for_pairs_and_within_bounds(tmp_path):
+    root = gopro(tmp_path / "set", "AB")
+    whole, _, _ = open_source(DataOptions(data=root, validation="B"), **SETTINGS)
+    shrunk, _, _ = open_source(DataOptions(data=root, validation="B", shrink=2.0), **SETTINGS)
+    assert whole.shrink == 1 and shrunk.shrink == 2 and shrunk.crop_at(0)[0].shape == whole.crop_at(0)[0].shape
+    for wrong in (0.5, 17.0):
+        with pytest.raises(UserError, match="--shrink must be from 1 to 16; received"):
+            open_source(DataOptions(data=root, shrink=wrong), **SETTINGS)
+    with pytest.raises(UserError, match="--shrink is for pairs"):
+        open_source(DataOptions(photos=str(tmp_path), shrink=2.0), **SETTINGS)
+
+
 def test_photographs_are_held_out_beside_pairs(tmp_path):
     root = gopro(tmp_path / "set", "AB")
     for i in range(10):
