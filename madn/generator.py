@@ -56,7 +56,8 @@ def build_generator(
     4 * 2**(scales - 1), 16 by default (`ValueError` otherwise). Returns a dictionary, nothing clipped:
     `deblurred` (batch, height, width, 3), `gradient` (batch, height, width, gradient_channels) and `scales`, the
     list [I_1, I_2, ...] of SN's outputs from full resolution down. `init="zero_residual"` starts every residual
-    branch and every output convolution at zero, so that activations do not grow from block to block.
+    branch and every output convolution at zero, so that activations do not grow from block to block;
+    `"he_zero_residual"` also starts the others as He et al. (2015) do for ReLU, so that they do not shrink either.
     `last_activation="none"` leaves the ReLU out behind OutBlock's and the up-sampling block's deconvolution: with few
     channels all of them die within some hundred steps, and with them what is learnt from the restored image.
     """
@@ -110,21 +111,23 @@ class _Blocks:
         self.widths, self.res_blocks, self.nested_mode, self.deconv_kernel = (
             tuple(widths), res_blocks, nested_mode, deconv_kernel)
         self.last_activation = None if last_activation == "none" else last_activation
-        self.last_init = "zeros" if init == "zero_residual" else init
+        self.last_init = "zeros" if init.endswith("zero_residual") else init
+        self.init = "he_normal" if init == "he_zero_residual" else "glorot_uniform"
 
     def encode(self, x, width, name, strides):
         """InBlock (stride 1) and EBlock (stride 2): convolution, then residual blocks."""
-        x = layers.Conv2D(width, 3, strides, padding="same", activation="relu", name=f"{name}_conv")(x)
+        x = layers.Conv2D(width, 3, strides, padding="same", activation="relu", kernel_initializer=self.init,
+                          name=f"{name}_conv")(x)
         return self.residuals(x, name)
 
     def residuals(self, x, name):
-        return nested_residual_group(x, self.res_blocks, name, self.nested_mode, self.last_init)
+        return nested_residual_group(x, self.res_blocks, name, self.nested_mode, self.last_init, self.init)
 
     def deconv(self, x, width, name, strides, last=False):
         kernel = self.deconv_kernel if strides == 2 else 3
         activation = self.last_activation if last else "relu"
         return layers.Conv2DTranspose(width, kernel, strides, padding="same", activation=activation,
-                                      name=f"{name}_deconv")(x)
+                                      kernel_initializer=self.init, name=f"{name}_deconv")(x)
 
     def image(self, x, channels, name):
         """The final 1x1 convolution, linear; in float32 also where the network computes in bfloat16."""
@@ -135,7 +138,12 @@ class _Blocks:
         if mode == "add":
             return layers.Add(name=f"{name}_skip")([x, skip])
         joined = layers.Concatenate(name=f"{name}_skip")([x, skip])
-        return layers.Conv2D(x.shape[-1], 3, padding="same", activation="relu", name=f"{name}_skip_conv")(joined)
+        return self.merge(joined, x.shape[-1], f"{name}_skip_conv")
+
+    def merge(self, joined, width, name, kernel=3):
+        """A convolution that brings a concatenation to its block's width."""
+        return layers.Conv2D(width, kernel, padding="same", activation="relu", kernel_initializer=self.init,
+                             name=name)(joined)
 
 
 def scale_network(blocks: _Blocks, skip: str, taps: str, global_residual: bool) -> keras.Model:
@@ -166,7 +174,7 @@ def gradient_network(blocks: _Blocks, skip: str, merge_kernel: int, channels: in
 
     def merge(features, taps, width, name):
         joined = layers.Concatenate(name=f"{name}_concat")([features, taps])
-        return layers.Conv2D(width, merge_kernel, padding="same", activation="relu", name=f"{name}_merge")(joined)
+        return blocks.merge(joined, width, f"{name}_merge", merge_kernel)
 
     g0 = blocks.encode(gradient, c1, "inblock", 1)
     g1 = merge(blocks.encode(g0, c2, "eblock1", 2), half, c2, "eblock1")
@@ -190,7 +198,7 @@ def up_block(blocks: _Blocks, fusion: str, width: int) -> keras.Model:
     features = [keras.Input((None, None, width // 2)), keras.Input((None, None, width // 2))]
     x = layers.Concatenate(name="concat")(features)
     if fusion == "half":
-        x = layers.Conv2D(c2, 3, padding="same", activation="relu", name="merge")(x)
+        x = blocks.merge(x, c2, "merge")
     x = blocks.residuals(x, "upblock")
     x = blocks.deconv(x, c1, "upblock", 1 if fusion == "full" else 2, last=True)
     return keras.Model(features, blocks.image(x, 3, "image"), name="upblock")

@@ -76,8 +76,9 @@ class MADNRecipe(Recipe):
     """Interpolation between the scales."""
     antialias: bool = True
     """Antialias when sizes shrink."""
-    init: Literal["glorot_uniform", "zero_residual"] = "glorot_uniform"
-    """zero_residual: residual branches and output convolutions start at zero, which short, narrow runs need."""
+    init: Literal["glorot_uniform", "zero_residual", "he_zero_residual"] = "glorot_uniform"
+    """zero_residual: residual branches and output convolutions start at zero, which short, narrow runs need;
+    he_zero_residual: the others as large as ReLU needs, so that activations do not shrink and units do not die."""
     last_activation: Literal["relu", "none"] = "relu"
     """Behind the deconvolutions that end OutBlock and the up-sampling block; with ReLU, narrow ones may die."""
     d_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
@@ -193,10 +194,10 @@ BUDGET = replace(SAMPLE, res_blocks=1, crop=128, batch=2, precision="mixed_bfloa
 Departures beside those of the sample recipe: one residual block a group, bfloat16.
 """
 
-SMALL = replace(MADN, widths=(16, 48, 128), res_blocks=2, global_residual=True, init="zero_residual",
+SMALL = replace(MADN, widths=(16, 48, 128), res_blocks=2, global_residual=True, init="he_zero_residual",
                 last_activation="none", adversarial_domains="none", image_norm="log", image_weight=0.2,
                 pixel_norm="log", alpha=0.2, clip_maximum=0.5, crop=128, batch=4, steps=12_000, optimizer="muon",
-                lr_g=1.5e-3, lr_power=1.0, augment="dihedral", precision="mixed_bfloat16")
+                bias_lr_ratio=0.1, lr_g=2e-3, lr_power=1.0, augment="dihedral", precision="mixed_bfloat16")
 """For photos: a network that two CPU cores train within a working day.
 
 Departures, all for the short training of a narrow network:

@@ -148,3 +148,19 @@ def test_the_features_that_images_are_made_from_may_be_negative(last):
             size=(1, 8, 8, 8 if part == "upblock" else 4)).astype("float32"))
         assert (ops.min(features) >= 0) == (last == "relu")
     assert generator.get_layer("sn").get_layer("dblock1_deconv").activation is keras.activations.relu
+
+
+def test_kernels_start_as_large_as_their_activation_needs():
+    """He et al. (2015): variance 2 / fan_in in front of ReLU. Residual branches' last kernels and outputs at zero."""
+    keras.utils.set_random_seed(0)
+    generator = build_generator((16, 32, 64), 1, init="he_zero_residual", gn_skip="concat")
+    glorot = build_generator((16, 32, 64), 1, init="zero_residual", gn_skip="concat")
+    kernels, others = ([(v.path, ops.convert_to_numpy(v)) for v in g.trainable_variables if "kernel" in v.path]
+                       for g in (generator, glorot))
+    assert len(kernels) == len(others) > 40
+    for (path, kernel), (_, other) in zip(kernels, others, strict=True):
+        zero = "conv2/" in path or path.split("/")[-2].endswith("image")
+        assert kernel.any() == other.any() == (not zero), path
+        if not zero and "deconv" not in path:  # of a transposed kernel Keras takes the outputs for the inputs
+            height, width, inputs, _ = kernel.shape
+            assert kernel.var() == pytest.approx(2 / (height * width * inputs), rel=0.2), path

@@ -13,15 +13,22 @@ class ConvolutionMuon(keras.optimizers.Muon):
 
     A kernel (height, width, a, b) counts as a matrix of height * width * a rows and b columns, as Jordan et al. have it
     for convolutions. Kernels to or from fewer than `least` channels (images, gradient maps) and biases are Adam's. No
-    weight decay. The other arguments are those of `keras.optimizers.Muon`.
+    weight decay. Biases learn at `bias_lr_ratio` of the learning rate: one that outruns its kernel leaves a ReLU dead.
+    The other arguments are those of `keras.optimizers.Muon`.
     """
 
-    def __init__(self, learning_rate=0.001, least: int = 16, weight_decay=None, adam_weight_decay=None, **kwargs):
+    def __init__(self, learning_rate=0.001, least: int = 16, bias_lr_ratio: float = 1.0, weight_decay=None,
+                 adam_weight_decay=None, **kwargs):
         super().__init__(learning_rate, weight_decay=weight_decay, adam_weight_decay=adam_weight_decay, **kwargs)
-        self.least = least
+        self.least, self.bias_lr_ratio = least, bias_lr_ratio
 
     def _should_use_adamw(self, variable):
         return len(variable.shape) != 4 or min(variable.shape[2:]) < self.least
+
+    def _adamw_update_step(self, gradient, variable, learning_rate, m, v):
+        if len(variable.shape) == 1:
+            learning_rate = learning_rate * self.bias_lr_ratio
+        super()._adamw_update_step(gradient, variable, learning_rate, m, v)
 
     def _muon_update_step(self, gradient, variable, lr, m):
         """As Keras does it, the kernel seen as a matrix."""
@@ -41,4 +48,4 @@ class ConvolutionMuon(keras.optimizers.Muon):
         return ops.matmul(x, product)
 
     def get_config(self):
-        return {**super().get_config(), "least": self.least}
+        return {**super().get_config(), "least": self.least, "bias_lr_ratio": self.bias_lr_ratio}

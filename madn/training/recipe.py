@@ -39,6 +39,8 @@ class Recipe:
     """Initial learning rate of the discriminator."""
     optimizer: Literal["adam", "muon"] = "adam"
     """Muon: for the generator's convolutions, Adam for the rest of it; see madn.training.muon."""
+    bias_lr_ratio: float = 1.0
+    """With Muon: the learning rate of biases, as a share of the others'."""
     adam_beta_1: float = 0.9
     """Adam's decay of the first moment."""
     adam_beta_2: float = 0.999
@@ -174,8 +176,8 @@ class Recipe:
         """An optimiser, "adam" or "muon", with this recipe's schedule."""
         rate = self.learning_rate(initial, total_steps)
         if kind == "muon":
-            return ConvolutionMuon(rate, adam_beta_1=self.adam_beta_1, adam_beta_2=self.adam_beta_2,
-                                   epsilon=self.adam_epsilon)
+            return ConvolutionMuon(rate, bias_lr_ratio=self.bias_lr_ratio, adam_beta_1=self.adam_beta_1,
+                                   adam_beta_2=self.adam_beta_2, epsilon=self.adam_epsilon)
         return keras.optimizers.Adam(rate, beta_1=self.adam_beta_1, beta_2=self.adam_beta_2, epsilon=self.adam_epsilon)
 
     def build_model(self, total_steps: int, devices: Devices | None = None) -> AdversarialModel:

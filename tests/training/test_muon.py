@@ -45,6 +45,13 @@ def test_kernels_of_few_channels_and_biases_move_as_adam_moves_them(shape):
     np.testing.assert_allclose(after_steps(ConvolutionMuon(0.01), start, gradients), expected, atol=1e-6)
 
 
+def test_biases_learn_at_their_share_of_the_rate():
+    moved = [after_steps(ConvolutionMuon(0.01, bias_lr_ratio=ratio), np.zeros(shape, "float32"),
+                         [np.ones(shape, "float32")]) for shape in (BIAS, IMAGE) for ratio in (1.0, 0.1)]
+    for found, expected in zip(moved, (-0.01, -0.001, -0.01, -0.01), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_kernel_without_a_gradient_stays():
     start = np.ones(WIDE, "float32")
     np.testing.assert_array_equal(after_steps(ConvolutionMuon(0.01), start, [np.zeros(WIDE, "float32")]), start)
