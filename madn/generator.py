@@ -48,6 +48,7 @@ def build_generator(
     antialias: bool = True,
     init: str = "glorot_uniform",
     last_activation: str = "relu",
+    activation: str = "relu",
     name: str = "madn_generator",
 ) -> keras.Model:
     """The generator G as a functional model (section 3.3, Figure 2).
@@ -63,7 +64,7 @@ def build_generator(
     """
     if scale_taps in ("by_scale", "image") and scales != 3:
         raise ValueError(f"scale_taps={scale_taps!r} takes SN's passes 2 and 3, so scales must be 3; received {scales}")
-    blocks = _Blocks(widths, res_blocks, nested_mode, deconv_kernel, init, last_activation)
+    blocks = _Blocks(widths, res_blocks, nested_mode, deconv_kernel, init, last_activation, activation)
     blurred = keras.Input((None, None, 3), name="blurred")
     # Images and gradient maps stay float32 under mixed precision; bfloat16's 8 bits would blur what is looked for.
     blur = [RequireMultiple(4 * 2 ** (scales - 1), dtype="float32", name="blur_1")(blurred)]
@@ -107,25 +108,27 @@ def build_generator(
 class _Blocks:
     """The paper's blocks (section 3.3.1): each a convolution or deconvolution with ReLU and a nested residual group."""
 
-    def __init__(self, widths, res_blocks, nested_mode, deconv_kernel, init, last_activation):
+    def __init__(self, widths, res_blocks, nested_mode, deconv_kernel, init, last_activation, activation):
         self.widths, self.res_blocks, self.nested_mode, self.deconv_kernel = (
             tuple(widths), res_blocks, nested_mode, deconv_kernel)
-        self.last_activation = None if last_activation == "none" else last_activation
+        self.activation = activation
+        self.last_activation = None if last_activation == "none" else activation
         self.last_init = "zeros" if init.endswith("zero_residual") else init
         self.init = "he_normal" if init == "he_zero_residual" else "glorot_uniform"
 
     def encode(self, x, width, name, strides):
         """InBlock (stride 1) and EBlock (stride 2): convolution, then residual blocks."""
-        x = layers.Conv2D(width, 3, strides, padding="same", activation="relu", kernel_initializer=self.init,
+        x = layers.Conv2D(width, 3, strides, padding="same", activation=self.activation, kernel_initializer=self.init,
                           name=f"{name}_conv")(x)
         return self.residuals(x, name)
 
     def residuals(self, x, name):
-        return nested_residual_group(x, self.res_blocks, name, self.nested_mode, self.last_init, self.init)
+        return nested_residual_group(x, self.res_blocks, name, self.nested_mode, self.last_init, self.init,
+                                     self.activation)
 
     def deconv(self, x, width, name, strides, last=False):
         kernel = self.deconv_kernel if strides == 2 else 3
-        activation = self.last_activation if last else "relu"
+        activation = self.last_activation if last else self.activation
         return layers.Conv2DTranspose(width, kernel, strides, padding="same", activation=activation,
                                       kernel_initializer=self.init, name=f"{name}_deconv")(x)
 
@@ -142,7 +145,7 @@ class _Blocks:
 
     def merge(self, joined, width, name, kernel=3):
         """A convolution that brings a concatenation to its block's width."""
-        return layers.Conv2D(width, kernel, padding="same", activation="relu", kernel_initializer=self.init,
+        return layers.Conv2D(width, kernel, padding="same", activation=self.activation, kernel_initializer=self.init,
                              name=name)(joined)
 
 

@@ -191,20 +191,23 @@ class ImageMean(layers.Layer):
         return shape[0], 1, 1, shape[3]
 
 
-def residual_block(x, name: str, last_init: str = "glorot_uniform", init: str = "glorot_uniform"):
+def residual_block(x, name: str, last_init: str = "glorot_uniform", init: str = "glorot_uniform",
+                   activation: str = "relu"):
     """x + Conv(ReLU(Conv(x))): no normalisation, no activation after the addition (MADN section 3.3.3, Fig. 4b)."""
-    return layers.Add(name=f"{name}_add")([x, residual_branch(x, name, last_init, init)])
+    return layers.Add(name=f"{name}_add")([x, residual_branch(x, name, last_init, init, activation)])
 
 
-def residual_branch(x, name: str, last_init: str = "glorot_uniform", init: str = "glorot_uniform"):
+def residual_branch(x, name: str, last_init: str = "glorot_uniform", init: str = "glorot_uniform",
+                    activation: str = "relu"):
     """F(x) = Conv(ReLU(Conv(x))), width preserving; `init` initialises the first kernel, `last_init` the second."""
     width = x.shape[-1]
-    y = layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer=init, name=f"{name}_conv1")(x)
+    y = layers.Conv2D(width, 3, padding="same", activation=activation, kernel_initializer=init,
+                      name=f"{name}_conv1")(x)
     return layers.Conv2D(width, 3, padding="same", kernel_initializer=last_init, name=f"{name}_conv2")(y)
 
 
 def nested_residual_group(x, blocks: int, name: str, mode: str = "branch", last_init: str = "glorot_uniform",
-                          init: str = "glorot_uniform"):
+                          init: str = "glorot_uniform", activation: str = "relu"):
     """The nested residual link of MADN Eq. 9, extended to `blocks` blocks.
 
     P + R1(P) + R2(P + R1(P)) + ... : with R the residual branch (`mode="branch"`) the nested sum is, term by term,
@@ -213,8 +216,6 @@ def nested_residual_group(x, blocks: int, name: str, mode: str = "branch", last_
     block; kept as an experiment.
     """
     for k in range(1, blocks + 1):
-        if mode == "branch":
-            x = residual_block(x, f"{name}_res{k}", last_init, init)
-        else:
-            x = layers.Add(name=f"{name}_nest{k}")([x, residual_block(x, f"{name}_res{k}", last_init, init)])
+        block = residual_block(x, f"{name}_res{k}", last_init, init, activation)
+        x = block if mode == "branch" else layers.Add(name=f"{name}_nest{k}")([x, block])
     return x

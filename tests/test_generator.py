@@ -164,3 +164,17 @@ def test_kernels_start_as_large_as_their_activation_needs():
         if not zero and "deconv" not in path:  # of a transposed kernel Keras takes the outputs for the inputs
             height, width, inputs, _ = kernel.shape
             assert kernel.var() == pytest.approx(2 / (height * width * inputs), rel=0.2), path
+
+
+def test_leaky_relu_stands_wherever_relu_does():
+    """Every convolution keeps its place; output convolutions stay linear."""
+    def activations(**options):
+        generator = build_generator(TINY, 1, sn_skip="concat", gn_skip="concat", **options)
+        return [layer.activation.__name__ for layer in generator._flatten_layers() if hasattr(layer, "activation")]
+
+    plain, leaky = activations(), activations(activation="leaky_relu")
+    assert plain.count("relu") > 30 and set(plain) == {"relu", "linear"}
+    assert leaky == ["leaky_relu" if name == "relu" else name for name in plain]
+    assert float(keras.activations.leaky_relu(np.float32(-1.0))) == pytest.approx(-0.2)
+    open_ended = activations(activation="leaky_relu", last_activation="none")
+    assert open_ended.count("leaky_relu") == leaky.count("leaky_relu") - 3  # SN's, GN's and the up-sampling block's last
