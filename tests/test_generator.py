@@ -177,4 +177,5 @@ def test_leaky_relu_stands_wherever_relu_does():
     assert leaky == ["leaky_relu" if name == "relu" else name for name in plain]
     assert float(keras.activations.leaky_relu(np.float32(-1.0))) == pytest.approx(-0.2)
     open_ended = activations(activation="leaky_relu", last_activation="none")
-    assert open_ended.count("leaky_relu") == leaky.count("leaky_relu") - 3  # SN's, GN's and the up-sampling block's last
+    # SN's, GN's and the up-sampling block's last
+    assert open_ended.count("leaky_relu") == leaky.count("leaky_relu") - 3
