@@ -30,7 +30,7 @@ setup(
     # Keras 3. `make check-tf215` uses it in an environment of its own.
     install_requires=[
         "tensorflow>=2.18",
-        "keras>=3.10,<4",
+        "keras>=3.13,<4",
         "tensorboard>=2.18",  # TensorFlow 2.21 no longer brings it
         "h5py>=3.11",
         "matplotlib>=3.10",
