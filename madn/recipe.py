@@ -215,7 +215,7 @@ Departures, all for the short training of a narrow network:
   the order of the gradient network's loss. The coarser scales are compared by the logarithm, too, or the worst crops
   alone would teach them.
 - Muon instead of Adam for the convolutions, which needs fewer steps; its learning rate, of other units than Adam's,
-  falls in a straight line. At three times the rate activations shrink, at seven times the loss runs away. Biases learn
-  at a tenth of it. Gradients are clipped at a norm of 0.5.
+  falls in a straight line. At higher rates activations shrink, and then the loss runs away. Biases learn at a tenth of
+  it. Gradients are clipped at a norm of 0.5.
 - crops of 128 in batches of 4 with flips and turns; bfloat16.
 """

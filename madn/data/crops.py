@@ -56,7 +56,7 @@ class PairCrops:
         if blurred.shape != sharp.shape:
             raise UserError(f"{pair.blurred}: {size(blurred)}, but its partner {pair.sharp} is {size(sharp)}")
         side = self.crop
-        if self.shrink > 1:
+        if self.shrink > 1:  # no number is drawn otherwise: runs without it keep their crops
             side = max(side, min(round(side * self.shrink ** rng.uniform()), *sharp.shape[:2]))
         place = window(rng, pair.blurred, sharp, side, self.tries)
         return augmented(rng, *(shrunk(image[place], self.crop) for image in (blurred, sharp)), self.augment)

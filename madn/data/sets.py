@@ -182,9 +182,7 @@ def _open_photos(options: DataOptions, images: DecodedImages, crop: int, held_cr
                  count: int | None) -> tuple[CropSource, FixedCrops | None, dict]:
     """What `open_source` returns, of photographs; `count` of them held out, or a tenth."""
     kind = PHOTO_BLURS[options.photo_blur]
-    motion = kind.MOTION
-    if options.longest_shake is not None:
-        motion = replace(motion, longest=options.longest_shake)
+    motion = replace(kind.MOTION, longest=options.longest_shake or kind.MOTION.longest)
     least = motion.photo_side(max(crop, held_crop if count != 0 else 0))
     photos, problems = check_photos(find_photos(options.photos), images, least, options.skip_bad,
                                     " (a margin for the blur is added to it, half of --longest-shake on each side)")
