@@ -27,7 +27,7 @@ RECIPES = {
     "madn-fig9b": Entry("madn.recipe", "FIGURE_9B", "MADN, Figure 9: A and the adversarial loss, image domain only"),
     "madn-fig9c": Entry("madn.recipe", "FIGURE_9C", "MADN, Figure 9: the full loss (the same as madn)"),
     "madn-sample": Entry("madn.recipe", "SAMPLE", "MADN, narrow and short: minutes on two CPU cores, for the samples"),
-    "madn-small": Entry("madn.recipe", "SMALL", "MADN at reduced width, for photos: a working day on two CPU cores"),
+    "madn-small": Entry("madn.recipe", "SMALL", "MADN at reduced width, for photos: hours on two CPU cores"),
     "madn-budget": Entry("madn.recipe", "BUDGET", "MADN, narrow: the same compute as the other -budget recipes"),
     "sisnet": Entry("baselines.sisnet.recipe", "SISNET", "SIS-Net (Liu et al. 2020) as published"),
     "sisnet-nolatent": Entry("baselines.sisnet.recipe", "NOLATENT",

@@ -39,6 +39,7 @@ def test_default_counts():
     ({"widths": (32, 64, 128)}, 7_273_705),
     ({"widths": (8, 16, 32)}, 456_769),
     ({"widths": TINY}, 114_917),
+    ({"widths": TINY, "stem_stride": 2}, 111_457),  # narrower ends: 2 x 40 less, up-sampling block 4,979 -> 1,599
 ])
 def test_counts_of_the_choices(options, count):
     assert build_generator(**options).count_params() == count
@@ -72,11 +73,12 @@ def test_default_output_shapes(size):
     {"fusion": "half"}, {"scale_taps": "encoder"}, {"scale_taps": "by_scale"}, {"scale_taps": "image"},
     {"gn_input": "sn_output"}, {"global_residual": True}, {"stop_gradient_across_scales": True},
     {"coarsest_second_input": "zeros"}, {"sn_skip": "concat", "gn_skip": "concat"}, {"gradient_channels": 1},
-    {"resize": "bilinear", "antialias": False},
+    {"resize": "bilinear", "antialias": False}, {"stem_stride": 2},
+    {"global_residual": True, "residual_from": "restored", "stem_stride": 2},
 ])
 def test_every_choice_restores_an_image(options):
-    outputs = build_generator(TINY, **options)(images(1, 32, 48, 3))
-    assert outputs["deblurred"].shape == (1, 32, 48, 3)
+    outputs = build_generator(TINY, **options)(images(1, 32, 64, 3))
+    assert outputs["deblurred"].shape == (1, 32, 64, 3)
     assert all(np.isfinite(ops.convert_to_numpy(x)).all() for x in (outputs["deblurred"], outputs["gradient"]))
 
 
@@ -102,6 +104,41 @@ def test_global_residual_with_zero_weights_is_the_identity():
         variable.assign(ops.zeros_like(variable))
     blurred = images(1, 32, 32, 3)
     assert_allclose(generator(blurred)["deblurred"], blurred, atol=1e-6)
+
+
+def test_the_restored_pyramid_carries_a_coarse_correction_to_every_finer_image():
+    """With all else at zero: a pass that adds 0.1 everywhere leaves I_3 0.1 brighter, I_2 0.2, I_1 0.3 and the result,
+    to which the up-sampling block adds nothing, with I_1. From the blurred image each would be 0.1 brighter."""
+    blurred = images(1, 32, 48, 3)
+    brighter = {}
+    for source in ("restored", "blurred"):
+        generator = build_generator(TINY, global_residual=True, residual_from=source)
+        for variable in generator.variables:
+            variable.assign(ops.zeros_like(variable))
+        before = generator(blurred)
+        for new, old in zip([before["deblurred"], *before["scales"]], [blurred, blurred], strict=False):
+            assert_allclose(new, old, atol=1e-6)
+        generator.get_layer("sn").get_layer("outblock_image").bias.assign([0.1] * 3)
+        after = generator(blurred)
+        brighter[source] = [ops.convert_to_numpy(new - old) for new, old in zip(
+            [after["deblurred"], *after["scales"]], [before["deblurred"], *before["scales"]], strict=True)]
+    for images_brighter, amounts in ((brighter["restored"], (0.3, 0.3, 0.2, 0.1)),
+                                     (brighter["blurred"], (0.0, 0.1, 0.1, 0.1))):
+        for image, amount in zip(images_brighter, amounts, strict=True):
+            assert_allclose(image, np.full_like(image, amount), atol=1e-5)
+
+
+def test_a_stem_of_stride_2_halves_what_the_networks_work_on():
+    generator = build_generator(TINY, stem_stride=2)
+    sn = generator.get_layer("sn")
+    shapes = {name: shape.shape for name, shape in sn.compute_output_spec(keras.KerasTensor((1, 64, 96, 6))).items()}
+    assert shapes == {"image": (1, 64, 96, 3), "full": (1, 32, 48, 4), "decoded_half": (1, 16, 24, 8),
+                      "half": (1, 16, 24, 8), "quarter": (1, 8, 12, 16)}
+    assert generator(images(1, 32, 64, 3))["gradient"].shape == (1, 32, 64, 3)
+    with pytest.raises(ValueError, match="multiples of 32; received 48 x 64"):
+        generator(np.zeros((1, 48, 64, 3), "float32"))
+    with pytest.raises(ValueError, match="fusion must be 'full'; received 'half'"):
+        build_generator(TINY, stem_stride=2, fusion="half")
 
 
 def test_one_sn_kernel_moves_every_scale():

@@ -41,6 +41,9 @@ def test_every_recipe_comes_back_from_its_json(name):
     ({"critic_steps": 5}, "--critic-steps above 1 needs --update-order alternating"),
     ({"scales": 2}, "--scale-weights takes one weight for each of the 2 scales; received 3"),
     ({"scales": 2, "scale_weights": (1.0, 1.0), "scale_taps": "image"}, "--scale-taps image needs --scales 3"),
+    ({"crop": 160, "scales": 4, "scale_weights": (1.0,) * 4, "stem_stride": 2},
+     "--crop must be a multiple of 64 for --scales 4 and --stem-stride 2; received 160"),
+    ({"stem_stride": 2, "fusion": "half"}, "--stem-stride 2 halves the resolution itself: leave out --fusion half"),
     ({"widths": (0, 8, 16)}, "--widths"),
 ])
 def test_values_out_of_range_are_named(change, said):

@@ -36,14 +36,14 @@ class PairCrops:
 
     The order is a new permutation in each epoch. `augment`: "none"; "flips" (left-right and up-down, each for half
     the crops); "dihedral" (the eight flips and 90-degree turns, equally often). Of `tries` windows the one with the
-    most detail is taken. With `shrink` above 1 a window is up to so many times as large (log-uniformly, and no larger
-    than its image) and shrunk to the crop. Raises `UserError` naming the file when one cannot be decoded.
+    most detail is taken. With `shrink` above 1 a window is `least_shrink` to so many times as large (log-uniformly, and
+    no larger than its image) and shrunk to the crop. Raises `UserError` naming the file when one cannot be decoded.
     """
 
     def __init__(self, pairs: Sequence[Pair], images: DecodedImages, crop: int, seed: int,
-                 augment: Augment = "none", tries: int = 1, shrink: float = 1.0):
+                 augment: Augment = "none", tries: int = 1, shrink: float = 1.0, least_shrink: float = 1.0):
         self.pairs, self.images, self.crop, self.seed, self.augment = tuple(pairs), images, crop, seed, augment
-        self.tries, self.shrink = tries, shrink
+        self.tries, self.shrink, self.least_shrink = tries, shrink, least_shrink
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -57,7 +57,8 @@ class PairCrops:
             raise UserError(f"{pair.blurred}: {size(blurred)}, but its partner {pair.sharp} is {size(sharp)}")
         side = self.crop
         if self.shrink > 1:  # no number is drawn otherwise: runs without it keep their crops
-            side = max(side, min(round(side * self.shrink ** rng.uniform()), *sharp.shape[:2]))
+            times = self.least_shrink * (self.shrink / self.least_shrink) ** rng.uniform()
+            side = max(side, min(round(side * times), *sharp.shape[:2]))
         place = window(rng, pair.blurred, sharp, side, self.tries)
         return augmented(rng, *(shrunk(image[place], self.crop) for image in (blurred, sharp)), self.augment)
 

@@ -9,7 +9,8 @@ import numpy as np
 from madn.data.crops import CROP, Augment, augmented, drawn, window
 from madn.data.images import DecodedImages, in_threads
 from madn.data.index import some_lines, too_small
-from madn.data.synthesis import blob, blur_photo, blur_scene, camera_noise, camera_shake, jpeg, reach
+from madn.data.synthesis import (GAMMA, blob, blur_photo, blur_scene, camera_noise, camera_shake, jpeg, reach,
+                                 short_exposure)
 from madn.errors import UserError
 from madn.imaging.files import image_files, to_uint8
 
@@ -90,24 +91,43 @@ class CameraCrops(PhotoCrops):
     SAYS = "blurred by synthesised camera shake and moving things, with sensor noise and JPEG"
 
     def _pair(self, rng, photo):
-        kind = rng.choice(("still", "shaken", "thing", "both"), p=(0.1, 0.6, 0.15, 0.15))
-        lengths = rng.uniform(0.05, 1.0, 2) * self.motion.longest / (2 if kind == "both" else 1)
-        frames = _frames(max(lengths))
-        camera = np.zeros((frames, 3))
-        if kind in ("shaken", "both"):
-            camera = camera_shake(rng, frames, lengths[0], self.motion.rotation)
-        if kind in ("still", "shaken"):
-            blurred, sharp = self._inside(blur_photo(photo, camera)), self._inside(photo)
-        else:
-            thing = self._surroundings(rng, self.photos[rng.integers(len(self.photos))])
-            own = camera_shake(rng, frames, lengths[1], self.motion.rotation)
-            blurred, sharp = map(self._inside, blur_scene(photo, thing, blob(rng, len(photo)), camera, camera + own))
+        blurred, sharp = self._scene(rng, photo, camera_shake, GAMMA)
         if rng.uniform() < 0.5:
             blurred = camera_noise(rng, blurred, shot=10 ** rng.uniform(-5, -3), read=rng.uniform(0, 0.003))
         blurred = to_uint8(blurred)
         if rng.uniform() < 0.5:
             blurred = jpeg(blurred, quality=int(rng.integers(70, 98)))
-        return blurred, sharp if sharp.dtype == np.uint8 else to_uint8(sharp)
+        return blurred, sharp
+
+    def _scene(self, rng, photo, path, gamma):
+        """(blurred, sharp), float32 in [0, 1] and uint8: camera and thing move along `path`s."""
+        kind = rng.choice(("still", "shaken", "thing", "both"), p=(0.1, 0.6, 0.15, 0.15))
+        lengths = rng.uniform(0.05, 1.0, 2) * self.motion.longest / (2 if kind == "both" else 1)
+        frames = _frames(max(lengths))
+        camera = np.zeros((frames, 3))
+        if kind in ("shaken", "both"):
+            camera = path(rng, frames, lengths[0], self.motion.rotation)
+        if kind in ("still", "shaken"):
+            return self._inside(blur_photo(photo, camera, gamma)), self._inside(photo)
+        thing = self._surroundings(rng, self.photos[rng.integers(len(self.photos))])
+        own = path(rng, frames, lengths[1], self.motion.rotation)
+        blurred, sharp = blur_scene(photo, thing, blob(rng, len(photo)), camera, camera + own, gamma)
+        return self._inside(blurred), to_uint8(self._inside(sharp))
+
+
+class VideoCrops(CameraCrops):
+    """Crops of photographs as the mean of a few frames of a video shows them, GoPro's `blur` for one.
+
+    The scenes are those of `CameraCrops`. Cameras and things move smoothly (`synthesis.short_exposure`), the frames are
+    averaged as they are stored, not in linear light, and there is no noise and no JPEG.
+    """
+
+    MOTION = Motion(longest=40.0, rotation=0.01)
+    SAYS = "blurred as the mean of video frames is, by smoothly moving cameras and things"
+
+    def _pair(self, rng, photo):
+        blurred, sharp = self._scene(rng, photo, short_exposure, 1.0)
+        return to_uint8(blurred), sharp
 
 
 def _frames(length: float) -> int:

@@ -10,11 +10,11 @@ import numpy as np
 from madn.data.crops import CropSource, MixedCrops, PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, hold_out, pair_folders
-from madn.data.photos import CameraCrops, PhotoCrops, check_photos, find_photos, hold_out_photos
+from madn.data.photos import CameraCrops, PhotoCrops, VideoCrops, check_photos, find_photos, hold_out_photos
 from madn.errors import UserError
 
 VALIDATION_CROP = 256
-PHOTO_BLURS = {"shake": PhotoCrops, "camera": CameraCrops}
+PHOTO_BLURS = {"shake": PhotoCrops, "camera": CameraCrops, "video": VideoCrops}
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,12 @@ class DataOptions:
     """Folder of sharp photographs to blur; the pairs, if any are named, are mixed with them."""
     photo_share: float | None = None
     """Share of photographs' crops where pairs are named as well; by default one half."""
-    photo_blur: Literal["shake", "camera"] = "shake"
-    """Shake: camera shake alone. Camera: moving things and unblurred photographs, too, with noise and JPEG."""
+    photo_blur: Literal["shake", "camera", "video"] = "shake"
+    """Shake: camera shake alone. Camera: moving things and unblurred photographs, too, with noise and JPEG.
+    Video: those along smooth paths, averaged as a video's frames are stored, without noise and JPEG."""
     longest_shake: float | None = None
-    """Longest path of the synthesised camera shake, in pixels, about three times the blur's extent; by default 24, or
-    32 with --photo-blur camera."""
+    """Longest path of the synthesised motion, in pixels: about three times the blur's extent for shake and camera,
+    little more than it for video; by default 24, or 32 with --photo-blur camera, 40 with video."""
     held_photos: int | None = None
     """Photographs held out to score the run, spread over their names; by default a tenth, or none beside pairs."""
     validation: str = "auto"
@@ -123,6 +124,8 @@ class DataOptions:
     """Windows drawn for each training crop, of which the one with the most detail is taken: fewer skies."""
     shrink: float = 1.0
     """Windows of pairs are up to so many times as large as the crop and shrunk to it: shorter blurs, learnt first."""
+    least_shrink: float = 1.0
+    """With --shrink: windows are at least so many times as large as the crop, where their image is."""
     skip_bad: bool = False
     """Leave bad pairs and photographs out and name them, instead of stopping."""
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -142,6 +145,9 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
         raise UserError(f"--crop-tries must be at least 1; received {options.crop_tries}")
     if not 1 <= options.shrink <= 16:
         raise UserError(f"--shrink must be from 1 to 16; received {options.shrink:g}")
+    if not 1 <= options.least_shrink <= options.shrink:
+        raise UserError(f"--least-shrink must be from 1 to --shrink {options.shrink:g}; "
+                        f"received {options.least_shrink:g}")
     images = DecodedImages(options.cache, options.cache_gb)
     pairs_named = options.data is not None or options.blurred or options.sharp
     if options.photo_share is not None and not (options.photos and pairs_named):
@@ -164,7 +170,8 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
                         options.skip_bad)
     train, held = hold_out(index.pairs, options.validation)
     fixed = FixedCrops.centres(held, images, multiple) if held else None
-    source = PairCrops(train, images, crop, seed, augment, options.crop_tries, options.shrink)
+    source = PairCrops(train, images, crop, seed, augment, options.crop_tries, options.shrink,
+                       options.least_shrink)
     kind = f", blur kind {index.blur_kind}" if index.blur_kind else ""
     summary = {"train": f"{len(train)} pairs of {' and '.join(named) or index.root} ({index.layout}{kind})",
                "validation": [pair.name for pair in held], "left_out": list(index.problems), "notes": list(index.notes)}

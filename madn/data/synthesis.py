@@ -44,6 +44,23 @@ def camera_shake(rng: np.random.Generator, frames: int, length: float, rotation:
     return poses
 
 
+def short_exposure(rng: np.random.Generator, frames: int, length: float, rotation: float = 0.0) -> np.ndarray:
+    """A random path of a moving camera over a few hundredths of a second, as one of `camera_shake`, but smooth.
+
+    In so short a time a velocity changes little: the path is a cubic, passed at the pace that its terms give it, and
+    more often an arc than a tangle. Its longer half measures `length / 2` pixels, its turn is up to `rotation`, even.
+    """
+    if frames % 2 == 0:
+        raise ValueError(f"frames must be odd, to have a middle; received {frames}")
+    time = np.linspace(-0.5, 0.5, frames)
+    velocity = np.exp(2j * np.pi * rng.uniform())
+    acceleration, jerk = (complex(rng.normal(), rng.normal()) for _ in range(2))
+    path = velocity * time + acceleration / 2 * time**2 + jerk / 3 * time**3
+    halves = [np.abs(np.diff(half)).sum() for half in (path[:frames // 2 + 1], path[frames // 2:])]
+    path *= 0.5 * length / max(*halves, 1e-12)
+    return np.stack([path.real, path.imag, rotation * rng.uniform(-1, 1) * 2 * time], axis=1)
+
+
 def average_frames(frames: np.ndarray, gamma: float = GAMMA) -> np.ndarray:
     """Frames (n, H, W, 3), uint8 or float in [0, 1] -> their mean in linear light, float32 (H, W, 3) in [0, 1]."""
     total = np.zeros(frames[0].shape, np.float32)

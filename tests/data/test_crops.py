@@ -82,6 +82,9 @@ def test_windows_are_shrunk_to_the_crop_by_up_to_the_factor_asked_for(pairs):
         factors.append((sharp[-1, 0, 0] - sharp[0, 0, 0]) / 7)
     assert 0.95 < min(factors) < 1.1 and 3.7 < max(factors) < 4.1
     assert 1.85 < np.median(factors) < 2.15  # log-uniform
+    least = PairCrops(pairs, DecodedImages(), 8, 0, shrink=4, least_shrink=3)
+    rises = [(sharp[-1, 0, 0] - sharp[0, 0, 0]) / 7 for sharp in (least.crop_at(k)[1].astype(int) for k in range(100))]
+    assert 2.85 < min(rises) < 3.15 and 3.7 < max(rises) < 4.1
     large = PairCrops(pairs, DecodedImages(), CROP, 0, shrink=4)  # no window is larger than its image
     for k in range(40):
         sharp = large.crop_at(k)[1].astype(int)

@@ -8,7 +8,8 @@ from PIL import Image
 from skimage import data
 
 from madn.data.images import DecodedImages
-from madn.data.photos import CameraCrops, Motion, PhotoCrops, check_photos, find_photos, hold_out_photos
+from madn.data.photos import (CameraCrops, Motion, PhotoCrops, VideoCrops, check_photos, find_photos,
+                              hold_out_photos)
 from madn.errors import UserError
 
 
@@ -91,6 +92,18 @@ def test_of_a_camera_s_crops_the_sharp_one_is_the_photograph_at_its_place(photos
     found = [crops.crop_at(k)[1] for k in range(20)]
     assert 10 <= sum(sharp[..., 0].tobytes() in whole for sharp in found) < 20  # but where there is a thing
     np.testing.assert_array_equal(np.stack(found), [crops.crop_at(k)[1] for k in range(20)])
+
+
+def test_a_video_s_crops_are_means_of_stored_values_without_noise(tmp_path):
+    """Black and white stripes: the mean of stored values is what a box filter gives, linear light would be lighter."""
+    stripes = np.zeros((220, 220, 3), np.uint8)
+    stripes[:, ::2] = 255
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    crops = VideoCrops(find_photos(tmp_path), DecodedImages(), 64, seed=0, motion=Motion(longest=40, rotation=0.0))
+    pairs = [crops.crop_at(k) for k in range(60)]
+    means = [blurred.mean() for blurred, _ in pairs]
+    assert min(means) > 124 and max(means) < 131  # 186 in linear light
+    assert 3 <= sum(np.array_equal(blurred, sharp) for blurred, sharp in pairs) <= 12  # still
 
 
 def test_held_out_photographs_are_spread_over_all():

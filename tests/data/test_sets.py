@@ -108,6 +108,9 @@ def test_shrink_is_for_pairs_and_within_bounds(tmp_path):
     for wrong in (0.5, 17.0):
         with pytest.raises(UserError, match="--shrink must be from 1 to 16; received"):
             open_source(DataOptions(data=root, shrink=wrong), **SETTINGS)
+    for wrong in (0.5, 2.5):
+        with pytest.raises(UserError, match=f"--least-shrink must be from 1 to --shrink 2; received {wrong}"):
+            open_source(DataOptions(data=root, shrink=2.0, least_shrink=wrong), **SETTINGS)
     with pytest.raises(UserError, match="--shrink is for pairs"):
         open_source(DataOptions(photos=str(tmp_path), shrink=2.0), **SETTINGS)
 

@@ -5,7 +5,7 @@ import pytest
 from skimage import data, measure
 
 from madn.data.synthesis import (average_frames, blob, blur_photo, blur_scene, camera_noise, camera_shake, jpeg,
-                                 reach)
+                                 reach, short_exposure)
 
 
 def test_black_and_white_average_in_linear_light():
@@ -57,6 +57,31 @@ def test_shake_has_its_length_its_middle_and_its_bounds(seed):
     assert np.abs(np.stack(turned) - corners).max() <= reach(length, rotation, 128) - 2  # linear interpolation's share
     again = camera_shake(np.random.default_rng(seed), frames, length, rotation)
     np.testing.assert_array_equal(poses, again)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_short_exposure_is_a_smooth_path_within_its_bounds(seed):
+    frames, length, rotation = 201, 20.0, 0.01
+    poses = short_exposure(np.random.default_rng(seed), frames, length, rotation)
+    assert poses.shape == (frames, 3) and (poses[frames // 2] == 0.0).all()
+    steps = np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=1)
+    assert max(steps[:100].sum(), steps[100:].sum()) == pytest.approx(length / 2)
+    np.testing.assert_allclose(np.diff(poses, 4, axis=0), 0, atol=1e-9)  # a cubic
+    assert np.ptp(np.diff(poses[:, 2])) < 1e-12 and np.abs(poses[:, 2]).max() <= rotation
+    corners = np.array([(x, y) for x in (-64, 64) for y in (-64, 64)])
+    turned = [corners @ np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) + (x, y) for x, y, a in poses]
+    assert np.abs(np.stack(turned) - corners).max() <= reach(length, rotation, 128) - 2
+    np.testing.assert_array_equal(poses, short_exposure(np.random.default_rng(seed), frames, length, rotation))
+
+
+def test_a_short_exposure_spans_more_of_its_length_than_a_shake():
+    def span(path):
+        spans = [path(np.random.default_rng(seed), 41, 40.0)[:, :2] for seed in range(50)]
+        return np.median([np.linalg.norm(poses[:, None] - poses, axis=-1).max() for poses in spans])
+
+    assert span(short_exposure) > 28 > 14 > span(camera_shake)
+    with pytest.raises(ValueError, match="frames must be odd, to have a middle; received 4"):
+        short_exposure(np.random.default_rng(0), 4, 10.0)
 
 
 def test_shakes_differ_and_frames_are_odd():
