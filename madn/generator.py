@@ -73,6 +73,10 @@ def build_generator(
         raise ValueError(f"scale_taps={scale_taps!r} takes SN's passes 2 and 3, so scales must be 3; received {scales}")
     if stem_stride == 2 and fusion == "half":
         raise ValueError("stem_stride=2 halves the resolution itself: fusion must be 'full'; received 'half'")
+    pyramid = residual_from == "restored"
+    if pyramid and not (global_residual and coarsest_second_input == "blurred"):
+        raise ValueError("residual_from='restored' needs global_residual=True and coarsest_second_input='blurred'; "
+                         f"received {global_residual} and {coarsest_second_input!r}")
     blocks = _Blocks(widths, res_blocks, nested_mode, deconv_kernel, init, last_activation, activation, stem_stride)
     blurred = keras.Input((None, None, 3), name="blurred")
     # Images and gradient maps stay float32 under mixed precision; bfloat16's 8 bits would blur what is looked for.
@@ -80,7 +84,6 @@ def build_generator(
     blur += [Resize(0.5**i, resize, antialias, dtype="float32", name=f"blur_{i + 1}")(blur[0])
              for i in range(1, scales)]
 
-    pyramid = global_residual and residual_from == "restored"
     sn = scale_network(blocks, sn_skip, scale_taps, global_residual, residual_from)
     passes: dict[int, dict] = {}
     for i in reversed(range(scales)):
@@ -123,8 +126,7 @@ def build_generator(
 class _Blocks:
     """The paper's blocks (section 3.3.1): each a convolution or deconvolution with ReLU and a nested residual group."""
 
-    def __init__(self, widths, res_blocks, nested_mode, deconv_kernel, init, last_activation, activation,
-                 stem_stride):
+    def __init__(self, widths, res_blocks, nested_mode, deconv_kernel, init, last_activation, activation, stem_stride):
         self.widths, self.res_blocks, self.nested_mode, self.deconv_kernel = (
             tuple(widths), res_blocks, nested_mode, deconv_kernel)
         self.activation, self.stem_stride = activation, stem_stride
@@ -173,8 +175,7 @@ class _Blocks:
                              name=name)(joined)
 
 
-def scale_network(blocks: _Blocks, skip: str, taps: str, global_residual: bool,
-                  residual_from: str) -> keras.Model:
+def scale_network(blocks: _Blocks, skip: str, taps: str, global_residual: bool, residual_from: str) -> keras.Model:
     """SN at one scale, shared by all (section 3.3.1): (h, w, 6) -> image (h, w, 3) and its feature taps."""
     c1, c2, c3 = blocks.widths
     x = keras.Input((None, None, 6))

@@ -133,6 +133,8 @@ class MADNRecipe(Recipe):
         if self.crop % self.multiple:
             raise UserError(f"--crop must be a multiple of {self.multiple} for --scales {self.scales} and "
                             f"--stem-stride {self.stem_stride}; received {self.crop}")
+        if self.residual_from == "restored" and not (self.global_residual and self.coarsest_second_input == "blurred"):
+            raise UserError("--residual-from restored needs --global-residual and --coarsest-second-input blurred")
         if self.stem_stride == 2 and self.fusion == "half":
             raise UserError("--stem-stride 2 halves the resolution itself: leave out --fusion half")
         if self.scale_taps in ("by_scale", "image") and self.scales != 3:
@@ -212,7 +214,7 @@ SMALL = replace(MADN, widths=(32, 64, 128), res_blocks=1, scales=4, scale_weight
 
 Departures, all for the short training of a narrow network:
 - 2.5 million parameters in residual groups of one block, at half the resolution and below: the InBlocks halve it, the
-  last deconvolutions double it, with kernels of 4. A crop costs a fraction, and blurs are half as long for the networks.
+  last deconvolutions double it, with kernels of 4. A crop costs less, and blurs are half as long for the networks.
 - a fourth scale, an eighth of the resolution, for long blurs.
 - each scale corrects what the coarser ones have restored, and the up-sampling block what SN has; a start at zero makes
   that the blurred image itself.

@@ -128,6 +128,12 @@ def test_the_restored_pyramid_carries_a_coarse_correction_to_every_finer_image()
             assert_allclose(image, np.full_like(image, amount), atol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"global_residual": True, "coarsest_second_input": "zeros"}])
+def test_the_pyramid_needs_a_blurred_image_to_start_from(options):
+    with pytest.raises(ValueError, match="residual_from='restored' needs global_residual=True and coarsest_second"):
+        build_generator(TINY, residual_from="restored", **options)
+
+
 def test_a_stem_of_stride_2_halves_what_the_networks_work_on():
     generator = build_generator(TINY, stem_stride=2)
     sn = generator.get_layer("sn")

@@ -44,6 +44,9 @@ def test_every_recipe_comes_back_from_its_json(name):
     ({"crop": 160, "scales": 4, "scale_weights": (1.0,) * 4, "stem_stride": 2},
      "--crop must be a multiple of 64 for --scales 4 and --stem-stride 2; received 160"),
     ({"stem_stride": 2, "fusion": "half"}, "--stem-stride 2 halves the resolution itself: leave out --fusion half"),
+    ({"residual_from": "restored"}, "--residual-from restored needs --global-residual"),
+    ({"residual_from": "restored", "global_residual": True, "coarsest_second_input": "zeros"},
+     "--residual-from restored needs --global-residual and --coarsest-second-input blurred"),
     ({"widths": (0, 8, 16)}, "--widths"),
 ])
 def test_values_out_of_range_are_named(change, said):
