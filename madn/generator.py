@@ -84,7 +84,7 @@ def build_generator(
     blur += [Resize(0.5**i, resize, antialias, dtype="float32", name=f"blur_{i + 1}")(blur[0])
              for i in range(1, scales)]
 
-    sn = scale_network(blocks, sn_skip, scale_taps, global_residual, residual_from)
+    sn = scale_network(blocks, sn_skip, scale_taps, global_residual, pyramid)
     passes: dict[int, dict] = {}
     for i in reversed(range(scales)):
         if i == scales - 1:
@@ -175,7 +175,7 @@ class _Blocks:
                              name=name)(joined)
 
 
-def scale_network(blocks: _Blocks, skip: str, taps: str, global_residual: bool, residual_from: str) -> keras.Model:
+def scale_network(blocks: _Blocks, skip: str, taps: str, global_residual: bool, pyramid: bool) -> keras.Model:
     """SN at one scale, shared by all (section 3.3.1): (h, w, 6) -> image (h, w, 3) and its feature taps."""
     c1, c2, c3 = blocks.widths
     x = keras.Input((None, None, 6))
@@ -189,7 +189,7 @@ def scale_network(blocks: _Blocks, skip: str, taps: str, global_residual: bool, 
     t1, last = blocks.finish(d2, "outblock")
     image = blocks.image(last, 3, "outblock_image")
     if global_residual:
-        base = x[..., :3] if residual_from == "blurred" else x[..., 3:]
+        base = x[..., 3:] if pyramid else x[..., :3]
         image = layers.Add(dtype="float32", name="outblock_residual")([image, base])
     half, quarter = (e1, e2) if taps == "encoder" else (t2, t3)
     return keras.Model(x, {"image": image, "full": t1, "half": half, "quarter": quarter, "decoded_half": t2}, name="sn")
@@ -232,6 +232,7 @@ def up_block(blocks: _Blocks, fusion: str, width: int) -> keras.Model:
         x = blocks.merge(x, c2, "merge")
         x = blocks.deconv(blocks.residuals(x, "upblock"), c1, "upblock", 2, last=True)
     else:
-        x = blocks.merge(x, c1, "merge") if blocks.stem_stride == 2 else x
+        if blocks.stem_stride == 2:
+            x = blocks.merge(x, c1, "merge")
         _, x = blocks.finish(x, "upblock")
     return keras.Model(features, blocks.image(x, 3, "image"), name="upblock")

@@ -43,6 +43,13 @@ def test_a_quarter_turn_about_the_centre():
     np.testing.assert_allclose(turned, np.rot90(photo), atol=1e-4)
 
 
+def furthest_corner(poses, side):
+    """How far a corner of a square window gets from its place, in pixels along an axis."""
+    corners = np.array([(x, y) for x in (-side / 2, side / 2) for y in (-side / 2, side / 2)])
+    turned = [corners @ np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) + (x, y) for x, y, a in poses]
+    return np.abs(np.stack(turned) - corners).max()
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_shake_has_its_length_its_middle_and_its_bounds(seed):
     frames, length, rotation = 513, 20.0, 0.01
@@ -52,9 +59,7 @@ def test_shake_has_its_length_its_middle_and_its_bounds(seed):
     assert steps.sum() == pytest.approx(length, rel=1e-6)
     assert np.ptp(steps) < 1e-9  # the camera's speed is even
     assert 0 < np.abs(poses[:, 2]).max() <= rotation
-    corners = np.array([(x, y) for x in (-64, 64) for y in (-64, 64)])
-    turned = [corners @ np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) + (x, y) for x, y, a in poses]
-    assert np.abs(np.stack(turned) - corners).max() <= reach(length, rotation, 128) - 2  # linear interpolation's share
+    assert furthest_corner(poses, 128) <= reach(length, rotation, 128) - 2  # linear interpolation's share
     again = camera_shake(np.random.default_rng(seed), frames, length, rotation)
     np.testing.assert_array_equal(poses, again)
 
@@ -68,9 +73,7 @@ def test_a_short_exposure_is_a_smooth_path_within_its_bounds(seed):
     assert max(steps[:100].sum(), steps[100:].sum()) == pytest.approx(length / 2)
     np.testing.assert_allclose(np.diff(poses, 4, axis=0), 0, atol=1e-9)  # a cubic
     assert np.ptp(np.diff(poses[:, 2])) < 1e-12 and np.abs(poses[:, 2]).max() <= rotation
-    corners = np.array([(x, y) for x in (-64, 64) for y in (-64, 64)])
-    turned = [corners @ np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) + (x, y) for x, y, a in poses]
-    assert np.abs(np.stack(turned) - corners).max() <= reach(length, rotation, 128) - 2
+    assert furthest_corner(poses, 128) <= reach(length, rotation, 128) - 2
     np.testing.assert_array_equal(poses, short_exposure(np.random.default_rng(seed), frames, length, rotation))
 
 
