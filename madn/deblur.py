@@ -47,6 +47,8 @@ class Options:
     """Pixels of a tile's side, in place of what follows from the memory."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 is faster on hardware that has it, and differs by a fraction of an 8-bit step."""
+    ensemble: bool = False
+    """Restore each photo in its eight flips and turns and take the mean: a little closer, in eight times the time."""
     max_megapixels: float = MEGAPIXELS
     """Larger photos are refused before they are decoded: a small file can claim any size."""
 
@@ -88,15 +90,16 @@ def restore(loaded: "Loaded", jobs: list[Job], options: Options, problems: list[
     from madn.imaging.report import Report
     from madn.restoration import deblur_files
 
-    restorer = loaded.restorer(options.memory_gb, options.tile)
+    restorer = loaded.restorer(options.memory_gb, options.tile, options.ensemble)
     if any(job.is_video for job in jobs):
         print(NOTE)
     if not options.report:
         return deblur_files(restorer, jobs, options.max_megapixels, None, complain)
     tiles = (f"of {options.tile} x {options.tile} pixels at most" if options.tile else
              f"as {restorer.budget / 1e9:.1f} GB of memory allow")
+    ensemble = {"ensemble": "mean of eight flips and turns"} if options.ensemble else {}
     report = Report(options.report, {"model": loaded.description, "precision": options.precision, "tiles": tiles,
-                                     "madn": __version__})
+                                     **ensemble, "madn": __version__})
     for name, reason in problems:
         report.fail(name, reason)
     try:

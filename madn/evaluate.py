@@ -19,6 +19,7 @@ from madn.data.photos import check_photos, find_photos, hold_out_photos
 from madn.data.sets import open_pairs
 from madn.errors import UserError, run_door
 from madn.imaging.deconvolution import REFERENCES
+from madn.imaging.ensemble import ensembled
 from madn.imaging.evaluation import RestorePair, evaluate_method
 from madn.imaging.metrics import SMALLEST
 from madn.imaging.pictures import comparison, triple_labels
@@ -70,6 +71,8 @@ class Options:
     """Checkpoint of a run folder."""
     recipe: str | None = None
     """Recipe that a .weights.h5 file was trained with."""
+    ensemble: bool = False
+    """Restore each image in its eight flips and turns and measure the mean of these."""
     table: tuple[str, ...] | None = None
     """Measure nothing: print the tables of these papers (by default all) beside the results that there are."""
     results: tuple[Path, ...] | None = None
@@ -113,8 +116,9 @@ def _method(options: Options, blur_kind: str | None) -> tuple[RestorePair, dict[
     """What restores the images, and what the JSON says of it."""
     there = Path(options.model).exists()
     if options.model in REFERENCES and not there:
-        if options.recipe or options.which != "best":
-            raise UserError(f"{options.model}: there is no checkpoint and no recipe; leave --which and --recipe out")
+        if options.recipe or options.which != "best" or options.ensemble:
+            raise UserError(f"{options.model}: there is no checkpoint, no recipe and no ensemble; leave --which, "
+                            "--recipe and --ensemble out")
         reference = REFERENCES[options.model]
         return reference, {"model": reference.description, "recipe": None, "parameters": None}
     start_keras()  # late: a bad command line or folder is reported before
@@ -132,7 +136,13 @@ def _method(options: Options, blur_kind: str | None) -> tuple[RestorePair, dict[
     if model.recipe and model.recipe_name:
         differences = recipes.differences(model.recipe, recipes.get(model.recipe_name))
         changed = {field: mine for field, (mine, _) in differences.items() if field != "vgg_weights"}  # a place
-    return (lambda blurred, sharp: restore(model.network, blurred, model.multiple),
+    if options.ensemble:
+        changed["ensemble"] = True
+
+    def restored(image):
+        return restore(model.network, image, model.multiple)
+
+    return (lambda blurred, sharp: ensembled(restored, blurred) if options.ensemble else restored(blurred),
             {"model": model.description, "recipe": model.recipe_name, "changed": changed,
              "parameters": model.model.count_params() if model.model else None})
 

@@ -67,7 +67,7 @@ def build_generator(
     `global_residual` adds the blurred image to every restored one. `residual_from="restored"` adds what is restored so
     far: I_{i+1} - blur_{i+1}, enlarged, to blur_i (a Laplacian pyramid), which is also SN's second input, and I_1 to
     the result; so each pass corrects what the coarser ones left. `stem_stride=2` lets the InBlocks halve the resolution
-    and the last deconvolutions double it: a quarter of the operations, and the receptive field twice as wide.
+    and the last deconvolutions double it: about a quarter of the operations, and the receptive field twice as wide.
     """
     if scale_taps in ("by_scale", "image") and scales != 3:
         raise ValueError(f"scale_taps={scale_taps!r} takes SN's passes 2 and 3, so scales must be 3; received {scales}")

@@ -38,17 +38,17 @@ class Loaded:
         """What image sizes must be padded to a multiple of; a SavedModel pads inside."""
         return self.recipe.multiple if self.recipe else 1
 
-    def restorer(self, memory_gb: float | None = None, tile: int | None = None) -> Restorer:
+    def restorer(self, memory_gb: float | None = None, tile: int | None = None, ensemble: bool = False) -> Restorer:
         """The network for photos of any size in bounded memory; see `madn.imaging.restore.Restorer`.
 
         A SavedModel shares no statistics between tiles, so its tiles fade into each other.
         """
         if self.recipe:
             return Restorer(self.network, self.multiple, self.network.bytes_per_pixel(), self.recipe.tile_blend,
-                            memory_gb, tile, self.recipe.tile_pixels)
+                            memory_gb, tile, self.recipe.tile_pixels, ensemble)
         facts = {name: value for name, value in (self.facts or {}).items() if isinstance(value, int) and value > 0}
         return Restorer(self.network, facts.get("multiple", 32), facts.get("bytes_per_pixel", ELSEWHERE), 64,
-                        memory_gb, tile, facts.get("tile_pixels"))
+                        memory_gb, tile, facts.get("tile_pixels"), ensemble)
 
 
 def load_network(source: str | Path, which: str = "best", recipe: str | None = None,

@@ -37,9 +37,9 @@ def network(monkeypatch, tmp_path):
             raise fault
         return 1.0 - batch
 
-    def restorer(memory_gb, tile):
-        asked.restorers.append((memory_gb, tile))
-        return Restorer(inverted, 16, memory_gb=memory_gb, tile=tile)
+    def restorer(memory_gb, tile, ensemble):
+        asked.restorers.append((memory_gb, tile, ensemble))
+        return Restorer(inverted, 16, memory_gb=memory_gb, tile=tile, ensemble=ensemble)
 
     def load(*arguments):
         asked.loads.append(arguments)
@@ -79,7 +79,14 @@ def test_one_photo_to_a_file_and_into_a_folder(network, capsys):
                "--precision", "bfloat16", "--memory-gb", "2.5", "--tile", "300")[0] == 0
     assert is_inverted("new/out.png", 35, 21) and is_inverted("new/in.png", 35, 21)
     assert network.loads == [(DEFAULT, "best", None, "float32"), ("run", "last", "madn", "bfloat16")]
-    assert network.restorers == [(None, None), (2.5, 300)] and network.widths == [48, 48]
+    assert network.restorers == [(None, None, False), (2.5, 300, False)] and network.widths == [48, 48]
+
+
+def test_the_ensemble_restores_in_eight_views_and_is_reported(network, capsys):
+    photo("in.png", 48, 31)
+    assert run(capsys, "in.png", "-o", "out", "--ensemble", "--report", "r.html")[0] == 0
+    assert is_inverted("out/in.png", 48, 31) and network.widths == [48, 32] * 4
+    assert "mean of eight flips and turns" in Path("r.html").read_text()
 
 
 def test_folders_patterns_and_files_at_once(network, capsys):

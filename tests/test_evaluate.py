@@ -84,6 +84,22 @@ def test_sharp_photographs_are_measured_against_themselves(folder, tmp_path, cap
         evaluate.main(["runs/a", "--data", str(folder), "--held-photos", "2"])
 
 
+def test_the_ensemble_is_the_mean_of_eight_views(folder, tmp_path, monkeypatch):
+    def load(*_):
+        """Brightens the left of what it is given, and darkens the right."""
+        network = lambda batch: batch / 0.8 + np.linspace(0.1, -0.1, batch.shape[2], dtype=np.float32)[:, None]
+        return loading.Loaded(network, "a slanting network", SimpleNamespace(multiple=16, blur_kind="blur"))
+
+    monkeypatch.setattr(loading, "load_network", load)
+    psnr = {}
+    for options in ((), ("--ensemble",)):
+        evaluate.main(["runs/a", "--data", str(folder), "--out", f"{tmp_path}/out", "--pictures", "0", *options])
+        read = json.loads((tmp_path / "out/full.json").read_text())
+        assert read["changed"] == ({"ensemble": True} if options else {})
+        psnr[options] = read["mean"]["restored"]["psnr"]
+    assert psnr[()] < 26 and psnr["--ensemble",] > 40  # the slants cancel but where a view was clipped
+
+
 def test_results_of_a_run_lie_in_its_folder(folder, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/settings.json").touch()
@@ -162,8 +178,9 @@ def test_traditional_references_are_measured_like_a_network(name, says, folder, 
     assert read["model"].startswith(f"{name}: ") and says in read["model"] and "stand-in" in read["model"]
     assert (read["recipe"], read["parameters"], read["blur_kind"], len(read["images"])) == (None, None, "blur", 3)
     assert len(list((tmp_path / "out/pictures").iterdir())) == 1
-    with pytest.raises(UserError, match="leave --which and --recipe out"):
-        evaluate.main([name, "--data", str(folder), "--which", "last"])
+    for options in (["--which", "last"], ["--ensemble"]):
+        with pytest.raises(UserError, match="leave --which, --recipe and --ensemble out"):
+            evaluate.main([name, "--data", str(folder), *options])
 
 
 def test_a_folder_of_that_name_comes_first(folder, tmp_path, brightening, monkeypatch):

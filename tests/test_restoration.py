@@ -138,15 +138,15 @@ def test_a_model_is_loaded_once_for_its_settings(monkeypatch):
 
     def load(model, precision):
         asked.append((model, precision))
-        return SimpleNamespace(restorer=lambda memory_gb, tile: asked.append((memory_gb, tile)) or INVERTING)
+        return SimpleNamespace(restorer=lambda *settings: asked.append(settings) or INVERTING)
 
     monkeypatch.setattr(loading, "load_network", load)
     restoration._restorer.cache_clear()
     image = noise(5, 6, 3)
     for _ in range(2):
         np.testing.assert_array_equal(madn.deblur(image), 255 - image)
-        madn.deblur(image, Path("run"), memory_gb=2, tile=64, precision="bfloat16")
-    assert asked == [(DEFAULT, "float32"), (None, None), ("run", "bfloat16"), (2, 64)]
+        madn.deblur(image, Path("run"), memory_gb=2, tile=64, precision="bfloat16", ensemble=True)
+    assert asked == [(DEFAULT, "float32"), (None, None, False), ("run", "bfloat16"), (2, 64, True)]
     restoration._restorer.cache_clear()
     with pytest.raises(TypeError):
         madn.deblur(image, "madn", 2)

@@ -7,6 +7,7 @@ from skimage import data
 
 from madn.errors import UserError
 from madn.imaging import memory
+from madn.imaging.ensemble import COUNT, ensembled
 from madn.imaging.files import to_float
 from madn.imaging.tiles import (
     PROBE,
@@ -39,17 +40,19 @@ class Restorer:
         tile_pixels: of a tile, at most, where a photo needs tiles at all; by default as many as are of use.
         memory_gb: what the process may hold at its worst, 10^9 bytes; by default half of what is free.
         tile: pixels of a tile's side, in place of what follows from the memory; all photos with more are tiled.
+        ensemble: restore each photo in its eight flips and turns and take the mean (`madn.imaging.ensemble`).
     Raises:
         UserError: for a memory or a tile that is not above 0.
     """
 
     def __init__(self, network: Network, multiple: int = 16, bytes_per_pixel: float = 4096, blend: int = 0,
-                 memory_gb: float | None = None, tile: int | None = None, tile_pixels: int | None = None):
+                 memory_gb: float | None = None, tile: int | None = None, tile_pixels: int | None = None,
+                 ensemble: bool = False):
         for name, value in (("--memory-gb", memory_gb), ("--tile", tile)):
             if value is not None and not value > 0:
                 raise UserError(f"{name} must be above 0, not {value:g}")
         self.network, self.multiple, self.bytes_per_pixel, self.blend = network, multiple, bytes_per_pixel, blend
-        self.tile, self.tile_pixels = tile, tile_pixels or MOST_PIXELS
+        self.tile, self.tile_pixels, self.ensemble = tile, tile_pixels or MOST_PIXELS, ensemble
         # Taken once: what the network's backend keeps of a first photo's memory it uses again for the next.
         self.base = memory.used()
         self.budget = memory_gb * 1e9 if memory_gb else self.base + memory.available() / 2
@@ -83,7 +86,8 @@ class Restorer:
         if self.tile:
             largest = self.tile**2
         else:
-            kept = 2 * height * width * pixel_bytes  # the photo and its result
+            # The photo and its result; for the ensemble a turned one of each and a sum of twice a pixel's size, too.
+            kept = (6 if self.ensemble else 2) * height * width * pixel_bytes
             if self.blend:  # and rows of tiles that are not joined yet, at their worst
                 kept += 2 * 12 * width * min(height, 2048)
             largest = min(self._room(kept), MOST_PIXELS)
@@ -101,11 +105,24 @@ class Restorer:
             pixels: (H, W, 3) RGB or (H, W, 1) grey; uint8, uint16, or floats in [0, 1].
             on_tile: called after every tile.
         Returns:
-            Pixels of the same shape and type, rounded and clipped to their range, and how the photo was cut. Grey is
+            Pixels of the same shape and type, rounded and clipped to their range, and how the photo was cut (for the
+            ensemble: in its first view). Grey is
             restored as RGB and made grey again (Rec. 601).
         Raises:
             UserError: too little memory, or a network that answers with values that are not numbers.
         """
+        if not self.ensemble:
+            return self._once(pixels, on_tile)
+        plans: list[Plan] = []
+
+        def view(turned: np.ndarray) -> np.ndarray:
+            restored, plan = self._once(turned, lambda done, count: on_tile(len(plans) * count + done, COUNT * count))
+            plans.append(plan)
+            return restored
+
+        return ensembled(view, pixels), plans[0]
+
+    def _once(self, pixels: np.ndarray, on_tile: OnTile) -> tuple[np.ndarray, Plan]:
         height, width, channels = pixels.shape
         plan = self.plan(height, width, pixels.dtype.itemsize * channels)
         rows, columns = (reflected(n, padded_size(n, self.multiple)) for n in (height, width))

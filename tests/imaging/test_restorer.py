@@ -169,3 +169,28 @@ def test_the_reach_is_measured_when_it_is_needed_and_once():
     restorer(photo(200, 200))
     restorer(photo(200, 200, seed=1))
     assert restorer.reach == 4 and shapes.count((1, 768, 768, 3)) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_ensemble_is_the_mean_of_eight_views_in_tiles_too(dtype, channels):
+    pixels, told = photo(45, 70, channels, dtype), []
+    slanting = lambda images: images / 2 + np.linspace(0, 0.4, images.shape[2], dtype=np.float32)[:, None]
+    whole, plan = Restorer(slanting, 1, ensemble=True)(pixels, lambda done, count: told.append((done, count)))
+    assert plan.count == 1 and told == [(k, 8) for k in range(1, 9)] and whole.dtype == dtype
+    expected = as_type(as_float(pixels) / 2 + np.float32(0.2), dtype)
+    assert np.abs(whole.astype(int) - expected).max() <= 1  # each view is rounded
+    told.clear()
+    tiled, plan = in_tiles(identity, ensemble=True)(pixels, lambda done, count: told.append((done, count)))
+    np.testing.assert_array_equal(tiled, pixels)
+    assert plan.count > 1 and [done for done, _ in told] == list(range(1, 8 * plan.count + 1))
+    assert told[-1] == (8 * plan.count, 8 * plan.count)
+
+
+def test_the_ensemble_leaves_room_for_its_views(monkeypatch):
+    monkeypatch.setattr(memory, "used", lambda: 10**9)
+    one, eight = (Restorer(identity, 16, 1000, memory_gb=1.5, ensemble=each) for each in (False, True))
+    assert one.plan(320, 480).count == 1
+    one._reach = eight._reach = 32
+    sides = [restorer.plan(3200, 4800) for restorer in (one, eight)]
+    assert sides[0].height * sides[0].width > sides[1].height * sides[1].width
