@@ -106,8 +106,7 @@ class Restorer:
             on_tile: called after every tile.
         Returns:
             Pixels of the same shape and type, rounded and clipped to their range, and how the photo was cut (for the
-            ensemble: in its first view). Grey is
-            restored as RGB and made grey again (Rec. 601).
+            ensemble: in its first view). Grey is restored as RGB and made grey again (Rec. 601).
         Raises:
             UserError: too little memory, or a network that answers with values that are not numbers.
         """
