@@ -25,8 +25,9 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 train: .venv/installed
 	.venv/bin/python -m madn.train $(ARGS)
 
+# A file's tests stay in one worker, so that what they share is made once.
 test: .venv/installed $(if $(filter 1,$(TORCH)),.venv/torch-installed) $(if $(filter 1,$(JAX)),.venv/jax-installed)
-	.venv/bin/python -m pytest -n $(JOBS)
+	.venv/bin/python -m pytest -n $(JOBS) --dist=loadfile
 
 # A cell that fails ends this with its error; JOBS notebooks are executed at a time.
 notebooks: .venv/installed .venv/notebooks-installed
