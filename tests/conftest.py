@@ -8,8 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers are imported by name
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # a GPU's TF32 keeps 10 bits, and tolerances here ask for more
-# Beside another worker, PyTorch's OpenMP threads spend most of their time waiting for each other: with one, twenty steps
-# of the narrow recipes take a third of the CPU time.
+# Beside another worker, PyTorch's OpenMP threads spend most of their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
