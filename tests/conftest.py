@@ -12,6 +12,17 @@ os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # a GPU's TF32 keeps 10 bits
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def _seeded():
+    import keras
+
+    keras.utils.set_random_seed(0)
+
+
+# Random weights are the same in every run. Twice, since a module's fixtures are made before its tests' own.
+seeded_module = pytest.fixture(_seeded, autouse=True, scope="module")
+seeded_test = pytest.fixture(_seeded, autouse=True)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with GOPRO/ in it: $MADN_TEST_DATA, or shared/data beside the checkout; skips where neither is."""
