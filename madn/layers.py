@@ -55,17 +55,18 @@ def resize(images, scale: float, method: str = "bicubic", antialias: bool = True
 def _enlarged(images, times: int, axis: int):
     """Bilinear along one axis: every new sample lies between two old ones, those past the border the nearest."""
     shape = list(ops.shape(images))
-    before, after = (ops.take(images, [i], axis) for i in (0, shape[axis] - 1))
-    padded = ops.concatenate([before, images, after], axis)
 
-    def neighbours(shift):  # old sample i + shift for each i
-        return padded[(slice(None),) * axis + (slice(1 + shift, 1 + shift + shape[axis]),)]
+    def along(x, start, stop):
+        return x[(slice(None),) * axis + (slice(start, stop),)]
 
+    padded = ops.concatenate([along(images, None, 1), images, along(images, -1, None)], axis)
+    earlier, later = along(padded, None, -2), along(padded, 2, None)
     phases = []
     for i in range(times):
         place = (i + 0.5) / times - 0.5
         share = place % 1
-        phases.append((1 - share) * neighbours(-1 if place < 0 else 0) + share * neighbours(0 if place < 0 else 1))
+        first, second = (earlier, images) if place < 0 else (images, later)
+        phases.append((1 - share) * first + share * second)
     shape[axis] = shape[axis] * times
     return ops.reshape(ops.stack(phases, axis + 1), shape)
 

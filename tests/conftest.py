@@ -23,6 +23,14 @@ seeded_module = pytest.fixture(_seeded, autouse=True, scope="module")
 seeded_test = pytest.fixture(_seeded, autouse=True)
 
 
+@pytest.fixture
+def eager_steps(monkeypatch):
+    """Runs' steps are executed eagerly: tracing a graph takes longer than a few steps."""
+    from madn.training.model import AdversarialModel
+
+    monkeypatch.setattr(AdversarialModel, "run_eagerly", property(lambda self: True, lambda self, value: None))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with GOPRO/ in it: $MADN_TEST_DATA, or shared/data beside the checkout; skips where neither is."""

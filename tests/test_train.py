@@ -98,6 +98,7 @@ def test_bad_data_is_named_before_anything_is_written(pairs, tmp_path, capsys):
     assert not run.exists()
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_grey_and_rgba_training_images_are_taken_and_named(pairs, tmp_path, capsys):
     scene = pairs / "train" / "GOPR0002_00_00" / "sharp"
     picture(scene / "000000.png", mode="L")
@@ -140,6 +141,7 @@ def test_help_explains_the_recipes_fields(capsys):
     assert "--widths INT INT INT" in said and "Channels at full, half and quarter" in said and "--resume" in said
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_a_run_starts_from_given_weights(pairs, tmp_path):
     tiny = replace(MADN, widths=(4, 8, 16), res_blocks=1)
     file = tmp_path / "start.weights.h5"
@@ -166,6 +168,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path, capsys):
     assert not (run / "checkpoints").exists() and not RunFolder(run).rows()
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_black_batches_are_told_and_trained_on(tmp_path, capsys):
     root = tmp_path / "set"
     for i in range(2):
@@ -180,6 +183,7 @@ def test_black_batches_are_told_and_trained_on(tmp_path, capsys):
     assert all(f"00000{i}.png" in line for line in warnings for i in range(2))
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_a_resumed_run_keeps_the_options_of_the_run(pairs, tmp_path, monkeypatch):
     called = []
     monkeypatch.setattr("madn.train.compute_deterministically", lambda: called.append(True))
@@ -220,6 +224,7 @@ def test_a_run_of_an_earlier_version_is_left_alone(tmp_path):
             RunFolder(tmp_path).settings_to_go_on(None, resume)
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_flags_of_a_run_may_be_repeated_on_resume(pairs, tmp_path, capsys):
     command = ["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps",
                "1", "--skip-bad", "--global-residual"]

@@ -37,6 +37,7 @@ class Crops:
 
 
 def weights(file):
+    """Every dataset of a weights file by name."""
     found = {}
     with h5py.File(file) as opened:
         opened.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
@@ -100,6 +101,7 @@ def test_a_run_fills_its_folder_and_a_stopped_one_ends_as_the_undisturbed(tmp_pa
         np.testing.assert_allclose(found[name], expected[name], atol=1e-6, err_msg=name)
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_a_stop_at_the_end_of_a_round_keeps_the_round(tmp_path, monkeypatch):
     original = loop.StopCleanly.on_train_batch_end
 
@@ -115,6 +117,7 @@ def test_a_stop_at_the_end_of_a_round_keeps_the_round(tmp_path, monkeypatch):
     assert run.generator("best").is_file() and run.states() == [run.state(2)]
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_a_finished_run_is_left_alone(tmp_path):
     run = RunFolder(tmp_path)
     recipe = replace(RECIPE, steps=1)
@@ -162,14 +165,6 @@ class Staged(type(TINY)):
         return {1: ("gn", "upblock"), 2: ("sn",)}[self.stage]
 
 
-def stored(path):
-    """Every dataset of a weights file by name."""
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
 def staged(path, steps=4):
     recipe = Staged(**{**RECIPE.fields(), "widths": RECIPE.widths, "d_widths": RECIPE.d_widths, "steps": steps})
     run = RunFolder(path)
@@ -200,30 +195,35 @@ def test_stages_follow_each_other_and_their_frozen_layers_stay(tmp_path):
     assert go() == 4  # a finished run is left alone
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
-def test_a_run_of_stages_resumes_in_its_stage(tmp_path, monkeypatch, after):
+@pytest.mark.usefixtures("eager_steps")
+def test_a_run_of_stages_resumes_in_its_stage(tmp_path):
     """Stopped inside the first stage, at its end and inside the second: the weights of the undisturbed run."""
-    whole = staged(tmp_path / "whole")
-    whole[2]()
-    _, run, go = staged(tmp_path / "cut")
-    seen = []
-
-    def interrupt(self, batch, logs=None):
-        seen.append(batch)
-        if len(seen) == after:
-            self.asked = True
-        original(self, batch, logs)
-
+    _, whole, go = staged(tmp_path / "whole")
+    go()
+    expected = weights(whole.generator("last"))
     original = loop.StopCleanly.on_train_batch_end
-    monkeypatch.setattr(loop.StopCleanly, "on_train_batch_end", interrupt)
-    with pytest.raises(Stopped):
-        go()
-    assert go() == 4
-    last = [stored(each.generator("last")) for each in (whole[1], run)]
-    assert last[0].keys() == last[1].keys()
-    assert all(np.allclose(last[0][name], last[1][name], atol=1e-6) for name in last[0])
+    for after in (1, 2, 3):
+        _, run, go = staged(tmp_path / f"cut after {after}")
+        seen = []
+
+        def interrupt(self, batch, logs=None, seen=seen, after=after):
+            seen.append(batch)
+            self.asked |= len(seen) == after
+            original(self, batch, logs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop.StopCleanly, "on_train_batch_end", interrupt)
+            with pytest.raises(Stopped):
+                go()
+        assert run.states()[0] == run.state(after)
+        assert go() == 4
+        found = weights(run.generator("last"))
+        assert found.keys() == expected.keys()
+        for name in expected:
+            np.testing.assert_allclose(found[name], expected[name], 1e-5, 1e-6, err_msg=f"after {after}: {name}")
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_stages_with_other_steps_are_not_gone_on_with(tmp_path):
     staged(tmp_path)[2]()
     with pytest.raises(UserError, match="goes on with the steps that it was started with"):
@@ -247,6 +247,7 @@ def test_the_log_takes_a_stage_with_other_terms(tmp_path):
         ("1", "0.2", "20", ""), ("2", "", "21", ""), ("3", "", "22", "5")]
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_minutes_end_a_run_in_the_middle_of_a_round(tmp_path, monkeypatch):
     """The round is cut, yet validated, logged and saved; called again, there is nothing left to do."""
     monkeypatch.setattr(Record, "elapsed", lambda self: 10.0 * getattr(self.model, "step", 0))
@@ -258,6 +259,7 @@ def test_minutes_end_a_run_in_the_middle_of_a_round(tmp_path, monkeypatch):
     assert train("madn", recipe, Crops(), run, round_steps=4, minutes=1.0) == 6
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_stages_share_the_minutes(tmp_path, monkeypatch):
     recipe, run, _ = staged(tmp_path, steps=6)  # stages of 4 and 2 steps
     monkeypatch.setattr(Record, "elapsed", lambda self: 20.0 * getattr(self.model, "step", 0))

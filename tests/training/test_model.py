@@ -174,7 +174,7 @@ def test_bfloat16_keeps_weights_and_losses_in_float32():
 
 def test_training_compiles_under_xla():
     pytest.importorskip("tensorflow")
-    plain, compiled = (replace(TINY, jit=jit).build_model(10) for jit in (False, True))
+    plain, compiled = eager(TINY), replace(TINY, jit=True).build_model(10)
     first, second = (model.train_on_batch(*batch(), return_dict=True) for model in (plain, compiled))
     for name in first:
         assert second[name] == pytest.approx(first[name], rel=1e-3, abs=1e-5), name
@@ -201,16 +201,22 @@ def test_every_term_is_logged():
     assert set(logs) == {"loss", "critic_loss", "gradient_norm", "psnr", "blurred_psnr", *model.objective.term_names}
 
 
+def two_steps(**changes):
+    """Weights, moments and logs of two steps; of a wide epsilon, so that Adam's steps are as close as the gradients."""
+    model = eager(replace(TINY, batch=4, adam_epsilon=1e-3, **changes))
+    logs = [model.train_on_batch(*batch(4, seed=seed), return_dict=True) for seed in (0, 1)]
+    return values([*model.generator.variables, *model.critic_variables, *model.optimizer.variables,
+                   *model.d_optimizer.variables]) + [np.array(list(each.values())) for each in logs]
+
+
+@pytest.fixture(scope="module")
+def plain_steps():
+    return two_steps()
+
+
 @pytest.mark.parametrize("changes", [{"accumulate": 2}, {"remat": "blocks"}, {"remat": "blocks", "accumulate": 4}])
-def test_a_batch_in_parts_and_a_pass_computed_twice_change_nothing(changes):
-    """Two steps of a wide epsilon, so that Adam's steps are as close as the gradients: weights, moments and logs."""
-    recipe, found = replace(TINY, batch=4, adam_epsilon=1e-3), []
-    for each in (recipe, replace(recipe, **changes)):
-        model = eager(each)
-        logs = [model.train_on_batch(*batch(4, seed=seed), return_dict=True) for seed in (0, 1)]
-        found.append(values([*model.generator.variables, *model.critic_variables, *model.optimizer.variables,
-                             *model.d_optimizer.variables]) + [np.array(list(each.values())) for each in logs])
-    for a, b in zip(*found, strict=True):
+def test_a_batch_in_parts_and_a_pass_computed_twice_change_nothing(plain_steps, changes):
+    for a, b in zip(plain_steps, two_steps(**changes), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
