@@ -12,15 +12,21 @@ os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # a GPU's TF32 keeps 10 bits
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def _seeded():
+def _seed():
     import keras
 
     keras.utils.set_random_seed(0)
 
 
-# Random weights are the same in every run. Twice, since a module's fixtures are made before its tests' own.
-seeded_module = pytest.fixture(_seeded, autouse=True, scope="module")
-seeded_test = pytest.fixture(_seeded, autouse=True)
+# Random weights are the same in every run, whichever tests ran before: those of fixtures, and those of a test itself.
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call():
+    _seed()
 
 
 @pytest.fixture

@@ -195,7 +195,6 @@ def test_the_features_that_images_are_made_from_may_be_negative(last):
 
 def test_kernels_start_as_large_as_their_activation_needs():
     """He et al. (2015): variance 2 / fan_in in front of ReLU. Residual branches' last kernels and outputs at zero."""
-    keras.utils.set_random_seed(0)
     generator = build_generator((16, 32, 64), 1, init="he_zero_residual", gn_skip="concat")
     glorot = build_generator((16, 32, 64), 1, init="zero_residual", gn_skip="concat")
     kernels, others = ([(v.path, ops.convert_to_numpy(v)) for v in g.trainable_variables if "kernel" in v.path]

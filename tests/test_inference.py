@@ -70,7 +70,6 @@ def test_what_statistics_the_networks_take(networks):
 
 def test_tiles_are_not_cut_into_patches():
     """MPRNet, EGNet without its gradient networks, takes no statistics of tiles, but is told that they are tiles."""
-    keras.utils.set_random_seed(0)
     network, tile = Inference(narrow("egnet", parts=("backbone",)).build_generator()), PHOTO[None, :128, :160]
     assert network.kinds == [] and network.knows_tiles
     cut, uncut = network(tile), network(tile, [])

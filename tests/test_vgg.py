@@ -96,7 +96,6 @@ def test_features_stay_float32_and_frozen(vgg_weights):
 
 
 def test_a_layer_without_weights_is_named(tmp_path):
-    keras.utils.set_random_seed(0)
     whole = keras.applications.VGG16(include_top=False, weights=None)
     layer = whole.get_layer("block3_conv1")
     layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])

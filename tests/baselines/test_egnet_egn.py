@@ -138,7 +138,6 @@ def test_unknown_mode():
 
 
 def test_position_attention_of_equal_scores_is_the_mean():
-    keras.utils.set_random_seed(0)
     x = keras.Input((None, None, 8))
     block = keras.Model(x, position_attention(x, 4, PositionAttention("dense"), "pa"))
     block.get_layer("pa_l1").set_weights([np.zeros((1, 1, 8, 4), np.float32)])  # q = 0
@@ -149,7 +148,6 @@ def test_position_attention_of_equal_scores_is_the_mean():
 
 
 def test_spatial_attention_by_hand():
-    keras.utils.set_random_seed(0)
     x = keras.Input((None, None, 4))
     block = keras.Model(x, residual_spatial_attention(x, ScalarPReLU(), "rsa"))
     for name in ("rsa_c1", "rsa_c2"):
@@ -197,7 +195,6 @@ def test_counts(options, count):
 
 @pytest.mark.parametrize("options", [{}, {"attention": False}, {"random": (1.0, 0.02)}])
 def test_starts_at_zero_and_learns(options):
-    keras.utils.set_random_seed(0)
     network = enhanced_gradient_network(8, "egn1", pa_dim=4, **options)
     maps = np.random.default_rng(0).random((2, 16, 24, 3), dtype=np.float32)
     assert network(maps).shape == (2, 4, 6, 8)
@@ -210,7 +207,6 @@ def test_starts_at_zero_and_learns(options):
 
 
 def test_random_input_starts_where_it_is_told():
-    keras.utils.set_random_seed(0)
     vector = enhanced_gradient_network(8, "egn1", random=(1.0, 0.02)).get_layer("egn1_random").get_weights()[0]
     assert vector.shape == (1, 1, 1, 48)
     assert abs(vector.mean() - 1) < 0.02

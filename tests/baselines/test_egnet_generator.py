@@ -151,13 +151,11 @@ def test_graph_of_unknown_size(tiny):
 
 
 def test_ensemble_of_equal_images_is_that_image():
-    keras.utils.set_random_seed(0)
     network, image = self_ensemble_network(3), images(1, 8, 8, 3)
     assert_allclose(array(network([image] * 3)), image, atol=1e-6)
 
 
 def test_ensemble_lies_between_its_images():
-    keras.utils.set_random_seed(0)
     network, results = self_ensemble_network(3), [images(2, 8, 8, 3, seed=i) for i in range(3)]
     found = array(network(results))
     assert (found >= np.min(results, axis=0) - 1e-6).all()
@@ -168,7 +166,6 @@ def test_ensemble_lies_between_its_images():
 
 
 def test_ensemble_branches_may_be_permuted_with_their_weights():
-    keras.utils.set_random_seed(0)
     network, permuted, order = self_ensemble_network(3), self_ensemble_network(3), (2, 0, 1)
     results = [images(1, 8, 8, 3, seed=i) for i in range(3)]
     for name in ("sen_c3", "sen_c4"):

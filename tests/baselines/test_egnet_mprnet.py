@@ -58,7 +58,6 @@ def test_quarters_are_merged_to_halves():
 
 
 def test_patches_on_the_batch_axis_are_images_of_their_own():
-    keras.utils.set_random_seed(0)
     network = encoder(WIDTHS, ScalarPReLU(), "stage1_encoder")
     patches = numbers(4, 8, 8, 4)
     together = [array(level) for level in network(patches)]
@@ -68,7 +67,6 @@ def test_patches_on_the_batch_axis_are_images_of_their_own():
 
 
 def test_cab_by_hand():
-    keras.utils.set_random_seed(0)
     x = keras.Input((None, None, 4))
     block = keras.Model(x, cab(x, ScalarPReLU(), "b"))
     for name in ("b_body_0", "b_body_2"):  # identity kernels
@@ -99,7 +97,6 @@ def test_shapes_of_the_sub_networks():
 
 
 def test_supervised_attention_by_hand():
-    keras.utils.set_random_seed(0)
     sam = supervised_attention(4, "sam", {})
     conv1, conv2, conv3 = (sam.get_layer(f"sam_conv{i}").get_weights()[0][0, 0] for i in (1, 2, 3))
     x, image = numbers(1, 3, 3, 4), numbers(1, 3, 3, 3, seed=1)

@@ -167,7 +167,6 @@ def test_clipped_at_inference_and_in_training_only_when_asked():
 
 
 def test_training_starts_near_the_blurred_image():
-    keras.utils.set_random_seed(0)
     generator = build_generator((16, 32, 64), group_width=8, bypass_width=24)
     x = images(1, 32, 32, 3)
     step = values(generator(x, training=True)["deblurred"]) - x

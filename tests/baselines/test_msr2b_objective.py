@@ -105,7 +105,6 @@ def test_condition_changes_the_first_kernel_alone():
 @pytest.mark.parametrize("condition", ["none", "blur"])
 def test_gradients_of_the_real_critic(condition):
     """Each player's loss moves every kernel of its own and, for the critic, none of the generator."""
-    keras.utils.set_random_seed(0)
     network = build_discriminator((4, 4, 4, 4), condition=condition)
     critics = Critics({"image": network}, Draws(0))
     objective = MSR2BObjective(Pixels(), condition=condition)
