@@ -41,15 +41,34 @@ def resize(images, scale: float, method: str = "bicubic", antialias: bool = True
 
     Args:
         images: (batch, height, width, channels); for `scale` 1/k both sizes are divided by k and rounded down.
-        method: "bicubic" or "bilinear".
+        method: "bicubic", "bilinear", or "tf1": TensorFlow 1's bilinear resize, without half-pixel centres and without
+            antialiasing, so that 1/k takes every k-th sample.
         antialias: widen the kernel on the way down.
     """
+    if method == "tf1":
+        return _as_tensorflow_1(images, scale)
     if method == "bilinear" and scale > 1:
         return _enlarged(_enlarged(images, int(scale), axis=1), int(scale), axis=2)
     height, width = ops.shape(images)[1], ops.shape(images)[2]
     rows = _resize_weights(height, scale, method, antialias, images.dtype)
     columns = _resize_weights(width, scale, method, antialias, images.dtype)
     return ops.einsum("oh,bhwc,pw->bopc", rows, images, columns)
+
+
+def _as_tensorflow_1(images, scale: float):
+    """Sample i of the result lies at i / scale; what would lie past the last sample is that one."""
+    if scale < 1:
+        step = round(1 / scale)
+        height, width = (size // step * step for size in ops.shape(images)[1:3])
+        return images[:, :height:step, :width:step]
+    shape = list(ops.shape(images))
+    for axis in (1, 2):
+        along = (slice(None),) * axis
+        later = ops.concatenate([images[(*along, slice(1, None))], images[(*along, slice(-1, None))]], axis)
+        shares = [i / int(scale) for i in range(int(scale))]
+        shape[axis] = shape[axis] * int(scale)
+        images = ops.reshape(ops.stack([(1 - share) * images + share * later for share in shares], axis + 1), shape)
+    return images
 
 
 def _enlarged(images, times: int, axis: int):
@@ -192,31 +211,24 @@ class ImageMean(layers.Layer):
         return shape[0], 1, 1, shape[3]
 
 
-def residual_block(x, name: str, last_init: str = "glorot_uniform", init: str = "glorot_uniform",
-                   activation: str = "relu"):
+def residual_block(x, name: str, kernel: int = 3, last_init: str = "glorot_uniform"):
     """x + Conv(ReLU(Conv(x))): no normalisation, no activation after the addition (MADN section 3.3.3, Fig. 4b)."""
-    return layers.Add(name=f"{name}_add")([x, residual_branch(x, name, last_init, init, activation)])
+    return layers.Add(name=f"{name}_add")([x, residual_branch(x, name, kernel, last_init)])
 
 
-def residual_branch(x, name: str, last_init: str = "glorot_uniform", init: str = "glorot_uniform",
-                    activation: str = "relu"):
-    """F(x) = Conv(ReLU(Conv(x))), width preserving; `init` initialises the first kernel, `last_init` the second."""
+def residual_branch(x, name: str, kernel: int = 3, last_init: str = "glorot_uniform"):
+    """F(x) = Conv(ReLU(Conv(x))), width preserving; `last_init` initialises the second kernel."""
     width = x.shape[-1]
-    y = layers.Conv2D(width, 3, padding="same", activation=activation, kernel_initializer=init,
-                      name=f"{name}_conv1")(x)
-    return layers.Conv2D(width, 3, padding="same", kernel_initializer=last_init, name=f"{name}_conv2")(y)
+    y = layers.Conv2D(width, kernel, padding="same", activation="relu", name=f"{name}_conv1")(x)
+    return layers.Conv2D(width, kernel, padding="same", kernel_initializer=last_init, name=f"{name}_conv2")(y)
 
 
-def nested_residual_group(x, blocks: int, name: str, mode: str = "branch", last_init: str = "glorot_uniform",
-                          init: str = "glorot_uniform", activation: str = "relu"):
+def nested_residual_group(x, blocks: int, name: str, kernel: int = 3, last_init: str = "glorot_uniform"):
     """The nested residual link of MADN Eq. 9, extended to `blocks` blocks.
 
-    P + R1(P) + R2(P + R1(P)) + ... : with R the residual branch (`mode="branch"`) the nested sum is, term by term,
-    an ordinary chain of residual blocks, and is built as that chain (a test keeps the dense sum beside it).
-    `mode="block"` reads R as the whole residual block with its own identity, which doubles the signal at every
-    block; kept as an experiment.
+    P + R1(P) + R2(P + R1(P)) + ... : with R the residual branch the nested sum is, term by term, an ordinary chain of
+    residual blocks, and is built as that chain (a test keeps the dense sum beside it).
     """
     for k in range(1, blocks + 1):
-        block = residual_block(x, f"{name}_res{k}", last_init, init, activation)
-        x = block if mode == "branch" else layers.Add(name=f"{name}_nest{k}")([x, block])
+        x = residual_block(x, f"{name}_res{k}", kernel, last_init)
     return x

@@ -22,13 +22,29 @@ class Entry:
 
 
 RECIPES = {
-    "madn": Entry("madn.recipe", "MADN", "MADN (Zhu et al. 2023) as published"),
-    "madn-fig9a": Entry("madn.recipe", "FIGURE_9A", "MADN, Figure 9: pixel and content loss, image domain only"),
-    "madn-fig9b": Entry("madn.recipe", "FIGURE_9B", "MADN, Figure 9: A and the adversarial loss, image domain only"),
-    "madn-fig9c": Entry("madn.recipe", "FIGURE_9C", "MADN, Figure 9: the full loss (the same as madn)"),
-    "madn-sample": Entry("madn.recipe", "SAMPLE", "MADN, narrow and short: minutes on two CPU cores, for the samples"),
-    "madn-small": Entry("madn.recipe", "SMALL", "MADN at reduced width, for photos: hours on two CPU cores"),
-    "madn-budget": Entry("madn.recipe", "BUDGET", "MADN, narrow: the same compute as the other -budget recipes"),
+    "madn": Entry("madn.models.madn.recipe", "MADN", "MADN (Zhu et al. 2023) as published"),
+    "madn-fig9a": Entry("madn.models.madn.recipe", "FIGURE_9A",
+                        "MADN, Figure 9: pixel and content loss, image domain only"),
+    "madn-fig9b": Entry("madn.models.madn.recipe", "FIGURE_9B",
+                        "MADN, Figure 9: A and the adversarial loss, image domain only"),
+    "madn-fig9c": Entry("madn.models.madn.recipe", "FIGURE_9C", "MADN, Figure 9: the full loss (the same as madn)"),
+    "madn-sn": Entry("madn.models.madn.recipe", "SCALE_NETWORK", "MADN without its gradient network"),
+    "madn-by-scale": Entry("madn.models.madn.recipe", "BY_SCALE",
+                           "MADN whose gradient network takes the features of the coarser scales"),
+    "madn-image": Entry("madn.models.madn.recipe", "IMAGE",
+                        "MADN whose gradient network takes the images of the coarser scales"),
+    "madn-stop-gradient": Entry("madn.models.madn.recipe", "STOP_GRADIENT",
+                                "MADN in which no gradient crosses the scales, as in the scale-recurrent lineage"),
+    "srn": Entry("madn.models.madn.recipe", "SRN",
+                 "MADN's scale network alone, at the sizes of the one that it is made after (Tao et al. 2018)"),
+    "madn-srn": Entry("madn.models.madn.recipe", "MADN_SRN",
+                      "MADN from SRN's weights, for photos: about an hour on two CPU cores"),
+    "madn-sample": Entry("madn.models.madn.recipe", "SAMPLE",
+                         "MADN, narrow and short: minutes on two CPU cores, for the samples"),
+    "madn-small": Entry("madn.models.madn_small.recipe", "SMALL",
+                        "MADN at reduced width, for photos: hours on two CPU cores"),
+    "madn-budget": Entry("madn.models.madn.recipe", "BUDGET",
+                         "MADN, narrow: the same compute as the other -budget recipes"),
     "sisnet": Entry("baselines.sisnet.recipe", "SISNET", "SIS-Net (Liu et al. 2020) as published"),
     "sisnet-nolatent": Entry("baselines.sisnet.recipe", "NOLATENT",
                              "SIS-Net (Liu et al. 2020), Table 2: Nolatent, no intermediate layer path"),
@@ -153,8 +169,17 @@ def check_name(name: str | None) -> None:
 
 
 def from_fields(name: str, fields: dict) -> "Recipe":
-    """The recipe `name` with the stored `fields`. Raises `UserError` for a field that it does not have."""
+    """The recipe `name` with the stored `fields`, those of earlier versions included.
+
+    Raises `UserError` for a field that it does not have, and for a value that is no longer built.
+    """
     recipe = get(name)
+    fields = dict(recipe.renamed(fields))
+    for field, only in recipe.retired.items():
+        value = fields.pop(field, only)
+        if only is not ... and value != only:
+            raise UserError(f"recipe {name} is no longer built with {field} {value}, only with {only}; earlier versions "
+                            "of madn read what has it")
     known = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     unknown = sorted(set(fields) - set(known))
     if unknown:

@@ -24,7 +24,7 @@ import madn
 from madn.errors import run_door
 from madn.imaging.files import HOST
 from madn.imaging.photos import read_photo
-from madn.recipe import MADN
+from madn.models.madn.recipe import MADN
 from madn.training.checkpoint import save_generator
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from madn.imaging.files import HOST
-from madn.recipe import MADN
+from madn.models.madn.recipe import MADN
 from madn.training.checkpoint import save_generator
 
 TINY = replace(MADN, widths=(4, 8, 16), res_blocks=1)

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
 
-from madn.discriminator import build_discriminator
-from madn.generator import build_generator
+from madn.models.madn.discriminator import build_discriminator
+from madn.models.madn.generator import build_generator
 
 TINY = (4, 8, 16)
 

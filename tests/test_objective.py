@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 from madn.losses import batch_psnr, log_loss
-from madn.objective import MADNObjective
+from madn.models.madn.objective import MADNObjective
 
 
 def constant_outputs(n=2, size=16):

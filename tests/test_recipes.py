@@ -7,7 +7,7 @@ import pytest
 
 from madn import recipes
 from madn.errors import UserError
-from madn.recipe import FIGURE_9A, FIGURE_9B, FIGURE_9C, MADN
+from madn.models.madn.recipe import FIGURE_9A, FIGURE_9B, FIGURE_9C, MADN
 
 
 def test_the_default_is_the_published_setting():

@@ -10,7 +10,7 @@ import pytest
 from madn import ship, weights
 from madn.errors import UserError
 from madn.loading import load_network
-from madn.recipe import MADN
+from madn.models.madn.recipe import MADN
 from madn.training.checkpoint import save_generator
 
 TINY = replace(MADN, widths=(4, 8, 16), res_blocks=1)

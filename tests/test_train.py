@@ -14,7 +14,7 @@ from PIL import Image
 
 from madn.errors import UserError, run_door
 from madn.loading import load_network
-from madn.recipe import MADN
+from madn.models.madn.recipe import MADN
 from madn.train import main
 from madn.training.checkpoint import save_generator
 from madn.training.runfolder import RunFolder

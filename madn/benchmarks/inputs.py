@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from madn.data.crops import PairCrops
 from madn.data.pipeline import training_dataset
-from madn.recipe import MADN
+from madn.models.madn.recipe import MADN
 
 
 def input_rates(source: PairCrops, batch: int, seconds: float) -> tuple[float, float]:

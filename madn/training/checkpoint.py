@@ -141,7 +141,7 @@ def load_start(generator: keras.Model, path: Path, recipe: Recipe) -> None:
     Raises `UserError` as `load_generator` does.
     """
     stored = read_recipe(path)
-    smaller = recipe.grows_from(stored["fields"]) if stored else None
+    smaller = recipe.grows_from(recipe.renamed(stored["fields"])) if stored else None
     if smaller:
         previous = dataclasses.replace(recipe, **smaller).build_generator()
         load_generator(previous, path, recipe)

@@ -23,6 +23,7 @@ class Recipe:
 
     paper: ClassVar[str] = ""
     crop_multiple: ClassVar[int] = 32
+    retired: ClassVar[dict] = {}  # fields that stored files may have -> the value that is still built; ...: any
     critics_float32: ClassVar[bool] = False  # a gradient penalty asks for it, whatever `precision` says
 
     batch: int = 16
@@ -143,6 +144,11 @@ class Recipe:
     def stage_name(self) -> str:
         """What a stage of several is called on the screen."""
         return "all of the network"
+
+    @classmethod
+    def renamed(cls, fields: dict) -> dict:
+        """Stored fields under the names that they have today; `retired` ones may stay."""
+        return fields
 
     def grows_from(self, fields: dict) -> dict | None:
         """The changed fields of the smaller network that `transfer` starts this one from, where a weights file with the

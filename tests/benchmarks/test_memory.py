@@ -8,7 +8,7 @@ import pytest
 from madn.benchmarks import memory
 from madn.benchmarks.memory import _most_alive, training_memory
 from madn.counting import trace
-from madn.recipe import MADN
+from madn.models.madn.recipe import MADN
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("memory is computed from TensorFlow's graph", allow_module_level=True)

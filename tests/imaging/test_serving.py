@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from madn.generator import build_generator
+from madn.models.madn.generator import build_generator
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("a SavedModel is written on the TensorFlow backend", allow_module_level=True)

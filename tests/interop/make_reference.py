@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from madn.generator import build_generator
+from madn.models.madn.generator import build_generator
 from madn.imaging.exporting import export
 from madn.layers import InstanceNormalization
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from madn.recipe import MADN
+from madn.models.madn.recipe import MADN
 
 TINY = replace(MADN, widths=(4, 8, 16), res_blocks=1, d_widths=(4, 4, 4, 4, 8), d_dense=8, crop=32, batch=2, steps=10)
 

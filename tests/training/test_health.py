@@ -8,7 +8,7 @@ from keras import ops
 from baselines.msr2b.objective import MSR2BObjective
 from baselines.sisnet.objective import GUESSING, SISNetObjective, critic_loss
 from baselines.structure_guided.objective import StructureGuidedObjective
-from madn.objective import MADNObjective
+from madn.models.madn.objective import MADNObjective
 from madn.training.health import MEANING, loss_verdict, wasserstein_verdict
 
 

@@ -7,7 +7,8 @@ Differences from the text, and why:
 - every norm is a mean over elements: Eq. 12 divides by N^i, the loss is named MAE, and only means bring the terms to
   the "order of magnitude balance" that section 5.1 claims for images in [0, 1].
 - Eq. 17 as printed drops lambda and writes "phi1 + L_GB"; Eq. 10 and "lambda = 0.05" decide.
-- the true images at half and quarter size are bicubic, antialiased resizes of the sharp image; w^i is 1.
+- the true images at half and quarter size are resizes of the sharp image as the network's are of the blurred one; w^i
+  is 1.
 - the loss's beta1 and beta2 are called `gradient_weight` and `image_weight` here, for Adam has betas of its own.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 from keras import ops
 
-from madn.layers import luma, resize, sobel_magnitude
+from madn.layers import resize, sobel_magnitude
 from madn.losses import batch_psnr, l1, l2, log_l2, log_loss
 from madn.training.health import column, loss_verdict
 
@@ -26,9 +27,9 @@ class MADNObjective:
     """Turns a batch and the generator's outputs into named terms and their weighted sum.
 
     `adversarial_domains`: "both" (the paper), "image" or "none" (Figure 9's ablations).
-    `reduction`: "mean", or "sum" over each image's elements, for the norms of Eq. 13.
-    `image_norm`: the restored image's term in Eq. 13: "l1" as it is printed, "l2", a mean of squares, "log", `log_l2`;
-    the latter two whatever `reduction` says. `pixel_norm`: of Eq. 12, "l2" as it is printed, or "log", `log_l2`.
+    `error`: "printed", the squared error of Eq. 12 and the absolute one of the restored image in Eq. 13, or "log", the
+    logarithm of squared errors (`log_l2`) for both: then every image of a batch pulls alike.
+    `gradient_network`: whether the generator has one; `resize`: between the scales, as in `build_generator`.
     """
 
     adversarial: float = 0.05
@@ -37,13 +38,11 @@ class MADNObjective:
     alpha: float = 0.01
     gradient_weight: float = 0.01
     image_weight: float = 1.0
-    scale_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
     adversarial_domains: str = "both"
-    reduction: str = "mean"
-    sobel_epsilon: float = 1e-6
-    antialias: bool = True
-    image_norm: str = "l1"
-    pixel_norm: str = "l2"
+    error: str = "printed"
+    scales: int = 3
+    gradient_network: bool = True
+    resize: str = "bicubic"
 
     @property
     def uses_critic(self) -> bool:
@@ -51,8 +50,9 @@ class MADNObjective:
 
     @property
     def term_names(self) -> tuple[str, ...]:
-        names = ["pixel", "gradient_content", "restored_gradient", "image", "content"]
-        names += [f"scale_{i}_psnr" for i in range(1, len(self.scale_weights) + 1)]
+        names = ["pixel", *(["gradient_content"] if self.gradient_network else []), "restored_gradient", "image",
+                 "content"]
+        names += [f"scale_{i}_psnr" for i in range(1, self.scales + 1)]
         for domain in ("image", "gradient"):
             if self.adversarial_domains in (domain, "both"):
                 names += [f"adversarial_{domain}", f"critic_{domain}_real", f"critic_{domain}_fake"]
@@ -63,23 +63,23 @@ class MADNObjective:
 
         `critic(images, domain)` gives logits; domain is "image" or "gradient". Terms are unweighted.
         """
-        sharp = ops.cast(sharp, "float32")
-        restored, gradient = ops.cast(outputs["deblurred"], "float32"), ops.cast(outputs["gradient"], "float32")
-        sharp_gradient = self._gradient(sharp, gradient.shape[-1])
-        truths = self._truths(sharp, len(outputs["scales"]))
+        sharp, restored = ops.cast(sharp, "float32"), ops.cast(outputs["deblurred"], "float32")
+        sharp_gradient, truths = sobel_magnitude(sharp), self._truths(sharp)
+        pixel, image = (l2, l1) if self.error == "printed" else (log_l2, log_l2)
         terms = {
-            "pixel": self._pixel(outputs["scales"], truths),
-            "gradient_content": self._l1(sharp_gradient, gradient),
-            "restored_gradient": self._l1(sobel_magnitude(sharp, self.sobel_epsilon),
-                                          sobel_magnitude(restored, self.sobel_epsilon)),
-            "image": self._image(restored, sharp),
+            "pixel": sum(0.5 * pixel(scale, truth) for scale, truth in zip(outputs["scales"], truths, strict=True)),
+            "restored_gradient": l1(sharp_gradient, sobel_magnitude(restored)),
+            "image": image(restored, sharp),
         }
-        content = (self.alpha * terms["pixel"] + self.phi1 * terms["gradient_content"]
-                   + self.phi2 * (self.gradient_weight * terms["restored_gradient"]
-                                  + self.image_weight * terms["image"]))
+        content = self.alpha * terms["pixel"] + self.phi2 * (
+            self.gradient_weight * terms["restored_gradient"] + self.image_weight * terms["image"])
+        if self.gradient_network:
+            gradient = ops.cast(outputs["gradient"], "float32")
+            terms["gradient_content"] = l1(sharp_gradient, gradient)
+            content = content + self.phi1 * terms["gradient_content"]
         terms["content"] = content
-        for i, (image, truth) in enumerate(zip(outputs["scales"], truths, strict=True), start=1):
-            terms[f"scale_{i}_psnr"] = batch_psnr(image, truth)
+        for i, (scale, truth) in enumerate(zip(outputs["scales"], truths, strict=True), start=1):
+            terms[f"scale_{i}_psnr"] = batch_psnr(scale, truth)
         total = content
         if self.uses_critic:
             terms["adversarial_image"] = log_loss(critic(restored, "image"), real=True)
@@ -99,8 +99,7 @@ class MADNObjective:
         }
         if self.adversarial_domains == "both":
             gradient = ops.stop_gradient(ops.cast(outputs["gradient"], "float32"))
-            sharp_gradient = self._gradient(sharp, gradient.shape[-1])
-            terms["critic_gradient_real"] = log_loss(critic(sharp_gradient, "gradient"), real=True)
+            terms["critic_gradient_real"] = log_loss(critic(sobel_magnitude(sharp), "gradient"), real=True)
             terms["critic_gradient_fake"] = log_loss(critic(gradient, "gradient"), real=False)
         return sum(terms.values()), terms
 
@@ -114,23 +113,6 @@ class MADNObjective:
         return {domain: loss_verdict([real + fake for real, fake in terms], 2 * math.log(2))
                 for domain, terms in both.items()}
 
-    def _image(self, restored, sharp):
-        """The restored image's term, by `image_norm`."""
-        return {"l1": self._l1, "l2": l2, "log": log_l2}[self.image_norm](restored, sharp)
-
-    def _pixel(self, scales, truths):
-        """Eq. 12: the sum over scales of w^i / (2 N^i) ||I_i - I_i^true||^2, a mean whatever `reduction` says."""
-        norm = {"l2": l2, "log": log_l2}[self.pixel_norm]
-        return sum(0.5 * weight * norm(image, truth)
-                   for weight, image, truth in zip(self.scale_weights, scales, truths, strict=True))
-
-    def _truths(self, sharp, scales: int) -> list:
+    def _truths(self, sharp) -> list:
         """I_i^true: the sharp image at every scale, full resolution first."""
-        return [sharp if i == 0 else resize(sharp, 0.5**i, antialias=self.antialias) for i in range(scales)]
-
-    def _gradient(self, images, channels: int):
-        return sobel_magnitude(luma(images) if channels == 1 else images, self.sobel_epsilon)
-
-    def _l1(self, a, b):
-        """The norms of Eq. 13, by `reduction`."""
-        return l1(a, b) * (1 if self.reduction == "mean" else a.shape[1] * a.shape[2] * a.shape[3])
+        return [sharp if i == 0 else resize(sharp, 0.5**i, self.resize) for i in range(self.scales)]

@@ -1,0 +1,256 @@
+"""MADN's recipes: the published setting, ablations and readings of it, and those that start from SRN's weights.
+
+The published run: `python -m madn.train --data GOPRO --validation none --run runs/madn`
+    Hardware in the paper: one 24 GB NVIDIA 3090 Ti, TensorFlow 2.4. In float32 a step takes 30.1 GiB at batch 16
+    and crops of 256 (computed: `python -m madn.bench --memory`), more than that card has; `--precision mixed_bfloat16`
+    takes 16.3, `--remat blocks` 9.2 and `--accumulate 2` 15.4.
+    262,000 steps (2000 epochs of 131), 9.9 EFLOP by count: about 86 hours on that card in bfloat16 at an assumed 40%
+    of its peak. Not run here.
+    Expected on the 1,111 GoPro test pairs (the paper's Table 4): PSNR 30.18 dB, SSIM 0.9312, which by its Nah row is
+    `ssim_matlab`. No score of a full training run has been measured with this code.
+
+Differences from the paper, all of them choices where it says nothing or contradicts itself:
+- power of the polynomial decay: 0.3, as the scale-recurrent lineage has it (not stated).
+- gradient clipping "minimum value 1e-5, maximum value 2": the generator's global norm is clipped to 2, the minimum is
+  inert. Read element by element (`--clip-mode magnitude`) the minimum soon replaces most of the gradient.
+- Algorithm 1 takes both gradients at the same weights (`simultaneous`); the prose also says "alternative manner".
+- GoPro's `blur` images rather than `blur_gamma`; no augmentation; Glorot-uniform weights (none of them stated).
+- an epoch drops its last, partial batch: 131 steps of 16 for 2,103 pairs.
+- `--validation` holds a scene out of the training set unless it is `none`; the paper names no validation set.
+The networks' and the losses' own choices are listed in madn/generator.py, discriminator.py and objective.py.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import keras
+
+from madn.errors import UserError
+from madn.models.madn.discriminator import build_discriminator
+from madn.models.madn.generator import build_generator
+from madn.models.madn.objective import MADNObjective
+from madn.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class MADNRecipe(Recipe):
+    """MADN (Zhu et al. 2023): multi-scale generative adversarial deblurring with gradient guidance."""
+
+    paper: ClassVar[str] = "MADN, Zhu et al. 2023"
+    retired: ClassVar[dict] = {
+        "nested_mode": "branch", "sn_skip": "add", "gn_skip": "add", "merge_kernel": 3, "fusion": "full",
+        "gn_input": "blurred", "gradient_channels": 3, "sobel_epsilon": 1e-6, "residual_from": "blurred",
+        "stem_stride": 1, "coarsest_second_input": "blurred", "antialias": True, "last_activation": "relu",
+        "activation": "relu", "d_strides": "pair", "d_shared": True, "d_dense_activation": "leaky_relu",
+        "scale_weights": "1 for each", "reduction": "mean", "image_norm": "l1", "pixel_norm": "l2"}
+
+    lr_power: float = 0.3
+    """Power of the polynomial decay to 0: lr = lr_0 (1 - step / steps) ** power."""
+    widths: tuple[int, int, int] = (64, 128, 256)
+    """Channels at full, half and quarter resolution."""
+    res_blocks: int = 4
+    """Residual blocks in a group."""
+    scales: int = 3
+    """Scales of the recurrent network."""
+    sn_kernel: int = 3
+    """Kernel of the scale network's convolutions."""
+    deconv_kernel: int = 3
+    """Kernel of the stride-2 deconvolutions."""
+    gradient_network: Literal["decoder", "by_scale", "image", "none"] = "decoder"
+    """The scale features that the gradient network takes; none: no gradient network."""
+    stop_gradient_across_scales: bool = False
+    """Keep a scale's gradient from reaching the coarser one."""
+    residual: Literal["none", "blurred", "scale"] = "none"
+    """What the restored image is added to: the blurred one, at every scale, or the scale network's image."""
+    init: Literal["glorot_uniform", "zero_residual"] = "glorot_uniform"
+    """zero_residual: residual branches and output convolutions start at zero, which short, narrow runs need."""
+    resize: Literal["bicubic", "tf1"] = "bicubic"
+    """Between the scales: antialiased bicubic, or TensorFlow 1's bilinear one, as the released SRN has it."""
+    gn_share: float = 0.0
+    """Share of the steps in a first stage, which trains all but the scale network, whose weights --weights names."""
+    gn_lr: float = 6e-4
+    """Initial learning rate of that stage."""
+    sn_frozen: bool = False
+    """Keep the scale network as --weights has it."""
+    d_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
+    """Channels of the discriminator's five pairs of convolutions."""
+    d_dense: int = 1024
+    """Units of the discriminator's first dense layer."""
+    adversarial: float = 0.05
+    """Weight lambda of the adversarial loss (Eq. 10)."""
+    adversarial_domains: Literal["both", "image", "none"] = "both"
+    """Where the discriminator judges: images and gradient maps, images, or nowhere (Figure 9)."""
+    phi1: float = 0.5
+    """Weight of the gradient network's content loss (Eq. 13)."""
+    phi2: float = 1.0
+    """Weight of the restored image's content loss (Eq. 13)."""
+    alpha: float = 0.01
+    """Weight of the multi-scale pixel loss (Eq. 11)."""
+    gradient_weight: float = 0.01
+    """Eq. 13's beta_1: the restored image's gradient map."""
+    image_weight: float = 1.0
+    """Eq. 13's beta_2: the restored image itself."""
+    error: Literal["printed", "log"] = "printed"
+    """Of images: Eq. 12's squared and Eq. 13's absolute error, or the logarithm of squared errors, as PSNR is one."""
+    clip_mode: Literal["none", "global_norm", "value", "magnitude", "literal"] = "global_norm"
+    """Gradient clipping: see madn.training.clipping."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if min(*self.widths, *self.d_widths, self.d_dense, self.res_blocks, self.scales, self.sn_kernel,
+               self.deconv_kernel) < 1:
+            raise UserError("--widths, --d-widths, --d-dense, --res-blocks, --scales and kernels must be at least 1")
+        if self.crop % self.multiple:
+            raise UserError(f"--crop must be a multiple of {self.multiple} for --scales {self.scales}; "
+                            f"received {self.crop}")
+        if self.gradient_network in ("by_scale", "image") and self.scales != 3:
+            raise UserError(f"--gradient-network {self.gradient_network} needs --scales 3; received {self.scales}")
+        if self.gradient_network == "none" and self.adversarial_domains == "both":
+            raise UserError("--gradient-network none makes no gradient maps to judge: give --adversarial-domains image "
+                            "or none")
+        if not 0 <= self.gn_share < 1:
+            raise UserError(f"--gn-share must be at least 0 and below 1; received {self.gn_share:g}")
+        if self.gradient_network == "none" and (self.gn_share or self.sn_frozen):
+            raise UserError("--gradient-network none leaves nothing to train beside the scale network: leave "
+                            "--gn-share and --sn-frozen out")
+
+    @property
+    def multiple(self):
+        return 4 * 2 ** (self.scales - 1)
+
+    @classmethod
+    def renamed(cls, fields):
+        """As they were called until the generator kept what the paper or a recipe varies."""
+        fields = dict(fields)
+        if "global_residual" in fields:
+            fields["residual"] = "blurred" if fields.pop("global_residual") else "none"
+        if "scale_taps" in fields:
+            fields["gradient_network"] = fields.pop("scale_taps")
+        if set(fields.get("scale_weights", ())) == {1.0}:
+            del fields["scale_weights"]
+        for name, gone in (("gradient_network", "encoder"), ("init", "he_zero_residual"), ("resize", "bilinear")):
+            if fields.get(name) == gone:
+                raise UserError(f"{name} {gone} is no longer built; earlier versions of madn read what has it")
+        return fields
+
+    def learning_rate(self, initial, total_steps):
+        return keras.optimizers.schedules.PolynomialDecay(
+            initial, decay_steps=total_steps, end_learning_rate=0.0, power=self.lr_power)
+
+    def build_generator(self):
+        return build_generator(
+            widths=self.widths, res_blocks=self.res_blocks, scales=self.scales, sn_kernel=self.sn_kernel,
+            deconv_kernel=self.deconv_kernel, gradient_network=self.gradient_network,
+            stop_gradient_across_scales=self.stop_gradient_across_scales, residual=self.residual, init=self.init,
+            resize=self.resize)
+
+    def build_critics(self):
+        if self.adversarial_domains == "none":
+            return {}
+        critic = build_discriminator(self.crop, self.d_widths, self.d_dense)
+        return {"image": critic, "gradient": critic} if self.adversarial_domains == "both" else {"image": critic}
+
+    def build_objective(self):
+        return MADNObjective(
+            adversarial=self.adversarial, phi1=self.phi1, phi2=self.phi2, alpha=self.alpha,
+            gradient_weight=self.gradient_weight, image_weight=self.image_weight,
+            adversarial_domains=self.adversarial_domains, error=self.error, scales=self.scales,
+            gradient_network=self.gradient_network != "none", resize=self.resize)
+
+    @property
+    def frozen(self):
+        return ("sn",) if self.sn_frozen else ()
+
+    @property
+    def needs_weights(self):
+        return self.sn_frozen or self.gn_share > 0
+
+    @property
+    def stage_name(self):
+        return "the gradient network and the up-sampling block" if self.sn_frozen else "all of the network"
+
+    def stages(self, total_steps):
+        """All but the scale network first, where `gn_share` asks for it, then everything."""
+        first = round(self.gn_share * total_steps)
+        everything = replace(self, gn_share=0.0)
+        if not first:
+            return [(everything, total_steps)]
+        return [(replace(everything, sn_frozen=True, lr_g=self.gn_lr), first), (everything, total_steps - first)]
+
+    def grows_from(self, fields):
+        """The scale network alone."""
+        if fields.get("gradient_network") == "none" != self.gradient_network:
+            return {"gradient_network": "none", "residual": "none", "adversarial_domains": "none", "sn_frozen": False,
+                    "gn_share": 0.0}
+        return None
+
+
+MADN = MADNRecipe()
+"""The published setting."""
+
+FIGURE_9A = replace(MADN, adversarial_domains="none", phi1=0.0, gradient_weight=0.0)
+"""Pixel and image content loss only."""
+
+FIGURE_9B = replace(MADN, adversarial_domains="image", phi1=0.0, gradient_weight=0.0)
+"""A and the adversarial loss in the image domain."""
+
+FIGURE_9C = MADN
+"""The full loss: B and content and adversarial losses in the gradient domain."""
+
+SCALE_NETWORK = replace(MADN, gradient_network="none", adversarial_domains="image", phi1=0.0)
+"""Without the gradient network, the paper's second contribution: I_1 is the restored image."""
+
+BY_SCALE = replace(MADN, gradient_network="by_scale")
+"""The gradient network takes the features that the coarser scales make their images from."""
+
+IMAGE = replace(MADN, gradient_network="image")
+"""The gradient network takes the images of the coarser scales."""
+
+STOP_GRADIENT = replace(MADN, stop_gradient_across_scales=True)
+"""Each scale learns from its own loss alone, as in the scale-recurrent lineage's code."""
+
+SRN = replace(MADN, widths=(32, 64, 128), res_blocks=3, sn_kernel=5, deconv_kernel=4, gradient_network="none",
+              stop_gradient_across_scales=True, resize="tf1", adversarial_domains="none", alpha=2.0, phi1=0.0,
+              gradient_weight=0.0, image_weight=0.0, clip_mode="none")
+"""SN alone, at the sizes of the scale-recurrent network (Tao et al., CVPR 2018): see `madn.models.madn.srn`.
+
+The loss is its squared error at all scales (Eq. 12 has half of it, so alpha is 2), the schedule is MADN's, which is
+its own: Adam 1e-4, power 0.3, batches of 16 crops of 256. Not trained here: `python -m madn.models.madn.srn` reads the
+released weights.
+"""
+
+MADN_SRN = replace(MADN, widths=(32, 64, 128), res_blocks=3, sn_kernel=5, deconv_kernel=4, residual="scale",
+                   init="zero_residual", gn_share=0.15, adversarial_domains="none", error="log", alpha=1.0,
+                   gradient_weight=0.0, crop=192, batch=4, steps=1400, lr_g=5e-5, lr_power=1.0,
+                   augment="dihedral", precision="mixed_bfloat16")
+"""MADN from the released weights of the network that its SN is made after, for photos: about an hour on two CPU cores.
+
+    python -m madn.models.madn.srn deblur.model srn.weights.h5
+    python -m madn.train --recipe madn-srn --weights srn.weights.h5 --data GOPRO REDS --photos PHOTOS --run runs/srn
+
+Departures, all for a short training that keeps what the start knows:
+- SN has SRN's sizes: widths 32/64/128, three residual blocks a group, kernels of 5, deconvolutions of 4.
+- gradient network and up-sampling block correct I_1, and start at a correction of zero: so training starts at SN's
+  score. They learn by themselves in the first seventh of the steps.
+- a low learning rate for the whole, falling in a straight line.
+- no adversarial loss, which costs PSNR, and no gradient loss of the restored image.
+- the logarithm of squared errors, at all scales with the weight of the result: absolute and squared errors let the
+  worst crops lead.
+- crops of 192 in batches of 4 with flips and turns, bfloat16.
+"""
+
+SAMPLE = replace(MADN, widths=(16, 32, 64), res_blocks=2, d_widths=(8, 8, 16, 32, 64), d_dense=64, residual="blurred",
+                 init="zero_residual", crop=64, batch=8, steps=700, lr_g=5e-4, adversarial=0.005, augment="dihedral")
+"""For the built-in sample set: minutes on two CPU cores, `python -m madn.train` or `make train`.
+
+Departures, all for the short run: narrow networks of two residual blocks a group, small crops and batches, a higher
+learning rate, a tenth of the adversarial weight, flips and turns, and a start at the blurred image itself (its
+addition to the output, and branches that start at zero): from random images a few hundred steps do not reach the
+quality of their input.
+"""
+
+BUDGET = replace(SAMPLE, res_blocks=1, crop=128, batch=2, precision="mixed_bfloat16", steps=None)
+"""For `python -m madn.compare`: a generator of 7.5 billion multiply-adds for 256x256 pixels, about a fiftieth.
+
+Departures beside those of the sample recipe: one residual block a group, bfloat16.
+"""

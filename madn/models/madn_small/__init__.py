@@ -1,0 +1,1 @@
+"""A small network after MADN, for photos on a CPU."""
