@@ -3,6 +3,8 @@
 Or print the papers' tables beside what was measured: python -m madn.evaluate --table
 """
 
+import hashlib
+import re
 import shlex
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,9 +16,9 @@ from tqdm import tqdm
 from madn import recipes, weights
 from madn.commandline import parse
 from madn.data.images import DecodedImages
-from madn.data.index import Pair, PairIndex, check_pairs
-from madn.data.photos import check_photos, find_photos, hold_out_photos
-from madn.data.sets import open_pairs
+from madn.data.index import Pair, PairIndex, check_pairs, in_scenes
+from madn.data.photos import Motion, check_photos, find_photos, hold_out_photos, write_pairs
+from madn.data.sets import PHOTO_BLURS, open_pairs
 from madn.errors import UserError, run_door
 from madn.imaging.deconvolution import REFERENCES
 from madn.imaging.ensemble import ensembled
@@ -28,6 +30,7 @@ from madn.published import report
 from madn.startup import start_keras
 
 PROG = "python -m madn.evaluate"
+WINDOW = 512  # pixels: the side of a pair that is made of a photograph
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,15 @@ class Options:
     """Folder of sharp photographs, each measured against itself, instead of pairs: what a network does to them."""
     held_photos: int | None = None
     """Of these only the ones that a training run with the same number holds out."""
+    photo_blur: Literal["none", "shake", "camera", "video"] = "none"
+    """Blur a window of 512 pixels of each photograph, as madn.train --photo-blur does, and measure these pairs, which
+    are written below the output folder. A blur that would change nothing is drawn anew."""
+    longest_shake: float | None = None
+    """With it: longest path of the synthesised motion in pixels, as madn.train takes it."""
     split: str = "test"
     """Part of --data."""
+    scenes: str | None = None
+    """Only these scenes: names with commas between, as madn.train --validation takes them."""
     blur_kind: str = "blur"
     """GoPro's blurred images: blur or blur_gamma."""
     protocol: Literal["full", "crop", "both"] = "full"
@@ -56,7 +66,7 @@ class Options:
     crop: int = 256
     """Size of the crops in pixels."""
     seed: int = 0
-    """Seed of the crops' places."""
+    """Seed of the crops' places, and of the photographs' blur."""
     every: int = 1
     """Only every Nth pair: neighbours are often frames of one scene."""
     limit: int | None = None
@@ -93,9 +103,12 @@ def main(argv: list[str]) -> None:
         print(f"left out: {problem}")
     method, about = _method(options, index.blur_kind)
     out = options.out or _default_out(options)
+    about["scenes"], about["photo_blur"] = _scenes(options), None
+    if options.photo_blur != "none":
+        index, about["photo_blur"] = _blurred(options, index, out)
     kind = f", blur kind: {index.blur_kind}" if index.blur_kind else ""
-    print(f"{about['model']}\n{len(index.pairs)} {'photographs' if options.photos else 'pairs'} of {index.root} "
-          f"({index.layout}){kind}")
+    what = "photographs" if options.photos and options.photo_blur == "none" else "pairs"
+    print(f"{about['model']}\n{len(index.pairs)} {what} of {index.root} ({index.layout}){kind}")
     for protocol in ("full", "crop") if options.protocol == "both" else (options.protocol,):
         with tqdm(total=len(index.pairs), unit="image", desc=protocol, leave=False) as bar:
             def shown(result, *images, protocol=protocol, bar=bar):
@@ -161,27 +174,83 @@ def _pairs(options: Options) -> PairIndex:
         raise UserError(f"--limit {options.limit}: at least 1 pair is measured")
     if options.every < 1:
         raise UserError(f"--every {options.every}: 1 takes every pair, 2 every second one")
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: seeds are 0 or more")
     smallest = SMALLEST if options.protocol == "full" else max(options.crop, SMALLEST)
     if options.photos is not None:
         return _photos(options, smallest)
     if options.held_photos is not None:
         raise UserError("--held-photos needs photographs: --photos DIR")
+    if options.photo_blur != "none" or options.longest_shake is not None:
+        raise UserError("--photo-blur and --longest-shake need photographs: --photos DIR")
     index = open_pairs(options.data, options.blurred, options.sharp, options.split, options.blur_kind)
-    index = replace(index, pairs=index.pairs[::options.every][:options.limit])
+    pairs = in_scenes(index.pairs, options.scenes, "--scenes: scene") if options.scenes is not None else index.pairs
+    index = replace(index, pairs=pairs[::options.every][:options.limit])
     # Every file is decoded once before the network starts: a broken one is named now, not in the middle.
     return check_pairs(index, DecodedImages("none"), smallest, options.skip_bad)
 
 
 def _photos(options: Options, smallest: int) -> PairIndex:
-    """Photographs as pairs with themselves."""
+    """Photographs as pairs with themselves; with --photo-blur all that things may be taken from, --limit or not."""
     if options.data or options.blurred or options.sharp:
         raise UserError("give pairs (--data DIR, or --blurred DIR and --sharp DIR) or photographs (--photos DIR)")
-    photos, problems = check_photos(find_photos(options.photos), DecodedImages("none"), smallest, options.skip_bad)
+    if options.scenes is not None:
+        raise UserError(f"--scenes {options.scenes}: photographs have no scenes; leave it out")
+    blur, images = options.photo_blur != "none", DecodedImages("none")
+    _check_blur(options)
+    photos, problems = check_photos(find_photos(options.photos), images, SMALLEST if blur else smallest,
+                                    options.skip_bad)
     if options.held_photos is not None:
         photos = hold_out_photos(photos, options.held_photos)[1]
-    pairs = tuple(Pair(photo, photo, "", photo.relative_to(options.photos).as_posix())
-                  for photo in photos[::options.every][:options.limit])
+    if blur:  # after these were chosen: training, whose crops are smaller, chose among all of them
+        way_out = f"a window of {WINDOW} pixels and the margin of its blur need as much"
+        photos, small = check_photos(photos, images, _motion(options).photo_side(WINDOW), options.skip_bad,
+                                     way_out=way_out)
+        problems += small
+    else:
+        photos = photos[::options.every][:options.limit]
+    pairs = tuple(Pair(photo, photo, "", photo.relative_to(options.photos).as_posix()) for photo in photos)
     return PairIndex(pairs, problems, "sharp photographs", None, str(options.photos))
+
+
+def _check_blur(options: Options) -> None:
+    """Raises `UserError` for options of the photographs' blur that make no sense together."""
+    longest, blur = options.longest_shake, options.photo_blur != "none"
+    if longest is not None and not blur:
+        raise UserError("--longest-shake is of a blur: add --photo-blur shake, camera or video, or leave it out")
+    if longest is not None and not 0 < longest <= 256:
+        raise UserError(f"--longest-shake must be above 0 and at most 256 pixels; received {longest:g}")
+    if not blur:
+        return
+    if options.protocol != "full":  # a crop may hold nothing that moved
+        raise UserError(f"--protocol {options.protocol}: pairs of --photo-blur are windows of {WINDOW} pixels already; "
+                        "leave it out")
+    out = options.out or _default_out(options)
+    if out.resolve().is_relative_to(options.photos.resolve()):
+        raise UserError(f"{out}: its pairs would be among the photographs of {options.photos} the next time; name a "
+                        "folder outside with --out")
+
+
+def _motion(options: Options) -> Motion:
+    """The most that --photo-blur blurs by."""
+    usual = PHOTO_BLURS[options.photo_blur].MOTION
+    return replace(usual, longest=options.longest_shake or usual.longest)
+
+
+def _blurred(options: Options, index: PairIndex, out: Path) -> tuple[PairIndex, dict[str, object]]:
+    """The photographs of `index` as blurred pairs below `out`, and what the JSON says of their blur.
+
+    A pair is that of its photograph's number, so that --every and --limit choose among the same ones.
+    """
+    kind, motion = PHOTO_BLURS[options.photo_blur], _motion(options)
+    crops = kind([pair.sharp for pair in index.pairs], DecodedImages(limit_gb=1.0), WINDOW, options.seed, motion=motion)
+    numbers = range(len(crops))[::options.every][:options.limit]
+    pairs, problems = write_pairs(crops, tqdm(numbers, "blurring", unit="image", leave=False), options.photos,
+                                  out / "pairs", options.skip_bad)
+    for problem in problems:
+        print(f"left out: {problem}")
+    return (replace(index, pairs=pairs, problems=index.problems + problems, layout=f"photographs {kind.SAYS}"),
+            {"kind": options.photo_blur, "longest_shake": motion.longest, "window": WINDOW, "seed": options.seed})
 
 
 def _split(options: Options, index: PairIndex) -> str | None:
@@ -190,10 +259,23 @@ def _split(options: Options, index: PairIndex) -> str | None:
     return options.split if parted else None
 
 
+def _scenes(options: Options) -> list[str] | None:
+    """The names that --scenes lists."""
+    return None if options.scenes is None else sorted({name.strip() for name in options.scenes.split(",")})
+
+
 def _default_out(options: Options) -> Path:
+    """Another folder for other scenes and other blurs."""
     model = Path(options.model).resolve()
     data = (f"{Path(options.data).resolve().name}-{options.split}-{options.blur_kind}" if options.data
             else (options.blurred or options.photos).resolve().name)
+    if scenes := _scenes(options):
+        names = "+".join(scenes)
+        if not re.fullmatch(r"[\w.+-]{1,100}", names):  # too long for a folder's name, or of subfolders
+            names = f"{len(scenes)}-scenes-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+        data += f"-{names}"
+    if options.photo_blur != "none":
+        data += f"-{options.photo_blur}-{_motion(options).longest:g}-seed{options.seed}"
     if (model / "settings.json").is_file():
         return Path(options.model) / "evaluation" / data
     return Path("runs/evaluation") / model.name / data

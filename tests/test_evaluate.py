@@ -12,7 +12,8 @@ from skimage import data
 
 from madn import evaluate, loading
 from madn.errors import UserError
-from madn.imaging.files import read_image, to_float, write_image
+from madn.imaging.evaluation import score
+from madn.imaging.files import image_files, read_image, to_float, write_image
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,118 @@ def test_both_protocols_limit_and_two_folders(folder, tmp_path):
     assert [len(full["images"]), len(crop["images"])] == [1, 1] and crop["images"][0]["size"] == [32, 32]
     assert (crop["crop"], crop["seed"], full["crop"], full["blur_kind"]) == (32, 7, None, None)
     assert not (tmp_path / "out/pictures").exists()
+
+
+def named(file):
+    return [image["name"] for image in json.loads(file.read_text())["images"]]
+
+
+def test_scenes_choose_pairs_before_anything_is_decoded(folder, tmp_path, brightening, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for scene, name in (("s1", "GOPR0477_11_00"), ("s2", "GOPR0477_11_00_AVG11")):
+        (folder / "test" / scene).rename(folder / "test" / name)
+    for scene in ("b", "c/d"):
+        for kind, brightness in (("blur", 0.4), ("sharp", 0.5)):
+            write_image(folder / f"test/{scene}/{kind}/1.png", np.full((32, 32, 3), brightness, np.float32))
+    (folder / "test/b/blur/2.png").write_bytes(b"broken")
+    (folder / "test/b/sharp/2.png").write_bytes(b"broken")
+    common = ["runs/a", "--data", str(folder), "--pictures", "0"]
+    both = ["GOPR0477_11_00/1", "GOPR0477_11_00/2", "GOPR0477_11_00_AVG11/1"]
+    places = {}
+    for asked in ("GOPR0477_11_00", "GOPR0477_11_00_AVG11"):  # each is the scene with its variant
+        evaluate.main([*common, "--scenes", asked])
+        places[asked] = tmp_path / f"runs/evaluation/a/set-test-blur-{asked}/full.json"
+        assert named(places[asked]) == both and json.loads(places[asked].read_text())["scenes"] == [asked]
+    evaluate.main([*common, "--scenes", "GOPR0477_11_00", "--every", "2", "--out", "few"])
+    assert named(tmp_path / "few/full.json") == both[::2]
+    evaluate.main([*common, "--scenes", "b, GOPR0477_11_00", "--skip-bad"])  # all that there are
+    file = tmp_path / "runs/evaluation/a/set-test-blur-GOPR0477_11_00+b/full.json"
+    assert named(file) == [*both, "b/1"] and len(json.loads(file.read_text())["left_out"]) == 2
+    evaluate.main(["runs/a", "--blurred", str(folder / "test/c/d/blur"), "--sharp", str(folder / "test/c/d/sharp"),
+                   "--pictures", "0", "--out", "without"])
+    assert json.loads((tmp_path / "without/full.json").read_text())["scenes"] is None
+    many = evaluate._default_out(evaluate.Options("a", "set", scenes=",".join(f"scene{i:03}" for i in range(240))))
+    others = evaluate._default_out(evaluate.Options("a", "set", scenes=",".join(f"scene{i:03}" for i in range(1, 241))))
+    assert many.name.startswith("set-test-blur-240-scenes-") and many != others
+    asked = len(brightening)
+    for arguments, message in (
+            ([*common, "--scenes", "b,x"], "^--scenes: scene 'x' is not here; there is GOPR0477_11_00, b$"),
+            (["runs/a", "--photos", str(folder), "--scenes", "b"], "^--scenes b: photographs have no scenes; leave"),
+            (["runs/a", "--blurred", str(folder / "test/b/sharp"), "--sharp", str(folder / "test/b/sharp"),
+              "--scenes", "b"], "^--scenes: scene 'b' is not here; there is none$")):
+        with pytest.raises(UserError, match=message):
+            evaluate.main(arguments)
+    assert len(brightening) == asked
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """Four photographs, one too small for a pair of 64 pixels and its margin."""
+    monkeypatch.setattr(evaluate, "WINDOW", 64)
+    for name, photo, side in (("a.png", data.astronaut(), 140), ("deep/b.jpg", data.coffee(), 150),
+                              ("c.png", data.chelsea(), 120), ("d.png", data.rocket(), 90)):
+        write_image(tmp_path / "photos" / name, to_float(photo[100:100 + side, 100:260]))
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("blur, longest", [("shake", 24), ("camera", 32), ("video", 40)])
+def test_photographs_are_blurred_alike_each_time(blur, longest, photographs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    common = ["runs/a", "--photos", str(photographs), "--photo-blur", blur, "--skip-bad", "--pictures", "1"]
+    found = {}
+    for seed, out in (("0", None), ("0", "again"), ("1", "other")):
+        evaluate.main([*common, "--seed", seed, *(["--out", out] if out else [])])
+        place = tmp_path / (out or f"runs/evaluation/a/photos-{blur}-{longest}-seed0")
+        found[out] = read = json.loads((place / "full.json").read_text())
+        assert named(place / "full.json") == ["a.png", "c.png", "deep/b.jpg"]
+        assert read["photo_blur"] == {"kind": blur, "longest_shake": longest, "window": 64, "seed": int(seed)}
+        assert read["layout"].startswith("photographs blurred ") and read["data"] == str(photographs)
+        assert len(read["left_out"]) == 1 and "d.png: 160x90 is smaller than" in read["left_out"][0]
+        for image, file in zip(read["images"], ("a.png", "c.png", "deep/b.jpg.png")):
+            images = [read_image(place / "pairs" / kind / file) for kind in ("blurred", "sharp")]
+            assert images[0].shape == (64, 64, 3)
+            assert image["blurred"]["psnr"] == score(*images).psnr < 60  # what lies there is what was measured
+        assert len(image_files(place / "pairs")) == 6 and len(image_files(place / "pictures")) == 1
+    scores = {out: [image["blurred"] for image in read["images"]] for out, read in found.items()}
+    assert scores[None] == scores["again"] and scores[None] != scores["other"]
+    assert [image["restored"] for image in found[None]["images"]] == [
+        image["restored"] for image in found["again"]["images"]]
+    assert "3 pairs of" in (said := capsys.readouterr().out) and "left out: " in said
+    evaluate.main(["runs/a", "--photos", str(photographs), "--pictures", "0"])
+    read = json.loads((tmp_path / "runs/evaluation/a/photos/full.json").read_text())
+    assert (read["layout"], read["photo_blur"], len(read["images"])) == ("sharp photographs", None, 4)
+    assert read["mean"]["blurred"]["psnr"] == "inf"
+
+
+def test_every_and_held_photographs_keep_the_pairs_of_their_numbers(photographs, tmp_path):
+    common = ["runs/a", "--photos", str(photographs), "--photo-blur", "video", "--skip-bad", "--pictures", "0"]
+    evaluate.main([*common, "--out", f"{tmp_path}/all"])
+    evaluate.main([*common, "--out", f"{tmp_path}/some", "--every", "2"])
+    scores = {out: {image["name"]: image["blurred"] for image in
+                    json.loads((tmp_path / out / "full.json").read_text())["images"]} for out in ("all", "some")}
+    assert scores["some"] == {name: scores["all"][name] for name in ("a.png", "deep/b.jpg")}
+    # Of a, c, d and deep/b: training, whose crops are smaller than pairs, holds out c and b.
+    evaluate.main([*common, "--out", f"{tmp_path}/held", "--held-photos", "2", "--longest-shake", "10"])
+    assert named(tmp_path / "held/full.json") == ["c.png", "deep/b.jpg"]
+    assert json.loads((tmp_path / "held/full.json").read_text())["photo_blur"]["longest_shake"] == 10
+
+
+def test_blurs_that_make_no_sense_are_named_first(folder, photographs, tmp_path, brightening):
+    photos = ["--photos", str(photographs)]
+    blur = [*photos, "--photo-blur", "video"]
+    for arguments, message in (
+            (["--data", str(folder), "--photo-blur", "video"], "^--photo-blur and --longest-shake need photographs: "),
+            (["--data", str(folder), "--longest-shake", "9"], "^--photo-blur and --longest-shake need photographs: "),
+            ([*photos, "--longest-shake", "9"], "^--longest-shake is of a blur: add --photo-blur shake, camera or vi"),
+            ([*blur, "--longest-shake", "0"], "^--longest-shake must be above 0 and at most 256 pixels; received 0$"),
+            ([*blur, "--protocol", "both"], "^--protocol both: pairs of --photo-blur are windows of 64 pixels a"),
+            ([*blur, "--out", f"{photographs}/out"], "out: its pairs would be among the photographs of .* with --out$"),
+            ([*blur, "--seed", "-1"], "^--seed -1: seeds are 0 or more$"),
+            (blur, "d.png: 160x90 is smaller than 110x110; a window of 64 pixels and the margin of its blur need as "
+                   r"much \(or leave such photographs out: --skip-bad\)$")):
+        with pytest.raises(UserError, match=message):
+            evaluate.main(["runs/a", *arguments])
+    assert brightening == [] and not (tmp_path / "runs").exists()
 
 
 def test_sharp_photographs_are_measured_against_themselves(folder, tmp_path, capsys):

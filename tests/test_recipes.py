@@ -7,7 +7,9 @@ import pytest
 
 from madn import recipes
 from madn.errors import UserError
-from madn.models.madn.recipe import FIGURE_9A, FIGURE_9B, FIGURE_9C, MADN
+from madn.models.madn.recipe import FIGURE_9A, FIGURE_9B, FIGURE_9C, MADN, MADN_SRN
+from madn.models.madn_small.recipe import SMALL
+from madn.training.recipe import Recipe
 
 
 def test_the_default_is_the_published_setting():
@@ -26,6 +28,51 @@ def test_figure_9_changes_the_loss_alone():
     assert not FIGURE_9A.build_critics() and set(FIGURE_9B.build_critics()) == {"image"}
 
 
+def test_madn_has_no_field_that_neither_the_paper_states_nor_a_named_recipe_varies():
+    stated = {"widths", "res_blocks", "scales", "sn_kernel", "deconv_kernel", "lr_power", "d_widths", "d_dense",
+              "adversarial", "phi1", "phi2", "alpha", "gradient_weight", "image_weight", "clip_mode"}
+    own = {field.name for field in dataclasses.fields(MADN)} - {field.name for field in dataclasses.fields(Recipe)}
+    named = [recipes.get(name) for name in recipes.RECIPES]
+    named = [stage for recipe in named if type(recipe) is type(MADN) for stage, _ in [(recipe, 0), *recipe.stages(100)]]
+    varied = {field for field in own if len({getattr(recipe, field) for recipe in named}) > 1}
+    assert own - stated <= varied
+    assert len(own) <= 26
+
+
+def test_madn_srn_trains_what_is_new_first_and_the_whole_at_a_low_rate():
+    (first, some), (second, rest) = MADN_SRN.stages(1000)
+    assert (some, rest) == (150, 850)
+    assert first.frozen == ("sn",) and not second.frozen and first.needs_weights
+    assert first.lr_g == MADN_SRN.gn_lr == 6e-4 and second.lr_g == MADN_SRN.lr_g
+    assert first.stages(150) == [(first, 150)]  # a stage is not cut into stages again
+
+
+OLD_MADN = {  # what runs of recipe madn stored until MADN's generator kept what the paper or a recipe varies
+    "widths": [16, 32, 64], "global_residual": True, "residual_from": "blurred", "scale_taps": "decoder",
+    "scale_weights": [1.0, 1.0, 1.0], "nested_mode": "branch", "sn_skip": "add", "image_norm": "l1",
+    "init": "zero_residual", "d_strides": "pair", "sobel_epsilon": 1e-6, "antialias": True, "stem_stride": 1}
+
+
+def test_runs_of_earlier_versions_are_read():
+    recipe = recipes.from_fields("madn", OLD_MADN)
+    assert recipe == dataclasses.replace(MADN, widths=(16, 32, 64), residual="blurred", init="zero_residual")
+    assert recipes.from_fields("madn", {**OLD_MADN, "scales": 2, "scale_weights": [1.0, 1.0]}).scales == 2
+    small = {"global_residual": True, "residual_from": "restored", "stem_stride": 2, "d_dense": 1024, "alpha": 0.05,
+             "scale_weights": [1.0] * 4, "init": "he_zero_residual", "image_norm": "log", "pixel_norm": "log"}
+    assert recipes.from_fields("madn-small", small) == dataclasses.replace(SMALL, alpha=0.05)
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"stem_stride": 2}, "no longer built with stem_stride 2, only with 1"),
+    ({"scale_taps": "encoder"}, "gradient_network encoder is no longer built"),
+    ({"scale_weights": [1.0, 0.5, 0.5]}, "no longer built with scale_weights"),
+    ({"gn_skip": "concat"}, "no longer built with gn_skip concat"),
+])
+def test_what_is_no_longer_built_is_named(change, said):
+    with pytest.raises(UserError, match=said):
+        recipes.from_fields("madn", {**OLD_MADN, **change})
+
+
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_every_recipe_comes_back_from_its_json(name):
     recipe = recipes.get(name)
@@ -39,14 +86,11 @@ def test_every_recipe_comes_back_from_its_json(name):
     ({"crop": 100}, "--crop must be a multiple of 32; received 100"),
     ({"steps": 0}, "--steps must be at least 1"),
     ({"critic_steps": 5}, "--critic-steps above 1 needs --update-order alternating"),
-    ({"scales": 2}, "--scale-weights takes one weight for each of the 2 scales; received 3"),
-    ({"scales": 2, "scale_weights": (1.0, 1.0), "scale_taps": "image"}, "--scale-taps image needs --scales 3"),
-    ({"crop": 160, "scales": 4, "scale_weights": (1.0,) * 4, "stem_stride": 2},
-     "--crop must be a multiple of 64 for --scales 4 and --stem-stride 2; received 160"),
-    ({"stem_stride": 2, "fusion": "half"}, "--stem-stride 2 halves the resolution itself: leave out --fusion half"),
-    ({"residual_from": "restored"}, "--residual-from restored needs --global-residual"),
-    ({"residual_from": "restored", "global_residual": True, "coarsest_second_input": "zeros"},
-     "--residual-from restored needs --global-residual and --coarsest-second-input blurred"),
+    ({"scales": 2, "gradient_network": "image"}, "--gradient-network image needs --scales 3"),
+    ({"crop": 96, "scales": 5}, "--crop must be a multiple of 64 for --scales 5; received 96"),
+    ({"gradient_network": "none"}, "--gradient-network none makes no gradient maps to judge"),
+    ({"gradient_network": "none", "adversarial_domains": "none", "sn_frozen": True}, "leaves nothing to train"),
+    ({"gn_share": 1.0}, "--gn-share must be at least 0 and below 1; received 1"),
     ({"widths": (0, 8, 16)}, "--widths"),
 ])
 def test_values_out_of_range_are_named(change, said):

@@ -128,12 +128,10 @@ def hold_out(pairs: Sequence[Pair], validation: str = "auto") -> tuple[tuple[Pai
     if validation == "none":
         return tuple(pairs), ()
     if validation != "auto":
-        chosen = {_scene(name.strip()) for name in validation.split(",")}
-        if unknown := chosen - scenes.keys():
-            raise UserError(f"validation scene '{min(unknown)}' is not here; there is {', '.join(sorted(scenes))}")
+        held = in_scenes(pairs, validation, "validation scene")
+        chosen = {_scene(pair.scene) for pair in held}
         if chosen == scenes.keys():
             raise UserError(f"validation '{validation}' leaves no pair to train on; name fewer scenes")
-        held = [pair for pair in pairs if _scene(pair.scene) in chosen]
     elif len(scenes) == 1:
         ordered = sorted(pairs, key=lambda pair: pair.name)
         held = ordered[-max(1, len(ordered) // 10):] if len(ordered) >= 4 else []
@@ -144,6 +142,18 @@ def hold_out(pairs: Sequence[Pair], validation: str = "auto") -> tuple[tuple[Pai
         smallest = min(fitting or scenes, key=lambda name: (len(scenes[name]), name))
         chosen, held = {smallest}, scenes[smallest][:quarter]
     return tuple(pair for pair in pairs if _scene(pair.scene) not in chosen), tuple(held)
+
+
+def in_scenes(pairs: Sequence[Pair], names: str, what: str = "scene") -> tuple[Pair, ...]:
+    """The pairs of the scenes of these names, with commas between.
+
+    `GOPR0477_11_00` and `GOPR0477_11_00_AVG11` are one scene. Raises `UserError`, which calls it `what`, for a name
+    that is not there.
+    """
+    there, chosen = {_scene(pair.scene) for pair in pairs}, {_scene(name.strip()) for name in names.split(",")}
+    if unknown := chosen - there:
+        raise UserError(f"{what} '{min(unknown)}' is not here; there is {', '.join(sorted(there - {''})) or 'none'}")
+    return tuple(pair for pair in pairs if _scene(pair.scene) in chosen)
 
 
 def some_lines(lines: Iterable[str]) -> str:

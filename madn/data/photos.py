@@ -1,18 +1,22 @@
-"""Training crops from sharp photographs, blurred as they are read. Crop k is a function of (seed, k) alone."""
+"""Sharp photographs blurred as they are read: crops to train on, crop k of (seed, k) alone, and pairs to measure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from madn.data.crops import CROP, Augment, augmented, drawn, window
 from madn.data.images import DecodedImages, in_threads
-from madn.data.index import some_lines, too_small
+from madn.data.index import Pair, size, some_lines
 from madn.data.synthesis import (GAMMA, blob, blur_photo, blur_scene, camera_noise, camera_shake, jpeg, reach,
                                  short_exposure)
 from madn.errors import UserError
-from madn.imaging.files import image_files, to_uint8
+from madn.imaging.files import image_files, save_picture, to_uint8
+
+PAIR = 2  # a use of the seed, beside ORDER and CROP
+DRAWS = 10  # of a pair, until one shows that something moves; about a tenth shows nothing
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,19 @@ class PhotoCrops:
     def name(self, k: int) -> str:
         """The file of crop k."""
         return str(drawn(self.photos, self.seed, k))
+
+    def pair_of(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """A pair of photograph `number`, a function of (seed, number) alone: (blurred, sharp) as of `crop_at`.
+
+        Drawn anew while the two are the same, as they are where nothing moves: their PSNR would be infinite, and so
+        would be any mean with it. Raises `UserError` where no draw changes the photograph.
+        """
+        rng = np.random.default_rng((self.seed, PAIR, number))
+        for _ in range(DRAWS):
+            blurred, sharp = self._pair(rng, self._surroundings(rng, self.photos[number]))
+            if not np.array_equal(blurred, sharp):
+                return blurred, sharp
+        raise UserError(f"{self.photos[number]}: no blur changes it, as if it were of one colour; remove it")
 
     def _surroundings(self, rng: np.random.Generator, path: Path) -> np.ndarray:
         """A random window of a photograph: a crop and its margin."""
@@ -155,11 +172,12 @@ def hold_out_photos(photos: Sequence[Path], count: int) -> tuple[tuple[Path, ...
 
 
 def check_photos(photos: Sequence[Path], images: DecodedImages, least: int,
-                 skip_bad: bool = False, remark: str = "") -> tuple[tuple[Path, ...], tuple[str, ...]]:
+                 skip_bad: bool = False, remark: str = "",
+                 way_out: str = "choose a smaller --crop") -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Decode every photograph once, in parallel through the cache: (those that can be used, a line for each other).
 
-    Bad: unreadable or truncated files, and sides below `least` pixels, of which `remark` says more. Raises `UserError`
-    with the lines, unless `skip_bad`, and where no photograph is left.
+    Bad: unreadable or truncated files, and sides below `least` pixels, of which `way_out` and `remark` say more. Raises
+    `UserError` with the lines, unless `skip_bad`, and where no photograph is left.
     """
     def inspect(path: Path) -> str | None:
         try:
@@ -167,7 +185,7 @@ def check_photos(photos: Sequence[Path], images: DecodedImages, least: int,
         except UserError as problem:
             return str(problem)
         if min(photo.shape[:2]) < least:
-            return too_small(path, photo, least) + remark
+            return f"{path}: {size(photo)} is smaller than {least}x{least}; {way_out}{remark}"
         return None
 
     found = in_threads(inspect, photos, "checking photographs")
@@ -178,3 +196,30 @@ def check_photos(photos: Sequence[Path], images: DecodedImages, least: int,
     if not good:
         raise UserError(some_lines(problems) + "\nno usable photograph is left")
     return good, problems
+
+
+def write_pairs(crops: PhotoCrops, numbers: Iterable[int], root: Path, folder: Path,
+                skip_bad: bool = False) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+    """Write a pair (`PhotoCrops.pair_of`) of each numbered photograph as PNG: (the pairs, a line for each left out).
+
+    They lie in `folder`/blurred and `folder`/sharp under the names that the photographs have below `root`. Raises
+    `UserError` as `pair_of` does, unless `skip_bad`, and where no pair is left.
+    """
+    pairs, problems = [], []
+    for number in numbers:
+        try:
+            images = crops.pair_of(number)
+        except UserError as problem:
+            if not skip_bad:
+                raise UserError(f"{problem} (or leave such photographs out: --skip-bad)") from None
+            problems.append(str(problem))
+            continue
+        name = crops.photos[number].relative_to(root).as_posix()
+        file = name if name.lower().endswith(".png") else f"{name}.png"  # a.jpg and a.png are two photographs
+        pair = Pair(folder / "blurred" / file, folder / "sharp" / file, "", name)
+        for path, image in zip((pair.blurred, pair.sharp), images, strict=True):
+            save_picture(path, Image.fromarray(image))
+        pairs.append(pair)
+    if not pairs:
+        raise UserError(some_lines(problems) + "\nno usable photograph is left")
+    return tuple(pairs), tuple(problems)

@@ -15,7 +15,7 @@ if keras.backend.backend() != "tensorflow":
 
 MAP = 32 * 32 * 4  # bytes
 TINY = replace(MADN, widths=(4, 8, 16), res_blocks=1, d_widths=(4, 4, 4, 4, 8), d_dense=8, crop=32, batch=4,
-               scales=1, scale_weights=(1.0,), adversarial_domains="none")
+               scales=1, adversarial_domains="none")
 
 
 def most(call) -> int:

@@ -37,7 +37,7 @@ def cells(line):
 
 
 def test_two_tables_and_every_time_in_the_file(tmp_path, capsys, here):
-    file = weights("madn", tmp_path, scales=1, scale_weights=(1.0,), adversarial_domains="none")
+    file = weights("madn", tmp_path, scales=1, adversarial_domains="none")
     code = bench.main(["--recipes", file, "--size", "48x33", "--crop", "32", "--batch", "1", "--repeats", "2",
                        "--json", str(tmp_path / "found.json")])
     lines = capsys.readouterr().out.splitlines()

@@ -9,8 +9,9 @@ from skimage import data
 
 from madn.data.images import DecodedImages
 from madn.data.photos import (CameraCrops, Motion, PhotoCrops, VideoCrops, check_photos, find_photos,
-                              hold_out_photos)
+                              hold_out_photos, write_pairs)
 from madn.errors import UserError
+from madn.imaging.files import read_image, to_uint8
 
 
 @pytest.fixture
@@ -104,6 +105,34 @@ def test_a_video_s_crops_are_means_of_stored_values_without_noise(tmp_path):
     means = [blurred.mean() for blurred, _ in pairs]
     assert min(means) > 124 and max(means) < 131  # 186 in linear light
     assert 3 <= sum(np.array_equal(blurred, sharp) for blurred, sharp in pairs) <= 12  # still
+
+
+def test_pairs_to_measure_are_of_their_number_and_seed_and_always_blurred(photos):
+    crops = VideoCrops(photos, DecodedImages(), 64, seed=1)
+    pairs = [crops.pair_of(number) for number in (0, 1)]
+    again = VideoCrops(photos, DecodedImages(), 64, seed=1)
+    for number in (1, 0):
+        np.testing.assert_array_equal(again.pair_of(number), pairs[number])
+    assert not np.array_equal(VideoCrops(photos, DecodedImages(), 64, seed=2).pair_of(0), pairs[0])
+    training = [crops.crop_at(k) for k in range(60)]  # a tenth of which nothing moves in
+    assert any(np.array_equal(*pair) for pair in training)
+    assert not any(np.array_equal(*VideoCrops(photos, DecodedImages(), 64, seed).pair_of(0)) for seed in range(60))
+
+
+def test_pairs_are_written_as_they_are_and_those_without_blur_named(photos, tmp_path):
+    Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(tmp_path / "grey.png")
+    Image.fromarray(data.coffee()[:200, :240]).save(tmp_path / "a.jpg")
+    crops = PhotoCrops(find_photos(tmp_path), DecodedImages(), 64, seed=0)  # a.jpg, a.png, b.png, grey.png
+    with pytest.raises(UserError, match=r"grey\.png: no blur changes it.*--skip-bad\)$"):
+        write_pairs(crops, [3], tmp_path, tmp_path / "out")
+    with pytest.raises(UserError, match="no usable photograph is left"):
+        write_pairs(crops, [3], tmp_path, tmp_path / "out", skip_bad=True)
+    pairs, problems = write_pairs(crops, [3, 0, 1], tmp_path, tmp_path / "out", skip_bad=True)
+    assert [pair.name for pair in pairs] == ["a.jpg", "a.png"] and len(problems) == 1
+    assert pairs[0].sharp == tmp_path / "out/sharp/a.jpg.png" and pairs[1].blurred == tmp_path / "out/blurred/a.png"
+    for number, pair in enumerate(pairs):
+        written = [to_uint8(read_image(path)) for path in (pair.blurred, pair.sharp)]
+        np.testing.assert_array_equal(written, crops.pair_of(number))
 
 
 def test_held_out_photographs_are_spread_over_all():

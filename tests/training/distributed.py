@@ -22,7 +22,7 @@ from madn.training.loop import train
 from madn.training.runfolder import RunFolder
 
 FIELDS = {
-    "madn": {"widths": (4, 8, 8), "scales": 2, "scale_weights": (1.0, 1.0), "crop": 32},
+    "madn": {"widths": (4, 8, 8), "scales": 2, "crop": 32},
     "sisnet": {"tau_2": 0.0, "lr_g": 1e-4},  # batch means over all devices, one random window; the recipe's own rate
 }
 

@@ -68,7 +68,7 @@ class MADNRecipe(Recipe):
     """Between the scales: antialiased bicubic, or TensorFlow 1's bilinear one, as the released SRN has it."""
     gn_share: float = 0.0
     """Share of the steps in a first stage, which trains all but the scale network, whose weights --weights names."""
-    gn_lr: float = 6e-4
+    gn_lr: float = 1e-4
     """Initial learning rate of that stage."""
     sn_frozen: bool = False
     """Keep the scale network as --weights has it."""
@@ -220,7 +220,7 @@ released weights.
 """
 
 MADN_SRN = replace(MADN, widths=(32, 64, 128), res_blocks=3, sn_kernel=5, deconv_kernel=4, residual="scale",
-                   init="zero_residual", gn_share=0.15, adversarial_domains="none", error="log", alpha=1.0,
+                   init="zero_residual", gn_share=0.15, gn_lr=6e-4, adversarial_domains="none", error="log", alpha=1.0,
                    gradient_weight=0.0, crop=192, batch=4, steps=1400, lr_g=5e-5, lr_power=1.0,
                    augment="dihedral", precision="mixed_bfloat16")
 """MADN from the released weights of the network that its SN is made after, for photos: about an hour on two CPU cores.
