@@ -23,7 +23,7 @@ setup(
     package_data={
         "madn": ["published.json"],
         "madn.imaging": ["report.html", "report.css", "report.js", "examples/*.py"],
-        "madn.shipped": ["registry.json", "*.weights.h5", "README.md"],
+        "madn.shipped": ["registry.json", "*.weights.h5", "README.md", "LICENSE-SRN"],
     },
     python_requires=">=3.11,<3.14",
     # tensorflow-addons is not among these: its last release needs TensorFlow 2.15 and cannot be imported beside

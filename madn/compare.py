@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from madn import recipes
 from madn.commandline import parse
@@ -21,6 +22,10 @@ class Options:
     """Training sets, as madn.train takes them."""
     photos: str | None = None
     """Folder of sharp photographs to blur, mixed half and half with the pairs."""
+    photo_blur: Literal["shake", "camera", "video"] = "shake"
+    """Their blur, as madn.train takes it."""
+    weights: str | None = None
+    """Generator's .weights.h5 file that each run starts from, as madn.train takes it."""
     test: str | None = None
     """Set whose test part is measured; by default the first of --data."""
     validation: str = "auto"
@@ -44,6 +49,8 @@ def main(argv: list[str]) -> None:
         raise UserError("--data and --recipes take at least one name each")
     for name in options.recipes:
         recipes.check_name(name)
+    if options.photos is None and options.photo_blur != "shake":
+        raise UserError("--photo-blur needs photographs: --photos DIR")
     if options.minutes <= 0:
         raise UserError(f"--minutes must be above 0; received {options.minutes:g}")
     test = options.test or options.data[0]
@@ -66,8 +73,9 @@ def main(argv: list[str]) -> None:
 
 def training_options(options: Options) -> list[str]:
     """What all runs have in common, as options of madn.train."""
-    photos = ["--photos", options.photos] if options.photos else []
-    return ["--data", *options.data, *photos, "--validation", options.validation]
+    photos = ["--photos", options.photos, "--photo-blur", options.photo_blur] if options.photos else []
+    weights = ["--weights", options.weights] if options.weights else []
+    return ["--data", *options.data, *photos, *weights, "--validation", options.validation]
 
 
 if __name__ == "__main__":

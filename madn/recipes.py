@@ -39,6 +39,9 @@ RECIPES = {
                  "MADN's scale network alone, at the sizes of the one that it is made after (Tao et al. 2018)"),
     "madn-srn": Entry("madn.models.madn.recipe", "MADN_SRN",
                       "MADN from SRN's weights, for photos: about an hour on two CPU cores"),
+    **{f"madn-srn-fig9{letter.lower()}": Entry("madn.models.madn.recipe", f"SRN_FIGURE_9{letter}",
+                                               f"MADN, Figure 9's loss {letter}, from SRN's weights")
+       for letter in "ABC"},
     "madn-sample": Entry("madn.models.madn.recipe", "SAMPLE",
                          "MADN, narrow and short: minutes on two CPU cores, for the samples"),
     "madn-small": Entry("madn.models.madn_small.recipe", "SMALL",

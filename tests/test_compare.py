@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from madn import comparison
-from madn.compare import main, training_options
+from madn.compare import Options, main, training_options
 from madn.comparison import Contest, table
 from madn.errors import UserError, run_door
 from madn.training.runfolder import RunFolder
@@ -104,6 +103,7 @@ def test_a_command_that_fails_or_is_stopped_ends_the_comparison(tmp_path, comman
     (["--data", "nowhere"], "nowhere: no such folder"),
     (["--data", "nowhere", "--minutes", "0"], "--minutes must be above 0"),
     (["--data", "nowhere", "--recipes", "madm"], "unknown recipe 'madm'"),
+    (["--data", "nowhere", "--photo-blur", "video"], "--photo-blur needs photographs: --photos DIR"),
     (["--data"], "--data and --recipes take at least one name each"),
     ([], "--data"),
 ])
@@ -115,5 +115,9 @@ def test_faults_are_one_line(argv, said, capsys):
 
 
 def test_common_options():
-    options = SimpleNamespace(data=("A", "B"), photos="C", validation="none")
-    assert training_options(options) == ["--data", "A", "B", "--photos", "C", "--validation", "none"]
+    options = Options(data=("A", "B"), photos="C", validation="none")
+    assert training_options(options) == ["--data", "A", "B", "--photos", "C", "--photo-blur", "shake",
+                                         "--validation", "none"]
+    started = Options(data=("A",), photos="C", photo_blur="video", weights="srn.weights.h5")
+    assert training_options(started) == ["--data", "A", "--photos", "C", "--photo-blur", "video",
+                                         "--weights", "srn.weights.h5", "--validation", "auto"]

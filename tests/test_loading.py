@@ -63,7 +63,7 @@ def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
     name = registry.DEFAULT
     loaded, entry = load_network(name), registry.find(name)
     assert loaded.recipe_name == entry.recipe and {each.dtype for each in loaded.model.weights} == {"float32"}
-    assert entry.short_hash in loaded.description and loaded.description.startswith("madn-small, ")
+    assert entry.short_hash in loaded.description and loaded.description.startswith("madn-srn, ")
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).mkdir()  # no run: a checkout has such a folder
     assert load_network(name).description == loaded.description
@@ -73,11 +73,11 @@ def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
     shutil.copy(weights[0], tmp_path / name / "checkpoints/best.weights.h5")  # a run: what exists comes first
     assert "step 7" in load_network(name).description
     shutil.rmtree(tmp_path / name)
-    for wrong, said in (("mdan", "mdan: no such run folder.* or SavedModel, and no shipped.*did you mean madn"),
-                        ("zzz", "there are madn, madn-small")):
+    for wrong, said in (("madn-smal", "madn-smal: no such run folder.* or SavedModel, and no shipped.*did you mean madn-small"),
+                        ("zzz", "there are madn-small, madn-srn")):
         with pytest.raises(UserError, match=said):
             load_network(wrong)
-    with pytest.raises(UserError, match="weights of recipe madn-small, not sisnet"):
+    with pytest.raises(UserError, match="weights of recipe madn-srn, not sisnet"):
         load_network(name, recipe="sisnet")
     with pytest.raises(UserError, match="shipped weights have no last checkpoint"):
         load_network(name, "last")

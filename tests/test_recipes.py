@@ -47,6 +47,15 @@ def test_madn_srn_trains_what_is_new_first_and_the_whole_at_a_low_rate():
     assert first.stages(150) == [(first, 150)]  # a stage is not cut into stages again
 
 
+def test_figure_9_from_srns_weights_has_the_papers_losses():
+    nine = {letter: recipes.get(f"madn-srn-fig9{letter}") for letter in "abc"}
+    losses = ("adversarial", "adversarial_domains", "phi1", "phi2", "alpha", "gradient_weight", "image_weight", "error")
+    for letter, expected in (("c", MADN), ("b", FIGURE_9B), ("a", FIGURE_9A)):
+        assert {name: getattr(nine[letter], name) for name in losses} == {
+            name: getattr(expected, name) for name in losses}
+    assert set(recipes.differences(nine["a"], nine["c"])) == {"adversarial_domains", "phi1", "gradient_weight"}
+
+
 OLD_MADN = {  # what runs of recipe madn stored until MADN's generator kept what the paper or a recipe varies
     "widths": [16, 32, 64], "global_residual": True, "residual_from": "blurred", "scale_taps": "decoder",
     "scale_weights": [1.0, 1.0, 1.0], "nested_mode": "branch", "sn_skip": "add", "image_norm": "l1",

@@ -191,7 +191,7 @@ def test_what_a_notebook_measures_is_kept():
 
 def test_a_restored_image_keeps_size_and_range(workplace):
     image = read_image(workplace / "GOPRO/test/scene/blur/a.png")
-    restored = Study("madn").restored("madn", image)
+    restored = Study("madn").restored("madn-small", image)
     assert restored.shape == image.shape and restored.dtype == np.float32
     assert 0 <= restored.min() and restored.max() <= 1 and np.abs(restored - image).max() > 1e-3
 
@@ -219,7 +219,7 @@ def test_few_pairs_are_spread_over_the_set(asked, monkeypatch):
     assert (here.every, [pair.name for pair in here.pairs]) == (1, ["scene/a", "scene/b"])
     monkeypatch.setitem(study.SCALES, "hand", study.Scale(4, 1))
     here = Study("madn")
-    here.measure("madn")
+    here.measure("madn-small")
     assert here.every == 3 and ["--every", "3", "--limit", "1"] == asked[0][5:9]
 
 

@@ -239,6 +239,15 @@ Departures, all for a short training that keeps what the start knows:
 - crops of 192 in batches of 4 with flips and turns, bfloat16.
 """
 
+SRN_FIGURE_9A = replace(MADN_SRN, error="printed", alpha=0.01, phi1=0.0, steps=None)
+"""Figure 9's A from SRN's weights: the paper's losses and weights in place of those of `madn-srn`."""
+
+SRN_FIGURE_9B = replace(SRN_FIGURE_9A, adversarial_domains="image")
+"""B from SRN's weights."""
+
+SRN_FIGURE_9C = replace(SRN_FIGURE_9B, adversarial_domains="both", phi1=MADN.phi1, gradient_weight=MADN.gradient_weight)
+"""C from SRN's weights."""
+
 SAMPLE = replace(MADN, widths=(16, 32, 64), res_blocks=2, d_widths=(8, 8, 16, 32, 64), d_dense=64, residual="blurred",
                  init="zero_residual", crop=64, batch=8, steps=700, lr_g=5e-4, adversarial=0.005, augment="dihedral")
 """For the built-in sample set: minutes on two CPU cores, `python -m madn.train` or `make train`.
