@@ -22,7 +22,7 @@ from madn.errors import UserError, run_door
 from madn.imaging.files import atomic
 
 METRICS = {"psnr": 2, "ssim": 4, "ssim_matlab": 4}  # and their decimals in the table
-DEFAULT = "madn-small"  # what madn.deblur takes where no model is named
+DEFAULT = "madn-srn"  # what madn.deblur takes where no model is named
 REGISTRY, VARIABLE, SUFFIX = "registry.json", "MADN_WEIGHTS", ".weights.h5"
 
 
