@@ -13,7 +13,8 @@ from madn.data.index import Pair, size, some_lines
 from madn.data.synthesis import (GAMMA, blob, blur_photo, blur_scene, camera_noise, camera_shake, jpeg, reach,
                                  short_exposure)
 from madn.errors import UserError
-from madn.imaging.files import image_files, save_picture, to_uint8
+from madn.imaging.files import save_picture, to_uint8
+from madn.imaging.finding import below
 
 PAIR = 2  # a use of the seed, beside ORDER and CROP
 DRAWS = 10  # of a pair, until one shows that something moves; about a tenth shows nothing
@@ -152,12 +153,17 @@ def _frames(length: float) -> int:
     return 2 * int(np.ceil(length / 2)) + 1
 
 
-def find_photos(folder: str | Path) -> list[Path]:
-    """All photographs below a folder; raises `UserError` when there is none."""
-    photos = image_files(folder)
-    if not photos:
-        raise UserError(f"{folder}: no photographs found" if Path(folder).is_dir() else f"{folder}: no such folder")
-    return photos
+def find_photos(folder: str | Path) -> tuple[list[Path], tuple[str, ...]]:
+    """All photographs below a folder, and notes on what there is else; raises `UserError` when there is none."""
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: no such folder")
+    found = below(folder)
+    remark = found.remark()
+    if not found.photos:
+        raise UserError(f"{folder}: no photographs found" + (f"; there: {remark}" if remark else ""))
+    notes = [f"{place}: {reason}" for place, reason in found.problems]
+    notes += [f"{folder}: left out: {remark}"] if remark else []
+    return sorted(found.photos), tuple(notes)
 
 
 def hold_out_photos(photos: Sequence[Path], count: int) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
