@@ -109,11 +109,11 @@ def _check_pages(path: str | Path, picture: Image.Image, file: BinaryIO) -> None
         if not _is_part(picture.tag_v2.get(254, 0), picture.tag_v2.get(255, 0)):
             raise UserError(f"{path}: has several pages; save them one by one")
     picture.seek(0)
-    order, big, _ = tiff_head(file)
-    for at in _tuple(picture.tag_v2.get(330, ())):
+    order, big, first = tiff_head(file)
+    main = read_directory(file, order, first, big)
+    for at in main[330].numbers(order) if 330 in main else ():
         inside = read_directory(file, order, at, big)
-        kinds = [int.from_bytes(inside[tag].value, "little" if order == "<" else "big") if tag in inside else 0
-                 for tag in (254, 255)]
+        kinds = [inside[tag].numbers(order)[0] if tag in inside else 0 for tag in (254, 255)]
         if inside and not _is_part(*kinds):
             where = "stands behind a thumbnail" if picture.tag_v2.get(254, 0) & 1 else "is not its only picture"
             raise UserError(f"{path}: its photo {where} (in a SubIFD, as in raw files), which is not read; save it as a "

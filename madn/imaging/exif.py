@@ -8,7 +8,7 @@ own picture is taken out of there, and put back, entry by entry, types and byte 
 import contextlib
 import io
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -16,7 +16,8 @@ START = b"Exif\0\0"
 ORIENTATION, XMP, ICC, CAMERA, PLACE, INTEROP, WIDTH, HEIGHT = 274, 700, 34675, 34665, 34853, 40965, 40962, 40963
 IPTC, PHOTOSHOP, LAYERS = 33723, 34377, 37724
 SHORT, LONG, RATIONAL, BYTE, UNDEFINED = 3, 4, 5, 1, 7
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}  # bytes of each type
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1,
+         16: 8, 17: 8, 18: 8}  # bytes of each type; the last three are BigTIFF's alone
 INNER = {None: (CAMERA, PLACE), CAMERA: (INTEROP,), PLACE: (), INTEROP: ()}  # directories of a directory
 # How a TIFF stores its pixels, its further pictures and layers, and what is kept elsewhere (XMP, ICC).
 STRUCTURE = {*range(254, 269), 273, *range(277, 282), *range(284, 294), 301, *range(317, 326), 330, *range(332, 348),
@@ -34,6 +35,12 @@ class Entry:
     count: int
     value: bytes = b""
     inner: "dict[int, Entry]" = field(default_factory=dict)
+
+    def numbers(self, order: str) -> list[int]:
+        """The values of an entry of whole numbers without signs."""
+        size = SIZES[self.type]
+        return [int.from_bytes(self.value[at:at + size], "little" if order == "<" else "big")
+                for at in range(0, len(self.value), size)]
 
 
 Directory = dict[int, Entry]
@@ -61,23 +68,30 @@ def upright(exif: bytes, size: tuple[int, int]) -> bytes:
     """
     block = bytearray(bare(exif))
     order = byte_order(block)
-    start, count, end = _bounds(block, order, struct.unpack_from(order + "I", block, 4)[0])
+    start, end = _bounds(block, order, struct.unpack_from(order + "I", block, 4)[0])
     following = struct.unpack_from(order + "I", block, end)[0] if len(block) >= end + 4 else 0
-    kept = bytearray()
     for at in range(start, end, 12):
         tag = struct.unpack_from(order + "H", block, at)[0]
-        if tag in ELSEWHERE:
-            continue
         if tag == ORIENTATION:
             struct.pack_into(order + "HIHH", block, at + 2, SHORT, 1, 1, 0)
         if tag == CAMERA:
             _resize(block, order, struct.unpack_from(order + "I", block, at + 8)[0], size)
-        kept += block[at:at + 12]
+    block[end:end + 4] = bytes(4)[:len(block) - end]
+    return without(bytes(_without_thumbnail(block, order, following)), ELSEWHERE)
+
+
+def without(exif: bytes, tags: Collection[int]) -> bytes:
+    """A block whose first directory is without some tags, and all else in its place; empty where nothing is left."""
+    block = bytearray(bare(exif))
+    order = byte_order(block)
+    start, end = _bounds(block, order, struct.unpack_from(order + "I", block, 4)[0])
+    kept = b"".join(block[at:at + 12] for at in range(start, end, 12)
+                    if struct.unpack_from(order + "H", block, at)[0] not in tags)
     if not kept:
         return b""
     block[start - 2:start] = struct.pack(order + "H", len(kept) // 12)
-    block[start:end + 4] = (bytes(kept) + bytes(4)).ljust(end + 4 - start, b"\0")[:len(block) - start]
-    return START + bytes(_without_thumbnail(block, order, following))
+    block[start:end + 4] = (kept + block[end:end + 4]).ljust(len(block[start:end + 4]), b"\0")
+    return START + bytes(block)
 
 
 def read_directory(file: BinaryIO, order: str, at: int, big: bool = False, within: int | None = None) -> Directory:
@@ -141,7 +155,7 @@ def of_tiff(file: BinaryIO, size: tuple[int, int]) -> bytes:
     """
     order, big, at = tiff_head(file)
     directory = read_directory(file, order, at, big)
-    kept = {tag: entry for tag, entry in directory.items() if tag not in STRUCTURE}
+    kept = {tag: entry for tag, entry in directory.items() if tag not in STRUCTURE and entry.type not in (16, 17, 18)}
     if not kept:
         return b""
     mark = b"II*\0" if order == "<" else b"MM\0*"
@@ -167,19 +181,19 @@ def entry(order: str, kind: int, values: Iterable[int] | bytes) -> Entry:
     return Entry(kind, len(values) // (2 if kind == RATIONAL else 1), struct.pack(f"{order}{len(values)}{code}", *values))
 
 
-def _bounds(block: bytes, order: str, at: int) -> tuple[int, int, int]:
-    """(first byte of the entries, how many there are, the byte behind them) of the directory at `at`."""
+def _bounds(block: bytes, order: str, at: int) -> tuple[int, int]:
+    """(first byte of the entries, the byte behind them) of the directory at `at`."""
     count, = struct.unpack_from(order + "H", block, at)
     end = at + 2 + 12 * count
     if end > len(block):
         raise ValueError("a directory of EXIF is cut short")
-    return at + 2, count, end
+    return at + 2, end
 
 
 def _resize(block: bytearray, order: str, at: int, size: tuple[int, int]) -> None:
     """Set the pixel dimensions in the camera's directory, where it has them."""
     try:
-        start, _, end = _bounds(block, order, at)
+        start, end = _bounds(block, order, at)
     except (ValueError, struct.error):
         return
     for place in range(start, end, 12):
@@ -196,7 +210,7 @@ def _without_thumbnail(block: bytearray, order: str, at: int) -> bytearray:
     if not at:
         return block
     try:
-        start, _, end = _bounds(block, order, at)
+        start, end = _bounds(block, order, at)
     except (ValueError, struct.error):
         return block
     places = {}

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from madn.errors import UserError
-from madn.imaging import jpeg
+from madn.imaging import exif, jpeg
 from madn.imaging.decoding import MEGAPIXELS, Photo, decode_photo, read_photo
 from madn.imaging.encoding import DEFLATE_LEVEL, bands, with_alpha, write_png16, write_tiff
 from madn.imaging.files import SAVE_OPTIONS, atomic
@@ -136,6 +136,8 @@ def _options(kind: str, like: Photo, data: Metadata) -> dict[str, Any]:
         options = {"lossless": True, "exact": True, "method": 1} if lossless else {"quality": 95}
     elif kind in ("AVIF", "HEIF"):
         options = SAVE_OPTIONS[kind]
+        if data.exif:  # upright is what these are without it, and Pillow would rewrite all the rest for it
+            found["exif"] = exif.without(data.exif, {exif.ORIENTATION})
     elif kind == "PNG" and data.xmp:
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", data.xmp.decode("utf-8", "replace"))
