@@ -16,6 +16,7 @@ from tqdm import tqdm
 from madn.errors import UserError, one_line
 from madn.imaging import photos, video
 from madn.imaging.colours import Colours, colours_of
+from madn.imaging.files import takes_other_names
 from madn.imaging.jobs import Job
 from madn.imaging.report import Report
 from madn.imaging.restore import Restorer
@@ -23,6 +24,9 @@ from madn.weights import DEFAULT
 
 # Faults of one file's name or size; other faults of writing would befall the next file, too.
 OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
+# Faults that no other name would help against. What is in neither set is asked of the file system: those that refuse a
+# ":" say so in many ways.
+OF_ALL_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENOMEM, errno.EMFILE}
 OUT_OF_MEMORY = {"ResourceExhaustedError", "OutOfMemoryError"}  # of TensorFlow and PyTorch, by name: not imported here
 BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}, {remaining} left]{postfix}"
 
@@ -113,7 +117,7 @@ def _guarded(job: Job) -> Iterator[None]:
         yield
     except OSError as fault:  # reading's own are `UserError`s
         said = f"{job.target}: cannot be written ({fault.strerror or fault})"
-        if fault.errno in OF_ONE_FILE:
+        if fault.errno in OF_ONE_FILE or fault.errno not in OF_ALL_FILES and takes_other_names(job.target):
             raise UserError(f"{said}; choose another name or place") from None
         raise _CannotWrite(f"{said}; what is done stays, and the same command goes on") from None
     except Exception as fault:

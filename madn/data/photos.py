@@ -1,5 +1,7 @@
 """Sharp photographs blurred as they are read: crops to train on, crop k of (seed, k) alone, and pairs to measure."""
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from madn.errors import UserError
 from madn.imaging.files import save_picture, to_uint8
 from madn.imaging.finding import below
 
+LONGEST_NAME = 255  # bytes
 PAIR = 2  # a use of the seed, beside ORDER and CROP
 DRAWS = 10  # of a pair, until one shows that something moves; about a tenth shows nothing
 
@@ -153,6 +156,15 @@ def _frames(length: float) -> int:
     return 2 * int(np.ceil(length / 2)) + 1
 
 
+def _longer(name: str) -> str:
+    """A relative name with .png behind it, cut to the 255 bytes that a file's may have and told apart by its hash."""
+    folder, _, file = name.rpartition("/")
+    if len(os.fsencode(file)) > LONGEST_NAME - 4:
+        start = os.fsencode(file)[:LONGEST_NAME - 24].decode(errors="ignore")
+        file = f"{start}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:16]}"
+    return f"{folder}/{file}.png" if folder else f"{file}.png"
+
+
 def find_photos(folder: str | Path) -> tuple[list[Path], tuple[str, ...]]:
     """All photographs below a folder, and notes on what there is else; raises `UserError` when there is none."""
     if not Path(folder).is_dir():
@@ -221,7 +233,7 @@ def write_pairs(crops: PhotoCrops, numbers: Iterable[int], root: Path, folder: P
             problems.append(str(problem))
             continue
         name = crops.photos[number].relative_to(root).as_posix()
-        file = name if name.lower().endswith(".png") else f"{name}.png"  # a.jpg and a.png are two photographs
+        file = name if name.lower().endswith(".png") else _longer(name)  # a.jpg and a.png are two photographs
         pair = Pair(folder / "blurred" / file, folder / "sharp" / file, "", name)
         for path, image in zip((pair.blurred, pair.sharp), images, strict=True):
             save_picture(path, Image.fromarray(image))

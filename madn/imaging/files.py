@@ -75,6 +75,22 @@ def atomic(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def takes_other_names(path: Path) -> bool:
+    """Whether a file of a plain name can be written where `path` could not: then it is its name that is refused."""
+    place = next((parent for parent in path.parents if parent.is_dir()), None)
+    if place is None or not any(re.search(r"[^\w .-]", part, re.ASCII) for part in path.relative_to(place).parts):
+        return False
+    probe = place / f".madn.{HOST}-{os.getpid()}.part"
+    try:
+        probe.touch()
+        return True
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Have the disk keep the names of a folder's files, too, where the system knows how."""
     with contextlib.suppress(OSError):  # Windows opens no folders
