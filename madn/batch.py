@@ -82,6 +82,9 @@ def _run(options: Options, sources: list[Source], output: str, failed: str, flag
     if counts and not any(counts.values()):  # an engine that counts nothing has none
         raise UserError(f"{', '.join(options.inputs)}: no photos there")
     said = [f"{counts.get('restored', 0)} restored to {output}, by {options.model}"]
+    if counts.get("noted"):
+        said.append(f"{counts['noted']} of them without something beside the photo (a gain map, records): the workers' "
+                    "logs say what, and python -m madn.deblur does")
     if counts.get("skipped"):
         said.append(f"{counts['skipped']} skipped that were there (--overwrite restores them again)")
     if left_out:

@@ -36,7 +36,7 @@ from madn.imaging.places import Failure, Job, Source, failure_list, is_remote, l
 from madn.imaging.restore import Restorer
 from madn.restoration import OUT_OF_MEMORY
 
-NAMESPACE = "madn"  # of the counters restored, skipped, failed and left out
+NAMESPACE = "madn"  # of the counters restored, noted, skipped, failed and left out
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,9 @@ class Write(beam.DoFn):
         notes = encode_photo(encoded, job.target, result.inference, result.example)
         put(job.target, encoded.getvalue(), self.settings.parts, self._folders)
         count("restored")
-        for note in (*result.example.notes, *notes):
+        notes = (*result.example.notes, *notes)
+        count("noted", bool(notes))
+        for note in notes:  # an engine keeps its workers' logs; the direct runner's are off
             logging.warning("%s: %s", job.source, note)
         return ()
 

@@ -134,9 +134,22 @@ def _profile(picture: Image.Image, file: BinaryIO, channels: int) -> bytes:
     icc = picture.info.get("icc_profile") or b""
     if picture.format == "PNG":
         return png.described_profile(png.colour_chunks(file), icc, channels == 1)
+    if picture.format == "BMP":
+        return _bmp_profile(file)
     if picture.format in ("AVIF", "HEIF") and not icc and (codes := boxes.shown_item(whole(file)).codes):
         return of_codes(codes[0], codes[1], channels == 1) or b""
     return icc
+
+
+def _bmp_profile(file: BinaryIO) -> bytes:
+    """The profile that a BMP's fifth header embeds, which Pillow does not look for."""
+    file.seek(14)
+    head = file.read(124)
+    if len(head) < 124 or struct.unpack_from("<I", head)[0] < 124 or head[56:60] != b"DEBM":
+        return b""
+    start, length = struct.unpack_from("<II", head, 112)
+    file.seek(14 + start)
+    return file.read(min(length, 2 ** 24))
 
 
 def _xmp(packet: Any) -> bytes:

@@ -143,3 +143,14 @@ def test_held_out_photographs_are_spread_over_all():
     for count in (10, -1):
         with pytest.raises(UserError, match=f"--held-photos {count}: of 10 photographs at least 1 must be left"):
             hold_out_photos(names, count)
+
+
+def test_pairs_of_photographs_with_the_longest_names(tmp_path):
+    for end in "ab":
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(data.camera()[:160, :160]).save(tmp_path / "in" / ("夏" * 83 + f"{end}.jpg"))
+    crops = PhotoCrops(find_photos(tmp_path / "in")[0], DecodedImages(), 64, seed=0)
+    pairs, _ = write_pairs(crops, range(2), tmp_path / "in", tmp_path / "out")
+    names = [pair.blurred.name for pair in pairs]
+    assert len(set(names)) == 2 and all(name.endswith(".png") and len(name.encode()) <= 255 for name in names)
+    assert all(pair.sharp.is_file() and pair.blurred.is_file() for pair in pairs)

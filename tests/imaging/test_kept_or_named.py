@@ -332,6 +332,16 @@ def test_what_a_format_cannot_hold_is_named():
     assert written(large, ".webp")[1] == () and read(written(large, ".webp")[0]).metadata.xmp == large.metadata.xmp
 
 
+def test_the_profile_in_a_bmp_is_kept():
+    rows = np.pad(scene()[::-1, :, ::-1].reshape(31, -1), ((0, 0), (0, 2))).tobytes()
+    head = struct.pack("<IiiHHIIiiII", 124, 46, 31, 1, 24, 0, len(rows), 0, 0, 0, 0) + bytes(16) + b"DEBM" + bytes(48)
+    head += struct.pack("<IIII", 4, 124 + len(rows), len(ICC), 0)
+    content = b"BM" + struct.pack("<IHHI", 138 + len(rows) + len(ICC), 0, 0, 138) + head + rows + ICC
+    photo = read(content)
+    np.testing.assert_array_equal(photo.pixels, scene())
+    assert photo.metadata.icc == ICC and read(content.replace(b"DEBM", b"BGRs")).metadata.icc == b""
+
+
 def test_avif_comes_back_and_has_8_bits(tmp_path):
     photo = Photo(scene(), scene(1)[..., 0], "PNG", Metadata(tags().tobytes(), ICC))
     again = read(written(photo, ".avif")[0])
@@ -343,3 +353,18 @@ def test_avif_comes_back_and_has_8_bits(tmp_path):
         pytest.skip("this OpenCV writes no AVIF")
     with pytest.raises(UserError, match=r"deep\.avif: 10 bits a channel are not read of AVIF; save it as a 16-bit PNG"):
         read_photo(tmp_path / "deep.avif")
+
+
+def test_heic_comes_back_where_the_extra_is_installed():
+    pytest.importorskip("pillow_heif")
+    photo = Photo(scene(), scene(1)[..., 0], "PNG", Metadata(tags().tobytes(), ICC, b"<x/>"))
+    again = read(written(photo, ".heic")[0])
+    kept = exif_tags(photo.metadata.exif)
+    assert kept.pop(274) and exif_tags(again.metadata.exif) == kept
+    assert again.format == "HEIF" and not again.lossless and (again.metadata.icc, again.metadata.xmp) == (ICC, b"<x/>")
+    assert np.abs(again.pixels.astype(int) - photo.pixels).mean() < 1.5 and again.alpha.shape == SIZE[::-1]
+    file = io.BytesIO()
+    Image.fromarray(scene()).save(file, "HEIF", quality=95, exif=tags(6).tobytes(), save_all=True,
+                                  append_images=[Image.fromarray(scene())])
+    turned = read(file.getvalue())
+    assert turned.pixels.shape == (46, 31, 3) and turned.notes == ("only the first of its 2 pictures is restored",)
