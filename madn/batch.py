@@ -78,11 +78,17 @@ def _run(options: Options, sources: list[Source], output: str, failed: str, flag
         recipe=options.recipe, precision=options.precision,
         memory_gb=running.share(beam_options) if options.memory_gb is None else options.memory_gb,
         tile=options.tile, megapixels=options.max_megapixels, overwrite=options.overwrite))
+    left_out = counts.pop("left out", 0)
     if counts and not any(counts.values()):  # an engine that counts nothing has none
         raise UserError(f"{', '.join(options.inputs)}: no photos there")
     said = [f"{counts.get('restored', 0)} restored to {output}, by {options.model}"]
+    if counts.get("noted"):
+        said.append(f"{counts['noted']} of them without something beside the photo (a gain map, records): the workers' "
+                    "logs say what, and python -m madn.deblur does")
     if counts.get("skipped"):
         said.append(f"{counts['skipped']} skipped that were there (--overwrite restores them again)")
+    if left_out:
+        said.append(f"{left_out} left out that are no photos, hidden or earlier results")
     if failures:
         said.append(f"{failures} failed: {failed}")
     print("; ".join(said))

@@ -14,6 +14,7 @@ from madn.commandline import parse
 from madn.errors import UserError, one_line, run_door
 from madn.imaging.decoding import MEGAPIXELS
 from madn.imaging.files import remove_leftovers
+from madn.imaging.finding import counted
 from madn.imaging.jobs import Job, Problem, find_jobs
 from madn.imaging.video import NOTE
 from madn.startup import start_keras
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
         raise UserError("no photos: python -m madn.deblur IN... -o OUT")
     if options.report and options.report.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{options.report}: a report is an .html file")  # not a photo, which it would replace
-    jobs, problems = find_jobs(options.inputs, options.output)
+    jobs, problems, left_out = find_jobs(options.inputs, options.output)
     for name, reason in problems:
         complain(f"{name}: {reason}")
     remove_leftovers(job.target for job in jobs)
@@ -81,6 +82,8 @@ def main(argv: list[str]) -> int:
         print(f"no report: nothing was restored, and {options.report} is left as it is")
     if skipped := len(jobs) - len(todo):
         counts.append(f"{skipped} skipped that were there (--overwrite restores them again)")
+    if left_out:  # so that the numbers add up to the folder's
+        counts.append(f"left out: {counted(left_out)}")
     print("; ".join(counts))
     return 1 if failed or problems else 0
 

@@ -16,8 +16,9 @@ from tqdm import tqdm
 from madn import recipes, weights
 from madn.commandline import parse
 from madn.data.images import DecodedImages
-from madn.data.index import Pair, PairIndex, check_pairs, in_scenes
+from madn.data.index import Pair, PairIndex, check_pairs, some_lines
 from madn.data.photos import Motion, check_photos, find_photos, hold_out_photos, write_pairs
+from madn.data.scenes import in_scenes
 from madn.data.sets import PHOTO_BLURS, open_pairs
 from madn.errors import UserError, run_door
 from madn.imaging.deconvolution import REFERENCES
@@ -101,6 +102,8 @@ def main(argv: list[str]) -> None:
     index = _pairs(options)
     for problem in index.problems:
         print(f"left out: {problem}")
+    if index.notes:
+        print(some_lines(index.notes))
     method, about = _method(options, index.blur_kind)
     out = options.out or _default_out(options)
     about["scenes"], about["photo_blur"] = _scenes(options), None
@@ -198,8 +201,8 @@ def _photos(options: Options, smallest: int) -> PairIndex:
         raise UserError(f"--scenes {options.scenes}: photographs have no scenes; leave it out")
     blur, images = options.photo_blur != "none", DecodedImages("none")
     _check_blur(options)
-    photos, problems = check_photos(find_photos(options.photos), images, SMALLEST if blur else smallest,
-                                    options.skip_bad)
+    paths, notes = find_photos(options.photos)
+    photos, problems = check_photos(paths, images, SMALLEST if blur else smallest, options.skip_bad)
     if options.held_photos is not None:
         photos = hold_out_photos(photos, options.held_photos)[1]
     if blur:  # after these were chosen: training, whose crops are smaller, chose among all of them
@@ -210,7 +213,7 @@ def _photos(options: Options, smallest: int) -> PairIndex:
     else:
         photos = photos[::options.every][:options.limit]
     pairs = tuple(Pair(photo, photo, "", photo.relative_to(options.photos).as_posix()) for photo in photos)
-    return PairIndex(pairs, problems, "sharp photographs", None, str(options.photos))
+    return PairIndex(pairs, problems, "sharp photographs", None, str(options.photos), notes)
 
 
 def _check_blur(options: Options) -> None:

@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 from madn.errors import UserError, one_line
 from madn.imaging import photos, video
+from madn.imaging.colours import Colours, colours_of
+from madn.imaging.files import takes_other_names
 from madn.imaging.jobs import Job
 from madn.imaging.report import Report
 from madn.imaging.restore import Restorer
@@ -22,6 +24,9 @@ from madn.weights import DEFAULT
 
 # Faults of one file's name or size; other faults of writing would befall the next file, too.
 OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
+# Faults that no other name would help against. What is in neither set is asked of the file system: those that refuse a
+# ":" say so in many ways.
+OF_ALL_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENOMEM, errno.EMFILE}
 OUT_OF_MEMORY = {"ResourceExhaustedError", "OutOfMemoryError"}  # of TensorFlow and PyTorch, by name: not imported here
 BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}, {remaining} left]{postfix}"
 
@@ -46,17 +51,17 @@ def deblur(image: np.ndarray | str | Path | Image.Image, model: str | Path | Res
         ensemble: the mean over the image's eight flips and turns: a little closer, in eight times the time.
     Returns:
         The restored image, an array of the shape and type of `image` (of its upright pixels, for a file; alpha is
-        passed through).
+        passed through), in the colours of a file's or PIL image's own profile.
     Raises:
         UserError: a file that cannot be read, a model that is not there, too little memory.
         ValueError: an array of another shape, type or range.
     """
     if isinstance(model, Restorer) and (memory_gb, tile, precision, ensemble) != (None, None, "float32", False):
         raise ValueError("a restorer has its own memory, tile, precision and ensemble: give them where it is made")
-    pixels = _pixels(image)
+    pixels, colours = _pixels(image)
     restorer = model if isinstance(model, Restorer) else _restorer(str(model), memory_gb, tile, precision, ensemble)
     layers = pixels.reshape(*pixels.shape[:2], -1)
-    restored, _ = restorer(layers[..., :3])
+    restored, _ = restorer(layers[..., :3], colours=colours)
     return np.concatenate([restored, layers[..., 3:]], axis=2).reshape(pixels.shape)
 
 
@@ -84,7 +89,7 @@ def deblur_files(restorer: Restorer, jobs: Sequence[Job], megapixels: float = ph
             try:
                 with _guarded(job):
                     shown = (_restore_video(restorer, job, share, tell) if job.is_video else
-                             _restore_photo(restorer, job, share, megapixels))
+                             _restore_photo(restorer, job, share, tell, megapixels))
             except _CannotWrite:
                 raise
             except UserError as reason:
@@ -112,7 +117,7 @@ def _guarded(job: Job) -> Iterator[None]:
         yield
     except OSError as fault:  # reading's own are `UserError`s
         said = f"{job.target}: cannot be written ({fault.strerror or fault})"
-        if fault.errno in OF_ONE_FILE:
+        if fault.errno in OF_ONE_FILE or fault.errno not in OF_ALL_FILES and takes_other_names(job.target):
             raise UserError(f"{said}; choose another name or place") from None
         raise _CannotWrite(f"{said}; what is done stays, and the same command goes on") from None
     except Exception as fault:
@@ -122,10 +127,12 @@ def _guarded(job: Job) -> Iterator[None]:
                         "--tile") from None
 
 
-def _restore_photo(restorer: Restorer, job: Job, share: Progress, megapixels: float) -> Shown:
+def _restore_photo(restorer: Restorer, job: Job, share: Progress, tell: Callable[[str], None],
+                   megapixels: float) -> Shown:
     photo = photos.read_photo(job.source, megapixels)
-    restored, *facts = _restore(restorer, job, photo.pixels, share)
-    photos.write_photo(job.target, restored, photo)
+    restored, *facts = _restore(restorer, job, photo.pixels, share, colours_of(photo.metadata.icc))
+    for note in (*photo.notes, *photos.write_photo(job.target, restored, photo)):
+        tell(f"note: {job.source}: {note}")
     return photo.pixels, restored, *facts
 
 
@@ -145,11 +152,12 @@ def _restore_video(restorer: Restorer, job: Job, share: Progress, tell: Callable
     return *first, f"first of {written.frames} frames, each restored by itself"
 
 
-def _restore(restorer: Restorer, job: Job, pixels: np.ndarray, *share: Progress) -> tuple[np.ndarray, float, str]:
+def _restore(restorer: Restorer, job: Job, pixels: np.ndarray, share: Progress = lambda done, count: None,
+             colours: Colours | None = None) -> tuple[np.ndarray, float, str]:
     """Restored pixels, seconds and tiles; the restorer's own errors do not know the file."""
     start = time.perf_counter()
     try:
-        restored, plan = restorer(pixels, *share)
+        restored, plan = restorer(pixels, share, colours)
     except UserError as reason:
         raise UserError(f"{job.source}: {reason}") from None
     return restored, time.perf_counter() - start, str(plan)
@@ -161,10 +169,13 @@ def _as_shown(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
-def _pixels(image: np.ndarray | str | Path | Image.Image) -> np.ndarray:
+def _pixels(image: np.ndarray | str | Path | Image.Image) -> tuple[np.ndarray, Colours | None]:
+    """The pixels of an image, and their colours where these are not sRGB."""
     if isinstance(image, str | os.PathLike):
         photo = photos.read_photo(image)
-        return photo.pixels if photo.alpha is None else _with_alpha(photo.pixels, photo.alpha)
+        pixels = photo.pixels if photo.alpha is None else _with_alpha(photo.pixels, photo.alpha)
+        return pixels, colours_of(photo.metadata.icc)
+    colours = colours_of(image.info.get("icc_profile") or b"") if isinstance(image, Image.Image) else None
     pixels = _picture(image) if isinstance(image, Image.Image) else np.asarray(image)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)  # a TIFF's may be the other
     if pixels.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
@@ -174,7 +185,7 @@ def _pixels(image: np.ndarray | str | Path | Image.Image) -> np.ndarray:
                          f"{pixels.shape}")
     if pixels.dtype.kind == "f" and not (pixels.min() >= 0 and pixels.max() <= 1):
         raise ValueError(f"a float image lies in [0, 1]; received [{pixels.min():g}, {pixels.max():g}]")
-    return pixels
+    return pixels, colours
 
 
 def _picture(picture: Image.Image) -> np.ndarray:
@@ -184,6 +195,8 @@ def _picture(picture: Image.Image) -> np.ndarray:
         return np.asarray(picture)
     if picture.mode in ("I", "F"):
         raise ValueError(f"a PIL image has 8 or 16 bits; received mode {picture.mode}")
+    if picture.mode in ("La", "RGBa"):  # colours that are multiplied by their alpha
+        picture = picture.convert({"La": "LA", "RGBa": "RGBA"}[picture.mode])
     grey, alpha = picture.mode in ("1", "L"), picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
     return np.asarray(picture.convert("RGBA" if alpha else "L" if grey else "RGB"))
 

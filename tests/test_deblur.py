@@ -16,8 +16,7 @@ from imaging import awkward
 from madn import deblur, loading
 from madn.errors import UserError, run_door
 from madn.imaging import photos
-from madn.imaging.files import FORMATS
-from madn.imaging.metadata import exif_tags
+from madn.imaging.formats import FORMATS
 from madn.imaging.photos import read_photo
 from madn.imaging.report import Report
 from madn.imaging.restore import Restorer
@@ -106,7 +105,7 @@ def test_broken_files_are_named_and_the_rest_restored(network, capsys):
     Path("in/bad/line\nend.png").touch()
     Path("notes.txt").touch()
     code, out, err = run(capsys, "in", "notes.txt", "-o", "out")
-    assert (code, out) == (1, "2 of 4 restored to out, by an inverting network; 2 failed\n")
+    assert (code, out) == (1, "2 of 4 restored to out, by an inverting network; 2 failed; left out: 1 .txt file\n")
     assert [line.split(" (")[0] for line in err.splitlines()] == [
         "madn: error: notes.txt: its suffix is neither a photo's nor a video's",
         "madn: error: in/cut.png: cannot be read as an image",
@@ -214,7 +213,7 @@ def test_a_full_disk_ends_the_run_in_one_line(network, capsys, monkeypatch):
     def full(path, pixels, like):
         if path.name != "a.png":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(path, pixels, like)
+        return write(path, pixels, like)
 
     monkeypatch.setattr(photos, "write_photo", full)
     code, out, err = run(capsys, "in", "-o", "out", "--report", "report.html")
@@ -222,6 +221,40 @@ def test_a_full_disk_ends_the_run_in_one_line(network, capsys, monkeypatch):
     assert err == (f"madn: error: {Path('out/b.png')}: cannot be written ({os.strerror(errno.ENOSPC)}); what is done "
                    "stays, and the same command goes on\n")
     assert "stopped before the end" in Path("report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("fault", [errno.EINVAL, errno.EPERM, errno.ENOENT])
+def test_a_name_that_the_place_refuses_is_one_failure(network, capsys, monkeypatch, fault):
+    for name in ("a.png", "at 10:30.png", "c.png"):
+        photo(f"in/{name}")
+    write = photos.write_photo
+
+    def refuses(path, pixels, like):
+        if ":" in path.name:
+            raise OSError(fault, os.strerror(fault))
+        return write(path, pixels, like)
+
+    monkeypatch.setattr(photos, "write_photo", refuses)
+    code, out, err = run(capsys, "in", "-o", "out")
+    assert (code, files("out")) == (1, ["a.png", "c.png"]) and "2 of 3 restored to out" in out and "1 failed" in out
+    assert err == (f"madn: error: {Path('out/at 10:30.png')}: cannot be written ({os.strerror(fault)}); choose another "
+                   "name or place\n")
+    monkeypatch.setattr(Path, "touch", lambda *_: (_ for _ in ()).throw(OSError(fault, "")))  # nor any other name
+    if fault != errno.EINVAL:
+        assert run(capsys, "in", "-o", "out")[0] == 2
+
+
+def test_what_is_not_kept_is_noted_and_numbers_add_up(network, capsys):
+    photo("in/a.png")
+    photo("in/@eaDir/a.png")
+    Image.fromarray(NOISE).save("in/b.jpg", "MPO", save_all=True, append_images=[Image.fromarray(NOISE)])
+    for name in ("c.nrw", "d.nrw", "notes.txt"):
+        Path(f"in/{name}").touch()
+    code, out, err = run(capsys, "in", "-o", "out")
+    assert (code, out) == (1, "2 of 2 restored to out, by an inverting network; left out: 2 .nrw files, 1 .txt file, "
+                              "1 hidden or housekeeping file\n")
+    assert err == ("madn: error: in/c.nrw: one of 2 .nrw files: raw photos (.nrw) are not read; convert them to JPEG, PNG "
+                   "or TIFF\nmadn: note: in/b.jpg: only the first of its 2 pictures is restored\n")
 
 
 def test_a_full_disk_of_the_report_is_not_told_of_a_photo(network, capsys, monkeypatch):
@@ -293,7 +326,7 @@ def test_a_folder_of_awkward_files(network, capsys):
     assert code == 1
     assert out == (f"{len(good)} of {len(good) + len(bad)} restored to out, by an inverting network; "
                    f"{len(bad)} failed\n")
-    lines = err.splitlines()
+    lines = [line for line in err.splitlines() if not line.startswith("madn: note: in/")]
     assert len(lines) == len(bad)
     for name in bad:
         assert any(line.startswith(f"madn: error: in/{name}: ") and expectations[name].refused in line
@@ -313,9 +346,9 @@ def check(name, expected):
     wanted = {fact: getattr(expected, fact) for fact in found} | {"format": written}
     assert found == wanted, name
     if written != "BMP":
-        kept, before = exif_tags(result.metadata.exif), exif_tags(source.metadata.exif)
+        kept, before = awkward.exif_tags(result.metadata.exif), awkward.exif_tags(source.metadata.exif)
         assert {tag: kept.get(tag) for tag in before} == before, name
-        assert not expected.artist or kept[0x013B] == awkward.ARTIST.encode("latin-1"), name
+        assert not expected.artist or kept[0x013B] == awkward.ARTIST_TAG, name
     with Image.open("out" / name) as picture:
         assert picture.getexif().get(0x0112, 1) == 1, name  # its pixels are upright
     inverted = np.iinfo(source.pixels.dtype).max - source.pixels

@@ -13,6 +13,7 @@ Folders that the local file system does not let Beam list, and links that lead n
 """
 
 import io
+import logging
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,12 +30,13 @@ from apache_beam.ml.inference.tensorflow_inference import TFModelHandlerNumpy
 
 from madn.beam.files import Stop, content_of, is_there, put
 from madn.errors import UserError
+from madn.imaging.colours import colours_of
 from madn.imaging.photos import Photo, decode_photo, encode_photo, read_photo
 from madn.imaging.places import Failure, Job, Source, failure_list, is_remote, look, settle
 from madn.imaging.restore import Restorer
 from madn.restoration import OUT_OF_MEMORY
 
-NAMESPACE = "madn"  # of the counters restored, skipped and failed
+NAMESPACE = "madn"  # of the counters restored, noted, skipped, failed and left out
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Name(beam.DoFn):
                 yield target, source
             case Failure() as failed:
                 yield beam.pvalue.TaggedOutput("failed", failed)
+            case _:
+                count("left out")
 
 
 class Settle(beam.DoFn):
@@ -154,15 +158,15 @@ class OneByOne:
     def __init__(self, restorer: Restorer):
         self._restorer, self._lock = restorer, threading.Lock()
 
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+    def __call__(self, photo: Photo) -> np.ndarray:
         with self._lock:
-            return self._restorer(pixels)[0]
+            return self._restorer(photo.pixels, colours=colours_of(photo.metadata.icc))[0]
 
 
 def _restored(model: OneByOne, batch: Sequence[Photo], inference_args: dict, model_id: str | None = None):
     """Beam's inference function; raises `UserError` for what one photo is to blame for."""
     try:
-        return [PredictionResult(photo, model(photo.pixels), model_id) for photo in batch]
+        return [PredictionResult(photo, model(photo), model_id) for photo in batch]
     except Exception as fault:
         if not isinstance(fault, MemoryError) and type(fault).__name__ not in OUT_OF_MEMORY:
             raise
@@ -178,9 +182,13 @@ class Write(beam.DoFn):
     def process(self, element: tuple[Job, PredictionResult]) -> tuple:
         job, result = element
         encoded = io.BytesIO()
-        encode_photo(encoded, job.target, result.inference, result.example)
+        notes = encode_photo(encoded, job.target, result.inference, result.example)
         put(job.target, encoded.getvalue(), self.settings.parts, self._folders)
         count("restored")
+        notes = (*result.example.notes, *notes)
+        count("noted", bool(notes))
+        for note in notes:  # an engine keeps its workers' logs; the direct runner's are off
+            logging.warning("%s: %s", job.source, note)
         return ()
 
 

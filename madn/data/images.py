@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from madn.errors import UserError
-from madn.imaging.files import read_image, to_uint8
+from madn.imaging.decoding import read_photo
+from madn.imaging.files import to_float, to_uint8
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,21 +28,15 @@ def cache_folder() -> Path:
 def decode(path: Path) -> tuple[np.ndarray, str | None]:
     """Decode a file strictly to uint8 (H, W, 3) RGB, and say what was converted, if anything was.
 
-    Grey, palette, 16-bit and CMYK files become 8-bit RGB, alpha is dropped, an orientation tag is applied.
-    Raises `UserError` naming a missing, truncated or otherwise unreadable file. Pillow decodes, because OpenCV
-    (a fifth faster on a 1280x720 PNG) fills the missing part of a truncated JPEG with grey and says nothing.
+    Grey, palette, 16-bit and CMYK files become 8-bit RGB, alpha is dropped, an orientation tag is applied. Raises
+    `UserError` as `read_photo` does, of damage that OpenCV or Pillow alone would fill with grey, too.
     """
-    kind = None
-    try:
-        with Image.open(path) as picture:
-            sixteen = any("16" in str(tile[3]) and "RGB" in str(tile[3]) for tile in picture.tile)
-            if picture.mode == "RGB" and not sixteen:
-                ImageOps.exif_transpose(picture, in_place=True)
-                return np.array(picture), None
-            kind = f"16-bit {picture.mode}" if sixteen else picture.mode
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        pass  # read_image meets the same problem, and names it
-    return to_uint8(read_image(path)), f"{path}: {kind} pixels, taken as 8-bit RGB"
+    photo = read_photo(path)
+    pixels = photo.pixels if photo.pixels.dtype == np.uint8 else to_uint8(to_float(photo.pixels))
+    said = ["16-bit"] * (photo.pixels.dtype == np.uint16) + ["grey"] * (pixels.shape[2] == 1)
+    said += ["transparent"] * (photo.alpha is not None)
+    note = f"{path}: {' '.join(said)} pixels, taken as 8-bit RGB" if said else None
+    return (np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels), note
 
 
 class DecodedImages:

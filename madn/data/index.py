@@ -1,8 +1,7 @@
 """Pairs on disk: find them in the GoPro, REDS or RealBlur layout or any two folders, and validate them by name."""
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from madn.data.images import DecodedImages, in_threads
 from madn.errors import UserError
-from madn.imaging.files import image_files
+from madn.imaging.finding import Found, below, is_housekeeping
 
 MOST_LINES = 20
 
@@ -27,7 +26,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairIndex:
-    """Pairs by name; `problems` (what stays out) and `notes` (what was converted) have one line for each file."""
+    """Pairs by name; `problems` (what stays out) has a line for each file, `notes` for what was converted, and for what
+    of a folder is no image."""
 
     pairs: tuple[Pair, ...]
     problems: tuple[str, ...]
@@ -53,7 +53,7 @@ def find_pairs(root: str | Path, split: str = "train", blur_kind: str = "blur") 
     if found:
         return found
     base = root / split if (root / split).is_dir() else root
-    scenes = [base] if _kinds(base) else [entry for entry in sorted(base.iterdir()) if entry.is_dir() and _kinds(entry)]
+    scenes = [base] if _kinds(base) else [entry for entry in _folders(base) if _kinds(entry)]
     kinds = sorted(set().union(*map(_kinds, scenes)) - {"sharp"})
     if not scenes:
         raise UserError(
@@ -61,15 +61,16 @@ def find_pairs(root: str | Path, split: str = "train", blur_kind: str = "blur") 
             f"{{{blur_kind},sharp}}, {split}_{blur_kind}/SEQUENCE beside {split}_sharp/SEQUENCE, and SCENE/{{blur,gt}}")
     if kinds and blur_kind not in kinds:
         raise UserError(f"{base}: no blur kind '{blur_kind}' here; there is {', '.join(kinds)}: choose one of these")
-    pairs, problems = [], []
+    pairs, problems, notes = [], [], []
     for scene in scenes:
         for kind in (blur_kind, "sharp"):
             if not (scene / kind).is_dir():
                 problems.append(f"{scene}: the folder '{kind}' is missing; add it")
-        found, lonely = _match(scene / blur_kind, scene / "sharp", scene.resolve().name)
+        found, lonely, others = _match(scene / blur_kind, scene / "sharp", scene.resolve().name)
         pairs += found
         problems += lonely
-    return _index(pairs, problems, "GoPro" if scenes != [base] else "one scene", blur_kind, str(base))
+        notes += others
+    return _index(pairs, problems, notes, "GoPro" if scenes != [base] else "one scene", blur_kind, str(base))
 
 
 def pair_folders(blurred_dir: str | Path, sharp_dir: str | Path) -> PairIndex:
@@ -111,49 +112,7 @@ def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_
     if not good:
         raise UserError(some_lines(problems) + f"\n{index.root}: no usable pair is left")
     notes = (images.notes[path] for pair in good for path in (pair.blurred, pair.sharp) if path in images.notes)
-    return replace(index, pairs=good, problems=tuple(problems), notes=tuple(notes))
-
-
-def hold_out(pairs: Sequence[Pair], validation: str = "auto") -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Split into (training, validation) so that no scene stands on both sides.
-
-    "auto": the scene with the fewest pairs, of those with at least 2 pairs and at most a quarter of all. Where no
-    scene is so, the smallest, cut to a quarter of all (the rest of it is used by neither side). With a single
-    scene, its last tenth by name, if there are 4 pairs or more. "none": nothing. Else scene names, by commas.
-    `GOPR0477_11_00` and `GOPR0477_11_00_AVG11` are one scene. Raises `UserError` for a name that is not there.
-    """
-    scenes = defaultdict(list)
-    for pair in pairs:
-        scenes[_scene(pair.scene)].append(pair)
-    if validation == "none":
-        return tuple(pairs), ()
-    if validation != "auto":
-        held = in_scenes(pairs, validation, "validation scene")
-        chosen = {_scene(pair.scene) for pair in held}
-        if chosen == scenes.keys():
-            raise UserError(f"validation '{validation}' leaves no pair to train on; name fewer scenes")
-    elif len(scenes) == 1:
-        ordered = sorted(pairs, key=lambda pair: pair.name)
-        held = ordered[-max(1, len(ordered) // 10):] if len(ordered) >= 4 else []
-        return tuple(pair for pair in pairs if pair not in held), tuple(held)
-    else:
-        quarter = max(1, len(pairs) // 4)
-        fitting = [name for name in scenes if 2 <= len(scenes[name]) <= quarter]
-        smallest = min(fitting or scenes, key=lambda name: (len(scenes[name]), name))
-        chosen, held = {smallest}, scenes[smallest][:quarter]
-    return tuple(pair for pair in pairs if _scene(pair.scene) not in chosen), tuple(held)
-
-
-def in_scenes(pairs: Sequence[Pair], names: str, what: str = "scene") -> tuple[Pair, ...]:
-    """The pairs of the scenes of these names, with commas between.
-
-    `GOPR0477_11_00` and `GOPR0477_11_00_AVG11` are one scene. Raises `UserError`, which calls it `what`, for a name
-    that is not there.
-    """
-    there, chosen = {_scene(pair.scene) for pair in pairs}, {_scene(name.strip()) for name in names.split(",")}
-    if unknown := chosen - there:
-        raise UserError(f"{what} '{min(unknown)}' is not here; there is {', '.join(sorted(there - {''})) or 'none'}")
-    return tuple(pair for pair in pairs if _scene(pair.scene) in chosen)
+    return replace(index, pairs=good, problems=tuple(problems), notes=(*index.notes, *notes))
 
 
 def some_lines(lines: Iterable[str]) -> str:
@@ -173,12 +132,6 @@ def too_small(path: Path, image: np.ndarray, least: int) -> str:
     return f"{path}: {size(image)} is smaller than {least}x{least}; choose a smaller --crop"
 
 
-def _scene(name: str) -> str:
-    """A scene's name without what marks a variant of it: GOPR0477_11_00_AVG11 -> GOPR0477_11_00."""
-    found = re.match(r"GOPR\d{4}_\d{2}_\d{2}", name)
-    return found.group() if found else name
-
-
 def _folder(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if not path.is_dir():
@@ -188,8 +141,12 @@ def _folder(path: str | Path) -> Path:
 
 def _kinds(folder: Path) -> set[str]:
     """The image kinds below a scene: sharp, blur, blur_gamma, ..."""
-    return {entry.name for entry in folder.iterdir()
-            if entry.is_dir() and (entry.name == "sharp" or entry.name.startswith("blur"))}
+    return {entry.name for entry in _folders(folder) if entry.name == "sharp" or entry.name.startswith("blur")}
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder that may hold images, sorted."""
+    return [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not is_housekeeping(entry.name)]
 
 
 def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
@@ -199,7 +156,7 @@ def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
     def sequences(kind: str) -> Path | None:
         for depth in ("", "*/", "*/*/"):
             for folder in sorted(root.glob(f"{depth}{split}_{kind}")):
-                if next(folder.glob("*/*.*"), None):
+                if not any(map(is_housekeeping, folder.relative_to(root).parts)) and next(folder.glob("*/*.*"), None):
                     return folder
         return None
 
@@ -215,12 +172,12 @@ def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
 def _realblur(root: Path, split: str, blur_kind: str) -> PairIndex | None:
     """RealBlur-J or RealBlur-R, unpacked below `root` or being it; a single scene of it has no lists."""
     def scenes(folder: Path) -> list[Path]:
-        return [entry for entry in (folder, *sorted(folder.iterdir()))
+        return [entry for entry in (folder, *_folders(folder))
                 if (entry / "gt").is_dir() and (entry / "blur").is_dir() and not (entry / "sharp").is_dir()]
 
     bases = [folder for folder in (root / split, root) if folder.is_dir() and scenes(folder)][:1]
-    bases = bases or [folder for folder in sorted(root.iterdir())
-                      if folder.is_dir() and folder.name.lower().startswith("realblur") and scenes(folder)]
+    bases = bases or [folder for folder in _folders(root)
+                      if folder.name.lower().startswith("realblur") and scenes(folder)]
     if not bases:
         return None
     if len(bases) > 1:
@@ -231,7 +188,7 @@ def _realblur(root: Path, split: str, blur_kind: str) -> PairIndex | None:
     lists = {} if base in found else _realblur_lists(base)
     if lists and split not in lists:
         raise UserError(f"{base}: there is {next(iter(lists.values())).name}, but no list of the {split} pairs; add it")
-    pairs, problems = [], []
+    pairs, problems, notes = [], [], []
     if lists:
         pairs, problems = _listed(lists[split], base)
     else:
@@ -239,7 +196,8 @@ def _realblur(root: Path, split: str, blur_kind: str) -> PairIndex | None:
             more = _match(scene / "blur", scene / "gt", scene.resolve().name, ("blur_", "gt_"))
             pairs += more[0]
             problems += more[1]
-    return _index(pairs, problems, "RealBlur", blur_kind, str(lists.get(split, base)))
+            notes += more[2]
+    return _index(pairs, problems, notes, "RealBlur", blur_kind, str(lists.get(split, base)))
 
 
 def _realblur_lists(base: Path) -> dict[str, Path]:
@@ -275,13 +233,16 @@ def _listed(file: Path, base: Path) -> tuple[list[Pair], list[str]]:
 
 
 def _match(blurred: Path, sharp: Path, scene: str | None = None,
-           prefixes: tuple[str, str] = ("", "")) -> tuple[list[Pair], list[str]]:
+           prefixes: tuple[str, str] = ("", "")) -> tuple[list[Pair], list[str], list[str]]:
     """Pair files by relative path without suffix and without the `prefixes` of blurred and sharp names; the scene is
-    `scene`, or else the relative folder."""
-    sides, problems = [], []
+    `scene`, or else the relative folder. Returns the pairs, what has no partner, and notes on what is no image."""
+    sides, problems, notes = [], [], []
     for folder, prefix in zip((blurred, sharp), prefixes):
         files = {}
-        for path in image_files(folder):
+        found = below(folder) if folder.is_dir() else Found()
+        problems += [f"{place}: {reason}" for place, reason in found.problems]
+        notes += [f"{folder}: left out: {found.remark()}"] if found.remark() else []
+        for path in sorted(found.photos):
             key = path.relative_to(folder).with_suffix("")
             key = key.with_name(key.name.removeprefix(prefix))
             if key in files:
@@ -295,10 +256,11 @@ def _match(blurred: Path, sharp: Path, scene: str | None = None,
     for key in sorted(sides[0].keys() & sides[1].keys()):
         name = scene if scene is not None else key.parent.as_posix().removeprefix(".")
         pairs.append(Pair(sides[0][key], sides[1][key], name, f"{name}/{key.name}" if name else key.name))
-    return pairs, problems
+    return pairs, problems, notes
 
 
-def _index(pairs: list[Pair], problems: list[str], layout: str, blur_kind: str | None, root: str) -> PairIndex:
+def _index(pairs: list[Pair], problems: list[str], notes: list[str], layout: str, blur_kind: str | None,
+           root: str) -> PairIndex:
     if not pairs:
-        raise UserError(some_lines(problems or [f"{root}: no images found ({layout} layout)"]))
-    return PairIndex(tuple(pairs), tuple(problems), layout, blur_kind, root)
+        raise UserError(some_lines(problems or [f"{root}: no images found ({layout} layout)", *notes]))
+    return PairIndex(tuple(pairs), tuple(problems), layout, blur_kind, root, tuple(notes))

@@ -1,5 +1,7 @@
 """Sharp photographs blurred as they are read: crops to train on, crop k of (seed, k) alone, and pairs to measure."""
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,10 @@ from madn.data.index import Pair, size, some_lines
 from madn.data.synthesis import (GAMMA, blob, blur_photo, blur_scene, camera_noise, camera_shake, jpeg, reach,
                                  short_exposure)
 from madn.errors import UserError
-from madn.imaging.files import image_files, save_picture, to_uint8
+from madn.imaging.files import save_picture, to_uint8
+from madn.imaging.finding import below
 
+LONGEST_NAME = 255  # bytes
 PAIR = 2  # a use of the seed, beside ORDER and CROP
 DRAWS = 10  # of a pair, until one shows that something moves; about a tenth shows nothing
 
@@ -152,12 +156,26 @@ def _frames(length: float) -> int:
     return 2 * int(np.ceil(length / 2)) + 1
 
 
-def find_photos(folder: str | Path) -> list[Path]:
-    """All photographs below a folder; raises `UserError` when there is none."""
-    photos = image_files(folder)
-    if not photos:
-        raise UserError(f"{folder}: no photographs found" if Path(folder).is_dir() else f"{folder}: no such folder")
-    return photos
+def _longer(name: str) -> str:
+    """A relative name with .png behind it, cut to the 255 bytes that a file's may have and told apart by its hash."""
+    folder, _, file = name.rpartition("/")
+    if len(os.fsencode(file)) > LONGEST_NAME - 4:
+        start = os.fsencode(file)[:LONGEST_NAME - 24].decode(errors="ignore")
+        file = f"{start}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:16]}"
+    return f"{folder}/{file}.png" if folder else f"{file}.png"
+
+
+def find_photos(folder: str | Path) -> tuple[list[Path], tuple[str, ...]]:
+    """All photographs below a folder, and notes on what there is else; raises `UserError` when there is none."""
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: no such folder")
+    found = below(folder)
+    remark = found.remark()
+    if not found.photos:
+        raise UserError(f"{folder}: no photographs found" + (f"; there: {remark}" if remark else ""))
+    notes = [f"{place}: {reason}" for place, reason in found.problems]
+    notes += [f"{folder}: left out: {remark}"] if remark else []
+    return sorted(found.photos), tuple(notes)
 
 
 def hold_out_photos(photos: Sequence[Path], count: int) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -215,7 +233,7 @@ def write_pairs(crops: PhotoCrops, numbers: Iterable[int], root: Path, folder: P
             problems.append(str(problem))
             continue
         name = crops.photos[number].relative_to(root).as_posix()
-        file = name if name.lower().endswith(".png") else f"{name}.png"  # a.jpg and a.png are two photographs
+        file = name if name.lower().endswith(".png") else _longer(name)  # a.jpg and a.png are two photographs
         pair = Pair(folder / "blurred" / file, folder / "sharp" / file, "", name)
         for path, image in zip((pair.blurred, pair.sharp), images, strict=True):
             save_picture(path, Image.fromarray(image))

@@ -9,8 +9,9 @@ import numpy as np
 
 from madn.data.crops import CropSource, MixedCrops, PairCrops
 from madn.data.images import DecodedImages
-from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, hold_out, pair_folders
+from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, pair_folders
 from madn.data.photos import CameraCrops, PhotoCrops, VideoCrops, check_photos, find_photos, hold_out_photos
+from madn.data.scenes import hold_out
 from madn.errors import UserError
 
 VALIDATION_CROP = 256
@@ -191,11 +192,12 @@ def _open_photos(options: DataOptions, images: DecodedImages, crop: int, held_cr
     kind = PHOTO_BLURS[options.photo_blur]
     motion = replace(kind.MOTION, longest=options.longest_shake or kind.MOTION.longest)
     least = motion.photo_side(max(crop, held_crop if count != 0 else 0))
-    photos, problems = check_photos(find_photos(options.photos), images, least, options.skip_bad,
+    paths, notes = find_photos(options.photos)
+    photos, problems = check_photos(paths, images, least, options.skip_bad,
                                     " (a margin for the blur is added to it, half of --longest-shake on each side)")
     train, held = hold_out_photos(photos, len(photos) // 10 if count is None else count)
     fixed = FixedCrops.of(kind(held, images, held_crop, seed, motion=motion), len(held)) if held else None
     about = {"train": f"{len(train)} photographs of {options.photos}, {kind.SAYS}",
              "validation": [photo.name for photo in held], "left_out": list(problems),
-             "notes": [images.notes[path] for path in photos if path in images.notes]}
+             "notes": [*notes, *(images.notes[path] for path in photos if path in images.notes)]}
     return kind(train, images, crop, seed, augment, motion, options.crop_tries), fixed, about

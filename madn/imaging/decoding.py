@@ -1,10 +1,12 @@
-"""The one decoder of photo files: any of `FORMATS`, told by content, to upright pixels of 8 or 16 bits.
+"""The one decoder of photo files: any of `formats.readable()`, told by content, to upright pixels of 8 or 16 bits.
 
 What becomes what: 1-bit and 8-bit grey stay grey with 8 bits, a palette becomes RGB, transparency of any kind an
 alpha channel, CMYK becomes sRGB through its colour profile where it has one, 16-bit CMYK has 8 bits after that.
-A phone's JPEG with further pictures (MPO, motion photo) is read as its first. Refused, because a part of the file
-would be lost without a word: animations and TIFF files of several pages (reduced pictures and masks are no pages).
-Refused, because they have no 8 or 16 bits to keep: floating-point, 32-bit and 12-bit images.
+A phone's JPEG with further pictures (MPO, motion photo, gain map) is read as its first, and `notes` says so. Refused
+(`madn.imaging.checks`), because a part of the file would be lost without a word: animations, TIFF files of several pages
+(reduced pictures and masks are no pages) or with samples beside colours and alpha. Refused, because they have no 8 or
+16 bits to keep: floating-point, signed, 32-bit, 12-bit and HDR images. Refused as damaged: what the decoder itself warns
+of, for libjpeg makes pixels of nothing and only warns.
 
 Memory: Pillow's picture (4 bytes a pixel) beside the array, 2.4 times a 48-megapixel photo's 8-bit pixels; 16-bit
 colour, which Pillow cuts to 8 bits, is decoded twice, once for the upper bytes and once for the lower. More is
@@ -12,7 +14,6 @@ needed by progressive JPEG and WebP, whose own decoders hold the whole image.
 """
 
 import io
-import itertools
 import re
 import stat
 import sys
@@ -25,16 +26,13 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from madn.errors import UserError
+from madn.imaging.checks import MODES, check_picture, rawmode
+from madn.imaging.formats import readable
 from madn.imaging.guard import faults, quiet
 from madn.imaging.metadata import Metadata, orientation, profile_space, read_metadata
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 MEGAPIXELS = 300.0
 BAND = 2 ** 20  # pixels converted at a time
-# Pillow's mode -> modes without and with alpha that its pixels are taken as
-MODES = {"1": ("L", "LA"), "L": ("L", "LA"), "LA": ("L", "LA"), "La": ("L", "LA"), "P": ("RGB", "RGBA"),
-         "PA": ("RGB", "RGBA"), "RGB": ("RGB", "RGBA"), "RGBA": ("RGB", "RGBA"), "RGBX": ("RGB", "RGB"),
-         "YCbCr": ("RGB", "RGB"), "CMYK": ("RGB", "RGB")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,19 +44,21 @@ class Photo:
     alpha: np.ndarray | None
     """(H, W) of the same type, 0 transparent; None where the file has none."""
     format: str
-    """One of `FORMATS`."""
+    """One of `formats.FORMATS`' values."""
     metadata: Metadata = field(default_factory=Metadata)
     qtable: tuple[int, ...] | None = None
     """A JPEG's quantisation: the least of its tables for each of the 64 frequencies."""
     lossless: bool = True
-    """Whether the file kept its pixels exactly; False for JPEG and for most WebP files."""
+    """Whether the file kept its pixels exactly; False for JPEG, AVIF, HEIC and for most WebP files."""
+    notes: tuple[str, ...] = ()
+    """What of the file is not among this, a sentence each: further pictures, records that are not kept."""
 
 
 def read_photo(path: str | Path, megapixels: float = MEGAPIXELS) -> Photo:
     """Decode a photo file.
 
     Raises `UserError` naming a file that is missing, no regular file, not readable, empty, truncated, otherwise no
-    image of `FORMATS`, animated, of several pages, of an unsupported depth, or that says it has more than
+    image of these formats, animated, of several pages, of an unsupported depth, or that says it has more than
     `megapixels` (10^6 pixels), which is looked at before anything is decoded.
     """
     path = Path(path)
@@ -73,8 +73,8 @@ def decode_photo(file: BinaryIO, name: str | Path, megapixels: float = MEGAPIXEL
 
     Raises `UserError` as `read_photo` does, with `name` in it.
     """
-    with faults(name), quiet, Image.open(file, formats=FORMATS) as picture:
-        _check_picture(name, picture, megapixels)
+    with faults(name), quiet, Image.open(file, formats=readable()) as picture:
+        check_picture(name, picture, file, megapixels)
         if picture.format == "PNG":  # its checksums, which decoding does not look at
             picture.verify()
             picture = _opened(file, "PNG")
@@ -93,38 +93,8 @@ def _check_file(path: Path) -> None:
         raise UserError(f"{path}: cannot be read as an image (the file is empty)")
 
 
-def _check_picture(path: str | Path, picture: Image.Image, megapixels: float) -> None:
-    width, height = picture.size
-    if width * height > megapixels * 1e6:
-        raise UserError(f"{path}: says it has {width}x{height} pixels, more than the {megapixels:g} megapixels that "
-                        "are read; if that is right, allow more (--max-megapixels)")
-    if picture.format in ("PNG", "WEBP") and getattr(picture, "is_animated", False):
-        raise UserError(f"{path}: an animation of {picture.n_frames} pictures; save them one by one")
-    bits = picture.tag_v2.get(258, (1,)) if picture.format == "TIFF" else (8,)
-    if picture.mode in ("F", "I") or 12 in bits:
-        kind = "floating-point" if picture.mode == "F" else "12-bit" if 12 in bits else "32-bit or signed"
-        raise UserError(f"{path}: {kind} images are not read; save it with 8 or 16 bits")
-    if picture.mode not in MODES and not picture.mode.startswith("I;16") or "a;16" in _rawmode(picture):
-        raise UserError(f"{path}: {_rawmode(picture) or picture.mode} pixels are not read; save it as RGB or grey")
-    if picture.format == "TIFF":
-        if 16 in bits and picture.mode != "CMYK" and picture.tag_v2.get(284) == 2:
-            raise UserError(f"{path}: 16-bit colours in separate planes are not read; save them interleaved")
-        _check_pages(path, picture)
-
-
-def _check_pages(path: str | Path, picture: Image.Image) -> None:
-    for page in itertools.count(1):
-        try:
-            picture.seek(page)
-        except EOFError:
-            break
-        if not picture.tag_v2.get(254, 0) & 5:  # neither a reduced picture nor a mask
-            raise UserError(f"{path}: has several pages; save them one by one")
-    picture.seek(0)
-
-
 def _decode(picture: Image.Image, file: BinaryIO) -> Photo:
-    raw = _rawmode(picture)
+    raw = rawmode(picture)
     picture.load()  # strict: a truncated file fails here
     turned = orientation(picture)  # after loading, in which Pillow has turned a TIFF already
     grey16 = picture.mode.startswith("I;16") or raw == "LA;16B"
@@ -144,9 +114,10 @@ def _decode(picture: Image.Image, file: BinaryIO) -> Photo:
         _fill8(picture, arrays)
     kind = "JPEG" if picture.format == "MPO" else picture.format
     tables = getattr(picture, "quantization", None)
-    return Photo(pixels, alpha, kind, read_metadata(picture, (width, height), channels),
+    metadata, notes = read_metadata(picture, file, (width, height), channels)
+    return Photo(pixels, alpha, kind, metadata,
                  tuple(np.min(list(tables.values()), axis=0).tolist()) if tables else None,
-                 not tables and (kind != "WEBP" or _lossless_webp(file)))
+                 not tables and kind not in ("AVIF", "HEIF") and (kind != "WEBP" or _lossless_webp(file)), notes)
 
 
 def _turn(array: np.ndarray, turned: int) -> np.ndarray:
@@ -199,12 +170,6 @@ def _copy(picture: Image.Image, arrays: list[np.ndarray], values: Callable[[Imag
                 array[top:top + rows] |= part
             else:
                 array[top:top + rows] = part
-
-
-def _rawmode(picture: Image.Image) -> str:
-    """How Pillow names the file's own pixel layout, "RGB;16B" say; empty where it names none."""
-    arguments = picture.tile[0].args if picture.tile else ""
-    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
 def _opened(file: BinaryIO, kind: str) -> Image.Image:

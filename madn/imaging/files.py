@@ -11,14 +11,14 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from madn.errors import UserError
 from madn.imaging.decoding import read_photo
+from madn.imaging.finding import below
+from madn.imaging.formats import image_format
 
 HOST = re.sub(r"\W", "", platform.node())[:24]  # processes have the same numbers on other machines of a shared disk
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
-           ".webp": "WEBP"}
 # As little loss as the format allows: JPEG without chroma subsampling, WebP lossless.
-SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True},
+                "AVIF": {"quality": 95, "subsampling": "4:4:4"}, "HEIF": {"quality": 95, "chroma": 444}}
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ def read_image(path: str | Path) -> np.ndarray:
 def write_image(path: str | Path, image: np.ndarray) -> None:
     """Write a float (H, W, 3) RGB image in [0, 1] as 8 bits, in the format of the suffix, folders included.
 
-    Raises `UserError` for a suffix that is not in `FORMATS`.
+    Raises `UserError` for a suffix that is not written.
     """
     save_picture(path, Image.fromarray(to_uint8(image)))
 
@@ -57,18 +57,9 @@ def save_picture(path: str | Path, picture: Image.Image) -> None:
         picture.save(part, format=kind, **SAVE_OPTIONS.get(kind, {}))
 
 
-def image_format(path: Path) -> str:
-    """The format that a suffix stands for; raises `UserError` for one that is not written."""
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise UserError(f"{path}: '{path.suffix}' is not an image suffix that is written: {', '.join(FORMATS)}")
-    return kind
-
-
 def image_files(folder: str | Path) -> list[Path]:
-    """All image files below a folder, sorted; hidden files are left out."""
-    return sorted(path for path in Path(folder).rglob("*")
-                  if path.suffix.lower() in FORMATS and not path.name.startswith(".") and path.is_file())
+    """All photos below a folder, sorted, as `finding.below` has them."""
+    return sorted(below(folder).photos)
 
 
 @contextlib.contextmanager
@@ -82,6 +73,22 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def takes_other_names(path: Path) -> bool:
+    """Whether a file of a plain name can be written where `path` could not: then it is its name that is refused."""
+    place = next((parent for parent in path.parents if parent.is_dir()), None)
+    if place is None or not any(re.search(r"[^\w .-]", part, re.ASCII) for part in path.relative_to(place).parts):
+        return False
+    probe = place / f".madn.{HOST}-{os.getpid()}.part"
+    try:
+        probe.touch()
+        return True
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

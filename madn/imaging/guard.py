@@ -1,13 +1,15 @@
 """Around Pillow, which reads files from anywhere: its faults become one line, its warnings are kept to itself.
 
 One thing still gets through: libtiff writes a line of its own about a damaged strip straight to the process's stderr.
+What other C libraries write there can be listened to (`overheard`).
 """
 
 import contextlib
 import logging
+import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -16,6 +18,9 @@ from madn.errors import UserError
 
 # Pillow logs some faults that it raises as well, and Python prints what nobody handles.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+_STDERR = 2
+_listening = threading.Lock()
+
 
 @contextlib.contextmanager
 def faults(path: str | Path) -> Iterator[None]:
@@ -28,7 +33,7 @@ def faults(path: str | Path) -> Iterator[None]:
         raise UserError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         raise UserError(f"{path}: cannot be read as an image (not an image, or of a kind that is not read: JPEG, PNG, "
-                        "TIFF, WebP and BMP with 8 or 16 bits are)") from None
+                        "TIFF, WebP, BMP and AVIF with 8 or 16 bits are)") from None
     except Exception as problem:  # Pillow's parsers fail in any way that a hostile file leads them to
         unnamed = "not enough memory" if isinstance(problem, MemoryError) else "it is damaged"
         reason = getattr(problem, "strerror", None) or str(problem) or unnamed
@@ -61,3 +66,42 @@ class _Quiet:
 
 
 quiet = _Quiet()
+
+
+@contextlib.contextmanager
+def overheard(wanted: Callable[[str], bool]) -> Iterator[list[str]]:
+    """Lines that C libraries write on standard error meanwhile, those that are `wanted`, once the block has ended.
+
+    All others, of other threads say, go on to standard error. Into a pipe, since there may be no room for a file, which
+    nobody waits for: what it does not hold is lost. One thread at a time listens.
+    """
+    lines: list[str] = []
+    with _listening, contextlib.ExitStack() as after:
+        try:
+            kept = os.dup(_STDERR)
+        except OSError:  # it is closed, and the pipe must not take its place
+            kept, nowhere = None, os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, _STDERR)
+            if nowhere != _STDERR:
+                os.close(nowhere)
+        reading, writing = os.pipe()
+        after.callback(os.close, reading)
+        with contextlib.suppress(AttributeError, OSError):  # Windows has it for pipes from Python 3.12
+            os.set_blocking(writing, False)
+            os.set_blocking(reading, False)
+        os.dup2(writing, _STDERR)
+        os.close(writing)
+        try:
+            yield lines
+        finally:
+            if kept is None:
+                os.close(_STDERR)
+            else:
+                os.dup2(kept, _STDERR)
+                os.close(kept)
+            with contextlib.suppress(BlockingIOError):
+                for line in os.read(reading, 2 ** 16).splitlines(keepends=True):
+                    if wanted(text := line.decode("utf-8", "replace")):
+                        lines.append(text)
+                    elif kept is not None:
+                        os.write(_STDERR, line)

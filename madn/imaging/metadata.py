@@ -1,27 +1,27 @@
 """What a photo file says beside its pixels, made true of the restored picture: EXIF, colour profile, XMP, resolution.
 
-Kept: EXIF with GPS and the maker's note (an offset that points out of the note may no longer hold), the ICC profile,
-XMP, dots per inch. Changed: the orientation is 1, because pixels are kept upright, and the pixel dimensions are
-right. Dropped: thumbnails and a TIFF's other pictures, which would show the blurred photo; XMP that describes one, or
-further pictures behind the first (motion photos, gain maps); IPTC records, comments and PNG text; and whatever
-cannot be parsed, for the pixels are worth more than their tags.
+Kept: EXIF with GPS and the maker's note, to the byte (`madn.imaging.exif`); the ICC profile, or what a PNG, AVIF or
+HEIC file says of its colours in other ways, as a profile; XMP, a JPEG's long one included; dots per inch. Changed: the
+orientation is 1, because pixels are kept upright, and the pixel dimensions are right. Dropped: thumbnails, which would
+show the blurred photo; comments and PNG text. Dropped and named (`Photo.notes`): further pictures (motion photos, gain
+maps, a TIFF's masks and layers) and the XMP that describes them, IPTC records, and what cannot be parsed, for the pixels
+are worth more than their tags.
 """
 
 import re
+import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
-from PIL.ExifTags import IFD, Base
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.ExifTags import Base
 
-EXIF_START = b"Exif\0\0"
-XMP_TAG, ICC_TAG = 700, 34675
-# How a TIFF stores its pixels, its further pictures and layers, and what is kept elsewhere (XMP, ICC).
-STRUCTURE = {*range(254, 269), 273, *range(277, 282), *range(284, 294), 301, *range(317, 326), 330, *range(332, 348),
-             *range(512, 533), XMP_TAG, 34377, ICC_TAG, 37724}
+from madn.imaging import boxes, exif, jpeg, png
+from madn.imaging.checks import whole
+from madn.imaging.colours import of_codes
+
 ORIENTED = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\d")
-OTHER_PICTURES = (b"GImg:image", b"Container:Directory", b"MicroVideo", b"hdrgm:")
+OTHER_PICTURES = (b"GImg:image", b"GImage:", b"GDepth:", b"Container:Directory", b"MicroVideo", b"hdrgm:", b"HDRGainMap")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Metadata:
     icc: bytes = b""
     """A colour profile that fits the pixels: RGB or grey."""
     xmp: bytes = b""
+    more_xmp: bytes = b""
+    """A JPEG's extended XMP, which `xmp` points to."""
     dpi: tuple[float, float] | None = None
     """Dots per inch across and down."""
 
@@ -46,11 +48,34 @@ def orientation(picture: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def read_metadata(picture: Image.Image, size: tuple[int, int], channels: int) -> Metadata:
-    """The metadata of an open and loaded Pillow picture whose upright pixels have `size` (width, height)."""
-    icc = picture.info.get("icc_profile") or b""
-    return Metadata(_exif(picture, size), icc if profile_space(icc) == ("RGB" if channels == 3 else "GRAY") else b"",
-                    _xmp(picture.info.get("xmp")), _dpi(picture.info.get("dpi")))
+def read_metadata(picture: Image.Image, file: BinaryIO, size: tuple[int, int],
+                  channels: int) -> tuple[Metadata, tuple[str, ...]]:
+    """The metadata of an open and loaded Pillow picture whose upright pixels have `size` (width, height), and notes.
+
+    The notes are lines, each a sentence about what of the file is not kept.
+    """
+    notes = _further(picture, file)
+    block = b""
+    try:
+        block = exif.of_tiff(file, size) if picture.format == "TIFF" else exif.upright(_block(picture), size)
+    except (ValueError, struct.error, KeyError, OverflowError):
+        if _block(picture):
+            notes.append("its EXIF is damaged and left out")
+    icc = _profile(picture, file, channels)
+    if icc and profile_space(icc) != ("RGB" if channels == 3 else "GRAY"):
+        if profile_space(icc) != "CMYK":  # which the pixels are no more
+            notes.append("its colour profile is damaged, or not one of its pixels' kind, and left out")
+        icc = b""
+    xmp, more = _xmp(picture.info.get("xmp")), b""
+    if picture.format in ("JPEG", "MPO") and jpeg.POINTER.search(xmp):
+        more = jpeg.more_xmp(jpeg.structure(whole(file)), xmp)
+        if not more:
+            notes.append("the second part of its XMP is not whole, and left out")
+            xmp = jpeg.without_pointer(xmp)
+    if any(word in xmp or word in more for word in OTHER_PICTURES):
+        notes.append("its XMP, which describes further pictures, is left out with them")
+        xmp = more = b""
+    return Metadata(block, icc, xmp, more, _dpi(picture.info.get("dpi"))), tuple(notes)
 
 
 def profile_space(icc: bytes) -> str:
@@ -60,71 +85,76 @@ def profile_space(icc: bytes) -> str:
     return icc[16:20].decode("ascii", "replace").strip()
 
 
-def exif_tags(exif: bytes) -> dict[int, Any]:
-    """The tags of an EXIF block as `Metadata` has it; its sub-directories (camera, GPS) are dictionaries."""
-    block = Image.Exif()
-    block.load(exif)
-    return {tag: _value(block, tag) for tag in block}
+def _further(picture: Image.Image, file: BinaryIO) -> list[str]:
+    """What a file holds beside the picture that is read, in words."""
+    if picture.format in ("JPEG", "MPO"):
+        content = whole(file)
+        found = jpeg.structure(content)
+        return jpeg.further_pictures(content, found) + ["its IPTC records are left out"] * jpeg.has_iptc(found)
+    said = []
+    if picture.format in ("AVIF", "HEIF"):
+        if boxes.shown_item(whole(file)).has_gain_map:
+            said.append("its gain map is left out: the result is the standard picture, without HDR")
+        if getattr(picture, "n_frames", 1) > 1:
+            said.append(f"only the first of its {picture.n_frames} pictures is restored")
+    elif picture.format == "TIFF":
+        tags = picture.tag_v2
+        if exif.LAYERS in tags:
+            said.append("its layers are left out: the flattened picture is restored")
+        if "icc_profile" not in picture.info and any(tag in tags for tag in (301, 318, 319)):
+            said.append("its colour description (white point, primaries or transfer function) is left out")
+        if _has_mask(picture):
+            said.append("its transparency mask is left out")
+    return said
 
 
-def _exif(picture: Image.Image, size: tuple[int, int]) -> bytes:
+def _has_mask(picture: Image.Image) -> bool:
     try:
-        exif = picture.getexif()
-        tags = {}
-        for tag in sorted(set(exif) - STRUCTURE):
-            value = _value(exif, tag)
-            if value and _can_be_written(tag, value):
-                tags[tag] = value
-        if Base.Orientation in tags:
-            tags[Base.Orientation] = 1
-        camera = tags.get(IFD.Exif, {})
-        for tag, pixels in zip((Base.ExifImageWidth, Base.ExifImageHeight), size, strict=True):
-            if tag in camera:
-                camera[tag] = pixels
-        kept = Image.Exif()
-        kept.endian = exif.endian or "<"
-        kept.update(tags)
-        return kept.tobytes() if tags else b""
-    except Exception:  # as above
+        for page in range(1, 100):
+            picture.seek(page)
+            if picture.tag_v2.get(254, 0) & 4:
+                return True
+    except EOFError:
+        pass
+    finally:
+        picture.seek(0)
+    return False
+
+
+def _block(picture: Image.Image) -> bytes:
+    """The file's own EXIF block, as it is."""
+    block = picture.info.get("exif")
+    if not block and (text := picture.info.get("Raw profile type exif")):  # of ImageMagick, in hexadecimal digits
+        block = bytes.fromhex("".join(text.split("\n")[3:]))
+    return exif.bare(block or b"")
+
+
+def _profile(picture: Image.Image, file: BinaryIO, channels: int) -> bytes:
+    """The ICC profile, or one that says what the file says otherwise; "" for sRGB."""
+    icc = picture.info.get("icc_profile") or b""
+    if picture.format == "PNG":
+        return png.described_profile(png.colour_chunks(file), icc, channels == 1)
+    if picture.format == "BMP":
+        return _bmp_profile(file)
+    if picture.format in ("AVIF", "HEIF") and not icc and (codes := boxes.shown_item(whole(file)).codes):
+        return of_codes(codes[0], codes[1], channels == 1) or b""
+    return icc
+
+
+def _bmp_profile(file: BinaryIO) -> bytes:
+    """The profile that a BMP's fifth header embeds, which Pillow does not look for."""
+    file.seek(14)
+    head = file.read(124)
+    if len(head) < 124 or struct.unpack_from("<I", head)[0] < 124 or head[56:60] != b"DEBM":
         return b""
-
-
-def _value(exif: Image.Exif, tag: int) -> Any:
-    return _directory(exif, tag) if tag in (IFD.Exif, IFD.GPSInfo) else _exact(exif[tag])
-
-
-def _exact(value: Any) -> Any:
-    """Text as the bytes that it was read from: Pillow reads Latin-1, and would write ASCII with question marks."""
-    return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
-
-
-def _directory(exif: Image.Exif, tag: int) -> dict[int, Any]:
-    """A sub-directory, without the tags that cannot be written."""
-    try:
-        values = dict(exif.get_ifd(tag))
-        if tag == IFD.Exif and IFD.Interop in values:
-            values[IFD.Interop] = _directory(exif, IFD.Interop)
-    except Exception:  # as above
-        return {}
-    values = {inner: _exact(value) for inner, value in values.items()}
-    return {inner: value for inner, value in values.items() if _can_be_written(inner, value, tag)}
-
-
-def _can_be_written(tag: int, value: Any, group: int | None = None) -> bool:
-    directory = ImageFileDirectory_v2(group=group)
-    try:
-        directory[tag] = value
-        directory.tobytes()
-    except Exception:  # a value of the wrong type for its tag
-        return False
-    return True
+    start, length = struct.unpack_from("<II", head, 112)
+    file.seek(14 + start)
+    return file.read(min(length, 2 ** 24))
 
 
 def _xmp(packet: Any) -> bytes:
     packet = packet.encode() if isinstance(packet, str) else packet
-    if not isinstance(packet, bytes) or any(word in packet for word in OTHER_PICTURES):
-        return b""
-    return ORIENTED.sub(rb"\g<1>1", packet)
+    return ORIENTED.sub(rb"\g<1>1", packet) if isinstance(packet, bytes) else b""
 
 
 def _dpi(dpi: Any) -> tuple[float, float] | None:

@@ -4,16 +4,20 @@
 
 The format is the output suffix's. What it cannot hold:
 - Transparency in JPEG and BMP is refused, unless every pixel is opaque: which background belongs behind it is for
-  the photo's owner to say. PNG, TIFF and WebP keep it.
-- 16 bits become 8, rounded, in JPEG, WebP and BMP; PNG and TIFF keep them.
-- Grey becomes RGB in WebP, 16-bit grey with alpha becomes RGBA in TIFF; a grey colour profile is then left out.
-- BMP keeps the resolution only; EXIF or XMP beyond JPEG's 64 KB is left out there.
+  the photo's owner to say. PNG, TIFF, WebP, AVIF and HEIC keep it.
+- 16 bits become 8, rounded, in JPEG, WebP, BMP, AVIF and HEIC; PNG and TIFF keep them.
+- Grey becomes RGB in WebP, AVIF and HEIC, 16-bit grey with alpha becomes RGBA in TIFF; a grey colour profile is then
+  left out.
+- BMP keeps the resolution only; EXIF beyond JPEG's 64 KB is left out there, and extended XMP everywhere but there.
+What is left out is named in what the writing functions return.
 JPEG is written without chroma subsampling, by quantisation tables that are nowhere coarser than the input's nor than
-quality 95's. WebP is lossless, unless the input was a lossy WebP: then it has quality 95. TIFF is deflated.
+quality 95's. WebP is lossless, unless the input was a lossy WebP: then it has quality 95, as AVIF and HEIC have, which
+keep all colours' detail, too. TIFF is deflated.
 """
 
 import functools
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,33 +25,37 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from madn.errors import UserError
+from madn.imaging import exif, jpeg
 from madn.imaging.decoding import MEGAPIXELS, Photo, decode_photo, read_photo
 from madn.imaging.encoding import DEFLATE_LEVEL, bands, with_alpha, write_png16, write_tiff
-from madn.imaging.files import atomic, image_format
+from madn.imaging.files import SAVE_OPTIONS, atomic
+from madn.imaging.formats import image_format
+from madn.imaging.guard import quiet
+from madn.imaging.metadata import Metadata, profile_space
 
 __all__ = ["MEGAPIXELS", "Photo", "decode_photo", "encode_photo", "read_photo", "write_photo"]
 
-LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
-JPEG_BLOCK = 65533  # bytes that one metadata marker holds
-XMP_HEADING = 29  # bytes
+LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536, "HEIF": 16384}
+OF_COLOUR = ("WEBP", "AVIF", "HEIF")  # formats without grey
 
 
-def write_photo(path: str | Path, pixels: np.ndarray, like: Photo) -> None:
+def write_photo(path: str | Path, pixels: np.ndarray, like: Photo) -> tuple[str, ...]:
     """Write restored pixels with the metadata of the photo they came from, atomically, folders included.
 
     `pixels` has the shape of `like.pixels` and is uint8 or uint16, not necessarily the same; it may be
-    `like.pixels` itself. Raises `UserError` for a suffix that names no format, and for a photo that the format
-    cannot hold: transparent, or too large.
+    `like.pixels` itself. Returns what of the photo's metadata the format cannot hold, a sentence each. Raises
+    `UserError` for a suffix that names no format, and for a photo that the format cannot hold: transparent, or too
+    large.
     """
     alpha = _alpha(path, pixels, like)
     with atomic(path) as part, open(part, "wb") as file:
-        _encode(file, image_format(Path(path)), pixels, alpha, like)
+        return _encode(file, image_format(Path(path)), pixels, alpha, like)
 
 
-def encode_photo(file: BinaryIO, name: str | Path, pixels: np.ndarray, like: Photo) -> None:
+def encode_photo(file: BinaryIO, name: str | Path, pixels: np.ndarray, like: Photo) -> tuple[str, ...]:
     """What `write_photo` writes to `name`, into an open file, in which it can go back and forth."""
     alpha = _alpha(name, pixels, like)
-    _encode(file, image_format(Path(name)), pixels, alpha, like)
+    return _encode(file, image_format(Path(name)), pixels, alpha, like)
 
 
 def _alpha(path: str | Path, pixels: np.ndarray, like: Photo) -> np.ndarray | None:
@@ -65,40 +73,71 @@ def _alpha(path: str | Path, pixels: np.ndarray, like: Photo) -> np.ndarray | No
     return like.alpha
 
 
-def _encode(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | None, like: Photo) -> None:
+def _encode(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | None, like: Photo) -> tuple[str, ...]:
+    data, notes = _holdable(kind, pixels, alpha, like.metadata)
     if kind == "TIFF":
-        write_tiff(file, pixels, alpha, like.metadata)
+        write_tiff(file, pixels, alpha, data)
     elif kind == "PNG" and pixels.dtype == np.uint16:
-        write_png16(file, pixels, alpha, like.metadata)
+        write_png16(file, pixels, alpha, data)
     else:
-        _save(file, kind, pixels, alpha, like)
+        _save(file, kind, pixels, alpha, like, data)
+    return notes
 
 
-def _save(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | None, like: Photo) -> None:
+def _holdable(kind: str, pixels: np.ndarray, alpha: np.ndarray | None,
+              data: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+    """The metadata that a format holds, and what it does not, in words."""
+    notes = []
+
+    def drop(field: str, what: str) -> None:
+        nonlocal data
+        if getattr(data, field):
+            notes.append(f"{what}, and the result is without")
+            data = replace(data, **{field: b""})
+
+    if kind == "BMP":
+        for field, what in (("exif", "EXIF"), ("icc", "colour profile"), ("xmp", "XMP")):
+            drop(field, f"BMP holds no {what}")
+    if profile_space(data.icc) == "GRAY" and (kind in OF_COLOUR or kind == "TIFF" and alpha is not None
+                                              and pixels.dtype == np.uint16):
+        drop("icc", f"{kind} holds such pixels as RGB only, which its grey colour profile does not fit")
+    if kind == "JPEG" and len(data.exif) > jpeg.BLOCK:
+        drop("exif", "its EXIF is larger than the 64 KB that JPEG holds")
+    if kind == "JPEG" and len(data.xmp) + len(jpeg.XMP_START) > jpeg.BLOCK:
+        drop("xmp", "its XMP is larger than the 64 KB that JPEG holds")
+    if data.more_xmp and kind != "JPEG":
+        drop("more_xmp", "the second part of its XMP is JPEG's alone")
+        data = replace(data, xmp=jpeg.without_pointer(data.xmp))
+    return data, tuple(notes)
+
+
+def _save(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | None, like: Photo,
+          data: Metadata) -> None:
     mode = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}[pixels.shape[2], alpha is not None]
     picture = Image.new(mode, (pixels.shape[1], pixels.shape[0]))
     for top, rows in bands(pixels.shape):
         band = with_alpha(pixels, alpha, rows, np.uint8)
         picture.paste(Image.fromarray(band[:, :, 0] if band.shape[2] == 1 else band), (0, top))
-    picture.save(file, kind, **_options(kind, like))
+    with quiet:  # of what is wrong with EXIF that is kept as it was
+        picture.save(file, kind, **_options(kind, like, data))
 
 
-def _options(kind: str, like: Photo) -> dict[str, Any]:
+def _options(kind: str, like: Photo, data: Metadata) -> dict[str, Any]:
     """How Pillow is to write a format, and the metadata that the format holds."""
-    data = like.metadata
     found = {"exif": data.exif, "icc_profile": data.icc, "xmp": data.xmp, "dpi": data.dpi}
     options: dict[str, Any] = {"compress_level": DEFLATE_LEVEL}
     if kind == "JPEG":
         tables = [np.minimum(table, like.qtable or 255).tolist() for table in _quality95()]
         options = {"qtables": tables, "subsampling": 0}
-        for key, longest in (("exif", JPEG_BLOCK), ("xmp", JPEG_BLOCK - XMP_HEADING)):
-            if len(found[key]) > longest:
-                found[key] = b""
+        if found.pop("xmp"):
+            options["extra"] = jpeg.xmp_segments(data.xmp, data.more_xmp)
     elif kind == "WEBP":
         lossless = like.lossless or like.format != "WEBP"
         options = {"lossless": True, "exact": True, "method": 1} if lossless else {"quality": 95}
-        if like.pixels.shape[2] == 1:
-            found["icc_profile"] = b""
+    elif kind in ("AVIF", "HEIF"):
+        options = SAVE_OPTIONS[kind]
+        if data.exif:  # upright is what these are without it, and Pillow would rewrite all the rest for it
+            found["exif"] = exif.without(data.exif, {exif.ORIENTATION})
     elif kind == "PNG" and data.xmp:
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", data.xmp.decode("utf-8", "replace"))

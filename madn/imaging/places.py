@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from madn.errors import UserError
-from madn.imaging.files import FORMATS
-from madn.imaging.jobs import NOT_READ, check_place
-from madn.imaging.video import is_video
+from madn.imaging.finding import is_housekeeping, is_video
+from madn.imaging.formats import FORMATS, NOT_READ, is_read, refusal
+from madn.imaging.jobs import check_place
 
 WILDCARDS = re.compile(r"[*?[]")
 
@@ -83,20 +83,20 @@ def find_sources(inputs: Sequence[str], output: str) -> list[Source]:
 def look(path: str, source: Source, output: str) -> Job | Failure | None:
     """What becomes of one file that `source` matches: a job, a failure that its name tells, or nothing.
 
-    Hidden files and those in hidden folders are left out, earlier results, and below a folder and in a pattern what is
-    neither a photo nor a video.
+    Hidden and housekeeping files (`finding.is_housekeeping`) and those in such folders are left out, earlier results,
+    and below a folder and in a pattern what is neither a photo nor a video.
     """
     name = path.removeprefix(source.root)
     if os.sep != "/" and not is_remote(path):
         name = name.replace(os.sep, "/")
-    if not source.is_file and (f"/{name}".count("/.") or (source.results and path.startswith(source.results))):
+    if not source.is_file and (any(map(is_housekeeping, name.split("/")))
+                               or (source.results and path.startswith(source.results))):
         return None
-    suffix = posixpath.splitext(name)[1].lower()
-    if suffix in NOT_READ:
-        return Failure(path, f"photos of this kind ({suffix}) are not read; convert it to JPEG, PNG or TIFF")
+    if reason := refusal(name):
+        return Failure(path, reason)
     if is_video(name):
         return Failure(path, "videos are not restored here; give it to python -m madn.deblur")
-    if suffix not in FORMATS:
+    if not is_read(name):
         return Failure(path, "its suffix is not a photo's") if source.is_file else None
     try:
         path.encode()

@@ -7,6 +7,7 @@ from skimage import data
 
 from madn.errors import UserError
 from madn.imaging import memory
+from madn.imaging.colours import Colours
 from madn.imaging.ensemble import COUNT, ensembled
 from madn.imaging.files import to_float
 from madn.imaging.tiles import (
@@ -98,12 +99,15 @@ class Restorer:
         largest = largest if self.tile else min(largest, self.tile_pixels)
         return plan_tiles(height, width, self.multiple, largest, self.reach, self.blend)
 
-    def __call__(self, pixels: np.ndarray, on_tile: OnTile = lambda done, count: None) -> tuple[np.ndarray, Plan]:
+    def __call__(self, pixels: np.ndarray, on_tile: OnTile = lambda done, count: None,
+                 colours: Colours | None = None) -> tuple[np.ndarray, Plan]:
         """Restore one photo.
 
         Args:
             pixels: (H, W, 3) RGB or (H, W, 1) grey; uint8, uint16, or floats in [0, 1].
             on_tile: called after every tile.
+            colours: of RGB pixels that are not sRGB: the network is given sRGB, and what it changes is added to the
+                photo's own numbers, so that what it leaves alone comes back exactly.
         Returns:
             Pixels of the same shape and type, rounded and clipped to their range, and how the photo was cut (for the
             ensemble: in its first view). Grey is restored as RGB and made grey again (Rec. 601).
@@ -111,17 +115,18 @@ class Restorer:
             UserError: too little memory, or a network that answers with values that are not numbers.
         """
         if not self.ensemble:
-            return self._once(pixels, on_tile)
+            return self._once(pixels, on_tile, colours)
         plans: list[Plan] = []
 
         def view(turned: np.ndarray) -> np.ndarray:
-            restored, plan = self._once(turned, lambda done, count: on_tile(len(plans) * count + done, COUNT * count))
+            restored, plan = self._once(turned, lambda done, count: on_tile(len(plans) * count + done, COUNT * count),
+                                        colours)
             plans.append(plan)
             return restored
 
         return ensembled(view, pixels), plans[0]
 
-    def _once(self, pixels: np.ndarray, on_tile: OnTile) -> tuple[np.ndarray, Plan]:
+    def _once(self, pixels: np.ndarray, on_tile: OnTile, colours: Colours | None) -> tuple[np.ndarray, Plan]:
         height, width, channels = pixels.shape
         plan = self.plan(height, width, pixels.dtype.itemsize * channels)
         rows, columns = (reflected(n, padded_size(n, self.multiple)) for n in (height, width))
@@ -131,7 +136,9 @@ class Restorer:
         def tile(row: Span, column: Span) -> np.ndarray:
             part = pixels[rows[row.start:row.start + plan.height, None],
                           columns[None, column.start:column.start + plan.width]]
-            return (as_float(part) if channels == 3 else np.repeat(as_float(part), 3, axis=2))[None]
+            if channels == 1:
+                return np.repeat(as_float(part), 3, axis=2)[None]
+            return (colours.for_network(as_float(part)) if colours else as_float(part))[None]
 
         statistics = photo_statistics(self.network, plan, tile) if plan.count > 1 else None
 
@@ -144,6 +151,9 @@ class Restorer:
 
         def store(top: int, left: int, part: np.ndarray) -> None:
             part = part[:max(height - top, 0), :max(width - left, 0)]
+            if colours and channels == 3:
+                before = pixels[top:top + part.shape[0], left:left + part.shape[1]]
+                part = colours.corrected(as_float(before), part)
             part = as_type(part if channels == 3 else (part @ LUMA)[..., None], pixels.dtype)
             restored[top:top + part.shape[0], left:left + part.shape[1]] = part
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from madn.errors import UserError
 from madn.imaging.files import atomic
+from madn.imaging.finding import is_video
 
 # FFmpeg writes its own lines on standard error, beside ours; it asks for this when its first file is opened.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -49,11 +50,6 @@ class Video:
     def shortfall(self) -> int:
         """Frames that the header announced and the file does not hold: it was cut short, or its header is wrong."""
         return max(0, (self.announced or 0) - self.frames)
-
-
-def is_video(path: str | Path) -> bool:
-    """Whether the suffix is a video's."""
-    return Path(path).suffix.lower() in CODECS
 
 
 def restore_video(source: str | Path, target: str | Path, restore_frame: RestoreFrame,

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from madn.data.images import DecodedImages
-from madn.data.index import Pair, check_pairs, find_pairs, hold_out, pair_folders
+from madn.data.index import Pair, check_pairs, find_pairs, pair_folders
+from madn.data.scenes import hold_out
 from madn.errors import UserError
 
 

@@ -18,7 +18,7 @@ from madn.imaging.files import read_image, to_uint8
 def photos(tmp_path) -> list[Path]:
     for name, photo in (("a", data.coffee()), ("b", data.camera())):
         Image.fromarray(photo[:200, :240]).save(tmp_path / f"{name}.png")
-    return find_photos(tmp_path)
+    return find_photos(tmp_path)[0]
 
 
 def test_photographs_are_blurred_differently_each_time(photos):
@@ -72,7 +72,7 @@ def test_a_camera_sees_still_and_shaken_scenes_and_things_that_move(tmp_path):
     """Photographs of one colour each: shaking them changes nothing, and a thing shows the other's colour."""
     for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
         Image.fromarray(np.full((220, 220, 3), colour, np.uint8)).save(tmp_path / f"{name}.png")
-    crops = CameraCrops(find_photos(tmp_path), DecodedImages(), 96, seed=3)
+    crops = CameraCrops(find_photos(tmp_path)[0], DecodedImages(), 96, seed=3)
     things = moved = exact = 0
     for k in range(400):
         blurred, sharp = crops.crop_at(k)
@@ -100,7 +100,7 @@ def test_a_video_s_crops_are_means_of_stored_values_without_noise(tmp_path):
     stripes = np.zeros((220, 220, 3), np.uint8)
     stripes[:, ::2] = 255
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
-    crops = VideoCrops(find_photos(tmp_path), DecodedImages(), 64, seed=0, motion=Motion(longest=40, rotation=0.0))
+    crops = VideoCrops(find_photos(tmp_path)[0], DecodedImages(), 64, seed=0, motion=Motion(longest=40, rotation=0.0))
     pairs = [crops.crop_at(k) for k in range(60)]
     means = [blurred.mean() for blurred, _ in pairs]
     assert min(means) > 124 and max(means) < 131  # 186 in linear light
@@ -122,7 +122,7 @@ def test_pairs_to_measure_are_of_their_number_and_seed_and_always_blurred(photos
 def test_pairs_are_written_as_they_are_and_those_without_blur_named(photos, tmp_path):
     Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(tmp_path / "grey.png")
     Image.fromarray(data.coffee()[:200, :240]).save(tmp_path / "a.jpg")
-    crops = PhotoCrops(find_photos(tmp_path), DecodedImages(), 64, seed=0)  # a.jpg, a.png, b.png, grey.png
+    crops = PhotoCrops(find_photos(tmp_path)[0], DecodedImages(), 64, seed=0)  # a.jpg, a.png, b.png, grey.png
     with pytest.raises(UserError, match=r"grey\.png: no blur changes it.*--skip-bad\)$"):
         write_pairs(crops, [3], tmp_path, tmp_path / "out")
     with pytest.raises(UserError, match="no usable photograph is left"):
@@ -143,3 +143,14 @@ def test_held_out_photographs_are_spread_over_all():
     for count in (10, -1):
         with pytest.raises(UserError, match=f"--held-photos {count}: of 10 photographs at least 1 must be left"):
             hold_out_photos(names, count)
+
+
+def test_pairs_of_photographs_with_the_longest_names(tmp_path):
+    for end in "ab":
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(data.camera()[:160, :160]).save(tmp_path / "in" / ("夏" * 83 + f"{end}.jpg"))
+    crops = PhotoCrops(find_photos(tmp_path / "in")[0], DecodedImages(), 64, seed=0)
+    pairs, _ = write_pairs(crops, range(2), tmp_path / "in", tmp_path / "out")
+    names = [pair.blurred.name for pair in pairs]
+    assert len(set(names)) == 2 and all(name.endswith(".png") and len(name.encode()) <= 255 for name in names)
+    assert all(pair.sharp.is_file() and pair.blurred.is_file() for pair in pairs)

@@ -5,7 +5,8 @@ import pytest
 
 from madn.data import samples
 from madn.data.images import DecodedImages
-from madn.data.index import check_pairs, find_pairs, hold_out
+from madn.data.index import check_pairs, find_pairs
+from madn.data.scenes import hold_out
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,11 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
-ARTIST, ICC = "José Müller", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+from madn.imaging.exif import directory_of
+
+ARTIST = "José Müller"
+ARTIST_TAG = (2, 12, ARTIST.encode("latin-1") + b"\0")  # as EXIF has it
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SIZE = (46, 31)  # width, height
 
 
@@ -51,6 +55,15 @@ def tags(orientation: int = 1) -> Image.Exif:
     exif.get_ifd(0x8769).update({0x829A: 0.004, 0xA002: SIZE[0], 0xA003: SIZE[1], 0x927C: b"maker's note"})
     exif.get_ifd(0x8825).update({1: "N", 2: (47.0, 22.0, 30.0)})
     return exif
+
+
+def exif_tags(exif: bytes) -> dict:
+    """The tags of an EXIF block as (type, count, bytes); those of its directories, in dictionaries."""
+    def plain(directory):
+        return {tag: plain(entry.inner) if entry.inner else (entry.type, entry.count, entry.value)
+                for tag, entry in directory.items()}
+
+    return plain(directory_of(exif)[1])
 
 
 def png(pixels: np.ndarray, colour: int, depth: int, *chunks: tuple[bytes, bytes], frames: bytes = b"") -> bytes:

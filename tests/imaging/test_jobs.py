@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from madn.errors import UserError
+from madn.imaging.finding import counted
 from madn.imaging.jobs import Job, find_jobs
 
 
@@ -23,7 +24,7 @@ def touch(*names):
 
 def found(inputs, output):
     """source -> target, as text; no problems."""
-    jobs, problems = find_jobs(inputs, Path(output))
+    jobs, problems, _ = find_jobs(inputs, Path(output))
     assert not problems
     return {job.source.as_posix(): job.target.as_posix() for job in jobs}
 
@@ -41,7 +42,7 @@ def test_a_folder_keeps_its_structure_and_its_earlier_results_are_no_input():
           "all/notes.txt", "all/x.jpg/f.webp")
     expected = {f"all/{name}": f"all/restored/{name}" for name in ("a.png", "trip/b.JPG", "trip/c.mp4", "x.jpg/f.webp")}
     assert found(["all"], "all/restored") == expected
-    jobs, _ = find_jobs(["all"], Path("all/restored"))
+    jobs = find_jobs(["all"], Path("all/restored")).jobs
     assert [job.is_video for job in jobs] == [False, False, True, False]
     assert [job.is_done for job in jobs] == [True, False, False, False]
 
@@ -69,9 +70,10 @@ def test_brackets_in_a_name_are_its_own():
 def test_what_the_shells_star_names():
     """Files of every kind, folders with and without photos, the results of the last run: the photos are restored."""
     touch("a.png", "b.png", "notes.txt", "docs/text.md", "trip/c.png", "out/a.png")
-    jobs, problems = find_jobs(["a.png", "b.png", "docs", "notes.txt", "out", "trip", "b.png"], Path("out"))
+    jobs, problems, left_out = find_jobs(["a.png", "b.png", "docs", "notes.txt", "out", "trip", "b.png"], Path("out"))
     assert jobs == [Job(Path(name), Path("out", Path(name).name)) for name in ("a.png", "b.png", "trip/c.png")]
     assert problems == [("notes.txt", "its suffix is neither a photo's nor a video's")]
+    assert counted(left_out) == "1 .md file, 1 .txt file"
 
 
 @pytest.mark.parametrize("inputs, output, message", [
@@ -87,14 +89,14 @@ def test_what_the_shells_star_names():
     (["in.png"], "out.gif", "'.gif' is not an image suffix"),
     (["in.png"], "out.mp4", "out.mp4: a video goes to a video's suffix"),
     (["in.mp4"], "out.png", "out.png: a video goes to a video's suffix"),
-    (["in.heic"], "new", "'.heic' is not an image suffix"),
+    (["in.cr2"], "new", r"in.cr2: raw photos \(.cr2\) are not read; convert it to JPEG, PNG or TIFF"),
     (["in.png", "trip/b/in.png"], "new", "new/in.png: both in.png and trip/b/in.png would go there"),
     (["."], "notes", "notes: notes is a file"),
     (["in.png"], "notes", "notes: notes is a file"),
     (["in.png"], "notes/new/out.png", "notes/new: notes is a file"),
 ])
 def test_what_cannot_be_done_is_said(inputs, output, message):
-    touch("in.png", "in.mp4", "in.heic", "trip/b/in.png", "notes")
+    touch("in.png", "in.mp4", "in.cr2", "trip/b/in.png", "notes")
     Path("empty").mkdir()
     Path("link.png").symlink_to("in.png")
     before = sorted(Path().rglob("*"))
@@ -121,8 +123,8 @@ def test_a_folder_that_cannot_be_read_is_a_problem(monkeypatch):
 
     monkeypatch.setattr(os, "scandir", locked)
     problem = (str(Path("all/locked")), "cannot be read (Permission denied)")
-    assert find_jobs(["all"], Path("out")) == ([Job(Path("all/a.png"), Path("out/a.png"))], [problem])
-    assert find_jobs(["all/locked"], Path("out")) == ([], [problem])
+    assert find_jobs(["all"], Path("out"))[:2] == ([Job(Path("all/a.png"), Path("out/a.png"))], [problem])
+    assert find_jobs(["all/locked"], Path("out"))[:2] == ([], [problem])
 
 
 def test_a_place_that_cannot_be_written_to_is_said(monkeypatch):
@@ -153,17 +155,51 @@ def test_names_that_are_no_text():
 
 
 def test_photos_of_kinds_that_are_not_read_are_named():
-    touch("all/a.png", "all/trip/IMG_1.HEIC", "all/trip/.x.heic", "all/notes.txt")
-    jobs, problems = find_jobs(["all"], Path("out"))
+    touch("all/a.png", "all/trip/IMG_1.NRW", "all/trip/.x.nrw", "all/notes.txt", "all/b.dng", "all/trip/c.DNG")
+    jobs, problems, left_out = find_jobs(["all"], Path("out"))
     assert [job.source.name for job in jobs] == ["a.png"]
-    assert problems == [(str(Path("all/trip/IMG_1.HEIC")),
-                         "photos of this kind (.HEIC) are not read; convert it to JPEG, PNG or TIFF")]
+    assert problems == [
+        (str(Path("all/b.dng")), "one of 2 .dng files: raw photos (.dng) are not read; convert them to JPEG, PNG or TIFF"),
+        (str(Path("all/trip/IMG_1.NRW")), "raw photos (.NRW) are not read; convert it to JPEG, PNG or TIFF")]
+    assert counted(left_out) == "2 .dng files, 1 .nrw file, 1 .txt file, 1 hidden or housekeeping file"
+    with pytest.raises(UserError, match="no photos or videos there.*; there: 1 .md file"):
+        touch("docs/text.md")
+        find_jobs(["docs"], Path("out"))
 
 
-def test_patterns_follow_no_links_to_folders():
-    touch("all/a/x.png")
+def link(name, target):
     try:
-        Path("all/a/loop").symlink_to(Path("all/a").resolve(), target_is_directory=True)
+        Path(name).symlink_to(Path(target).resolve(), target_is_directory=True)
     except OSError:
         pytest.skip("links cannot be made here")
-    assert found(["all/**/*.png"], "out") == {"all/a/x.png": "out/a/x.png"}
+
+
+def test_each_real_folder_is_taken_once_by_patterns_too():
+    touch("all/m/x.png", "elsewhere/y.png", "elsewhere/deep/z.png")
+    link("all/a", "all/m")  # of two names the real one, whichever comes first
+    link("all/m/loop", "all/m")
+    link("all/m/up", ".")
+    link("all/one", "elsewhere")
+    link("all/two", "elsewhere/deep")
+    expected = {"all/m/x.png": "out/m/x.png", "all/one/y.png": "out/one/y.png"}
+    assert found(["all"], "out") == expected | {"all/one/deep/z.png": "out/one/deep/z.png"}
+    assert find_jobs(["all"], Path("out")).left_out == {"looping link": 1}
+    assert found(["all/**/[xy].png"], "out") == found(["all/*/[xy].png"], "out") == expected
+    assert found(["all"], "all/one") == {"all/m/x.png": "all/one/m/x.png", "all/two/z.png": "all/one/two/z.png"}
+
+
+def test_names_that_the_file_system_takes_for_one(monkeypatch):
+    touch("in/IMG_1.JPG", "in/img_1.jpg", "in/a/x.png", "in/A/y.png")
+    assert len(found(["in"], "out")) == 4  # here they are two
+    exists = os.path.exists
+
+    def ignores_case(path):
+        folder = Path(path).parent
+        return exists(path) or exists(folder) and Path(path).name.lower() in [p.name.lower() for p in folder.iterdir()]
+
+    monkeypatch.setattr(os.path, "exists", ignores_case)
+    monkeypatch.setattr(os.path, "samefile", lambda *_: False)
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(UserError, match="out/img_1.jpg: in/IMG_1.JPG and in/img_1.jpg would both go there, for the file"):
+        find_jobs(["in"], Path("out"))
+    assert sorted(Path().rglob("*")) == before

@@ -1,0 +1,129 @@
+"""What is refused of a photo file before it is decoded: what would be lost without a word, and what is damaged."""
+
+import itertools
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from madn.errors import UserError
+from madn.imaging import boxes, jpeg, png
+from madn.imaging.colours import CURVES, HDR, PRIMARIES
+from madn.imaging.exif import read_directory, tiff_head
+
+# Pillow's mode -> modes without and with alpha that its pixels are taken as
+MODES = {"1": ("L", "LA"), "L": ("L", "LA"), "LA": ("L", "LA"), "La": ("L", "LA"), "P": ("RGB", "RGBA"),
+         "PA": ("RGB", "RGBA"), "RGB": ("RGB", "RGBA"), "RGBA": ("RGB", "RGBA"), "RGBX": ("RGB", "RGB"),
+         "YCbCr": ("RGB", "RGB"), "CMYK": ("RGB", "RGB")}
+COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # samples of a pixel by a TIFF's photometric interpretation; 1 for the others
+ALPHA = (1, 2, 999)  # kinds of further samples; 999 is Corel Draw's
+
+
+def rawmode(picture: Image.Image) -> str:
+    """How Pillow names the file's own pixel layout, "RGB;16B" say; empty where it names none."""
+    arguments = picture.tile[0].args if picture.tile else ""
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
+def whole(file: BinaryIO) -> bytes:
+    """All of an open file."""
+    file.seek(0)
+    return file.read()
+
+
+def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapixels: float) -> None:
+    """Raise `UserError` for a picture that `read_photo` does not read; its pixels are not decoded for that."""
+    width, height = picture.size
+    if width * height > megapixels * 1e6:
+        raise UserError(f"{path}: says it has {width}x{height} pixels, more than the {megapixels:g} megapixels that "
+                        "are read; if that is right, allow more (--max-megapixels)")
+    if picture.format in ("PNG", "WEBP", "AVIF") and getattr(picture, "is_animated", False):
+        raise UserError(f"{path}: an animation of {picture.n_frames} pictures; save them one by one")
+    bits = picture.tag_v2.get(258, (1,)) if picture.format == "TIFF" else (8,)
+    if picture.format == "TIFF":
+        _check_samples(path, picture)
+    if picture.mode in ("F", "I") or 12 in bits:
+        kind = "floating-point" if picture.mode == "F" else "12-bit" if 12 in bits else "32-bit or signed"
+        raise UserError(f"{path}: {kind} images are not read; save it with 8 or 16 bits")
+    if picture.mode not in MODES and not picture.mode.startswith("I;16") or "a;16" in rawmode(picture):
+        raise UserError(f"{path}: {rawmode(picture) or picture.mode} pixels are not read; save it as RGB or grey")
+    if picture.format == "TIFF":
+        if 16 in bits and picture.mode != "CMYK" and picture.tag_v2.get(284) == 2:
+            raise UserError(f"{path}: 16-bit colours in separate planes are not read; save them interleaved")
+        _check_pages(path, picture, file)
+    elif picture.format == "PNG":
+        _check_codes(path, png.codes(png.colour_chunks(file)))
+    elif picture.format in ("AVIF", "HEIF"):
+        item = boxes.shown_item(whole(file))
+        if item.bits > 8:  # Pillow would cut them to 8 bits
+            raise UserError(f"{path}: {item.bits} bits a channel are not read of {picture.format}; save it as a 16-bit "
+                            "PNG or TIFF")
+        _check_codes(path, item.codes and (item.codes[0], item.codes[1], 0, 1) if 2 not in (item.codes or (2,))[:2]
+                     else None)
+    elif picture.format in ("JPEG", "MPO"):
+        _check_jpeg(path, whole(file))
+
+
+def _check_jpeg(path: str | Path, content: bytes) -> None:
+    scans = jpeg.structure(content).scans
+    if scans > jpeg.MOST_SCANS:
+        raise UserError(f"{path}: goes over its pixels {scans} times, and more than {jpeg.MOST_SCANS} are not read; save "
+                        "it anew")
+    if said := jpeg.damage(content):
+        raise UserError(f"{path}: cannot be read as an image (part of it is missing or damaged; libjpeg says: {said})")
+
+
+def _check_codes(path: str | Path, codes: tuple[int, int, int, int] | None) -> None:
+    """Raise `UserError` for colours (H.273's codes) that a result could not have as they are."""
+    if not codes:
+        return
+    primaries, transfer, matrix, full = codes
+    if transfer in HDR:
+        raise UserError(f"{path}: its brightness is HDR's ({HDR[transfer]}), which is not read; save it in standard "
+                        "brightness")
+    if primaries not in PRIMARIES or transfer not in CURVES or matrix or full != 1:
+        raise UserError(f"{path}: its colours (cICP {', '.join(map(str, codes))}) are not read; save it with a colour "
+                        "profile")
+
+
+def _check_samples(path: str | Path, picture: Image.Image) -> None:
+    """Raise `UserError` for a TIFF whose pixels have more than colours and one alpha, or signed values."""
+    tags = picture.tag_v2
+    if 2 in _tuple(tags.get(339, 1)):
+        raise UserError(f"{path}: signed images are not read; save it with 8 or 16 bits without signs")
+    colours = COLOURS.get(tags.get(262, 0), 1)
+    extra = _tuple(tags.get(338, ()))
+    count = max(len(extra), tags.get(277, colours) - colours)
+    if count > 1 or count == 1 and extra and extra[0] not in ALPHA:
+        what = "a channel beside its colours that is not said to be transparency" if count == 1 else \
+            f"{count} channels beside its colours"
+        raise UserError(f"{path}: has {what}, which would be lost; save it as grey or RGB, with or without alpha")
+
+
+def _check_pages(path: str | Path, picture: Image.Image, file: BinaryIO) -> None:
+    for page in itertools.count(1):
+        try:
+            picture.seek(page)
+        except EOFError:
+            break
+        if not _is_part(picture.tag_v2.get(254, 0), picture.tag_v2.get(255, 0)):
+            raise UserError(f"{path}: has several pages; save them one by one")
+    picture.seek(0)
+    order, big, first = tiff_head(file)
+    main = read_directory(file, order, first, big)
+    for at in main[330].numbers(order) if 330 in main else ():
+        inside = read_directory(file, order, at, big)
+        kinds = [inside[tag].numbers(order)[0] if tag in inside else 0 for tag in (254, 255)]
+        if inside and not _is_part(*kinds):
+            where = "stands behind a thumbnail" if picture.tag_v2.get(254, 0) & 1 else "is not its only picture"
+            raise UserError(f"{path}: its photo {where} (in a SubIFD, as in raw files), which is not read; save it as a "
+                            "plain TIFF")
+
+
+def _is_part(kind: int, old_kind: int) -> bool:
+    """Whether a TIFF's directory is a reduced picture or a mask, by its NewSubfileType and SubfileType."""
+    return bool(kind & 5) or old_kind == 2
+
+
+def _tuple(value) -> tuple:
+    return value if isinstance(value, tuple) else (value,)

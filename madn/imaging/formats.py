@@ -1,0 +1,66 @@
+"""Which photo files are read and written, told by their suffixes: the one list, for photos, data sets and evaluation."""
+
+import functools
+import importlib
+from pathlib import Path
+
+from PIL import features
+
+from madn.errors import UserError
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".mpo": "JPEG",
+           ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".avif": "AVIF", ".heic": "HEIF",
+           ".heif": "HEIF", ".hif": "HEIF"}
+WAY_OUT = "convert {} to JPEG, PNG or TIFF"
+_RAW = (".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw "
+        ".rw2 .rwl .sr2 .srf .srw .x3f")
+# Photos that are not read: where they lie among others they are named, so that nobody takes them for restored.
+NOT_READ = {**dict.fromkeys(_RAW.split(), "raw"), ".jxl": "JPEG XL",
+            **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx"), "JPEG 2000")}
+
+
+def kind_of(path: str | Path) -> str:
+    """The format that a suffix stands for, in Pillow's words; "" for one that is no photo's, or not read."""
+    return FORMATS.get(Path(path).suffix.lower(), "")
+
+
+def refusal(path: str | Path, many: bool = False) -> str:
+    """Why a photo of this suffix is not read here, and the way out; "" where it is read, and where it is no photo's."""
+    way_out, suffix = WAY_OUT.format("them" if many else "it"), Path(path).suffix
+    if kind := NOT_READ.get(suffix.lower()):
+        return f"{kind} photos ({suffix}) are not read; {way_out}"
+    needs = missing(kind_of(path))
+    return needs and f"{suffix} photos need {needs}, or {way_out}"
+
+
+def is_read(path: str | Path) -> bool:
+    """Whether a photo of this suffix is read here."""
+    return bool(kind_of(path)) and not missing(kind_of(path))
+
+
+def readable() -> list[str]:
+    """The formats that are read here, in Pillow's words."""
+    return [kind for kind in dict.fromkeys(FORMATS.values()) if not missing(kind)]
+
+
+def image_format(path: Path) -> str:
+    """The format that a suffix stands for; raises `UserError` for one that is not written here."""
+    kind = kind_of(path)
+    if not kind:
+        raise UserError(f"{path}: '{path.suffix}' is not an image suffix that is written: {', '.join(FORMATS)}")
+    if needs := missing(kind):
+        raise UserError(f"{path}: '{path.suffix}' is not an image suffix that is written here: it needs {needs}")
+    return kind
+
+
+@functools.cache
+def missing(kind: str) -> str:
+    """What has to be installed for a format; "" where nothing has to."""
+    if kind == "AVIF" and not features.check("avif"):
+        return "a Pillow with AVIF (pip install --upgrade pillow)"
+    if kind == "HEIF":
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except ImportError:
+            return 'pillow-heif (pip install "madn[heif]")'
+    return ""
