@@ -18,7 +18,7 @@ import keras
 from keras import layers
 
 from baselines.layers import padded_conv
-from madn.layers import InstanceNormalization
+from madn.layers import InstanceNormalization, LeakyReLU
 
 
 def build_patchgan(
@@ -43,7 +43,7 @@ def build_patchgan(
         x = padded_conv(x, width, 4, stride, 1, kernel_initializer=_normal(), name=f"conv_{k}")
         if normalize and (k > 1 or first_norm):
             x = InstanceNormalization(center=False, scale=False, name=f"conv_{k}_norm")(x)
-        x = layers.LeakyReLU(0.2, name=f"conv_{k}_leaky")(x)
+        x = LeakyReLU(0.2, name=f"conv_{k}_leaky")(x)
     scores = padded_conv(x, 1, 4, strides[-1], 1, kernel_initializer=_normal(), name="scores")
     return keras.Model(images, scores, name=name)
 

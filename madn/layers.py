@@ -177,6 +177,26 @@ class StopGradient(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("madn")
+def leaky_relu(x, negative_slope: float = 0.2):
+    """Keras' own, its derivative at 0 the negative side's on every backend.
+
+    JAX has the positive side's there, which another first step follows from: where a gradient map is 0 and biases
+    start at 0, so is what goes in here.
+    """
+    if keras.backend.backend() == "jax":
+        return ops.where(x > 0, x, negative_slope * x)
+    return ops.leaky_relu(x, negative_slope)
+
+
+@keras.saving.register_keras_serializable("madn")
+class LeakyReLU(layers.LeakyReLU):
+    """Keras' layer with `leaky_relu`."""
+
+    def call(self, x):
+        return leaky_relu(x, self.negative_slope)
+
+
+@keras.saving.register_keras_serializable("madn")
 class InstanceNormalization(layers.GroupNormalization):
     """Normalises each channel of each image by its own mean and variance (Ulyanov et al., arXiv:1607.08022).
 

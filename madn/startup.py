@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from madn.errors import UserError
 
 
-TRAINING = ("tensorflow", "torch")  # backends that gradients are written for
+TRAINING = ("tensorflow", "torch", "jax")  # backends that gradients are written for
 
 
 def start_keras(training: bool = False) -> None:
@@ -26,8 +26,8 @@ def start_keras(training: bool = False) -> None:
                         "(tensorflow, torch, jax)") from None
     backend = keras.backend.backend()
     if training and backend not in TRAINING:
-        raise UserError(f"training runs on {' and '.join(TRAINING)}, and KERAS_BACKEND is {backend}, which only "
-                        "restores: set KERAS_BACKEND to one of the two")
+        raise UserError(f"training runs on {', '.join(TRAINING[:-1])} and {TRAINING[-1]}, and KERAS_BACKEND is "
+                        f"{backend}, which only restores: set KERAS_BACKEND to one of the three")
     if backend == "tensorflow" and not training:
         _one_operation_at_a_time()
 
@@ -54,6 +54,8 @@ def compute_deterministically() -> None:
 
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS asks for
         torch.use_deterministic_algorithms(True)
+    elif keras.backend.backend() == "jax":  # read when JAX first looks for its devices; processors compute so anyway
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
 
 
 @contextlib.contextmanager

@@ -49,6 +49,11 @@ class PerceptualLoss:
         elif reference is not None:
             self.gain = reference / self.magnitude
 
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The network's weights, which no step changes."""
+        return self.extractor.variables
+
     def features(self, images):
         """(n, h, w, 3) RGB in [0, 1] -> float32 features (n, h / k, w / k, channels)."""
         images = ops.cast(images, "float32")

@@ -178,7 +178,7 @@ def score(image: np.ndarray, sharp: np.ndarray) -> Scores:
 def versions() -> dict[str, str]:
     """Versions of everything that a score depends on; packages that are not installed are left out."""
     found = {"madn": __version__, "python": platform.python_version()}
-    for package in ("keras", "tensorflow", "torch", "numpy", "scipy", "scikit-image", "pillow"):
+    for package in ("keras", "tensorflow", "torch", "jax", "numpy", "scipy", "scikit-image", "pillow"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

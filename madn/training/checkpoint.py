@@ -94,6 +94,7 @@ def tracked_means(model: keras.Model) -> dict[str, list[float]]:
     """
     if model.devices.several_machines:
         return {}
+    model.sync()
     with model.devices.scope():
         return {name: [float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(v))) for v in tracker.variables]
                 for name, tracker in model.trackers.items()}

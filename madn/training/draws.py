@@ -1,7 +1,7 @@
 """Random numbers of a training step that depend on the seed, the step (of its stage) and the image alone.
 
 Keras' generators keep a state, and give other numbers on each backend. These have none, so that a resumed run, a batch
-cut into parts or shared by several devices, and both backends draw the same.
+cut into parts or shared by several devices, and all backends draw the same.
 """
 
 import threading
@@ -10,6 +10,8 @@ import keras
 from keras import ops
 
 BITS = 0xFFFFFFFF
+# Numbers of 32 bits: JAX has no wider integers, and its uint32 wraps; PyTorch does not multiply uint32.
+DTYPE = "uint32" if keras.backend.backend() == "jax" else "int64"
 
 
 class Draws(threading.local):  # TensorFlow traces the devices of a machine in threads that take turns
@@ -25,25 +27,29 @@ class Draws(threading.local):  # TensorFlow traces the devices of a machine in t
 
     def uniform(self, count: int):
         """`count` numbers that all images of the batch share."""
-        return self._draw(ops.arange(count, dtype="int64"))
+        return self._draw(ops.arange(count, dtype=DTYPE))
 
     def uniform_per_image(self, images):
         """A number for each image of a batch (n, ...): (n, 1, 1, 1)."""
-        places = ops.arange(ops.shape(images)[0], dtype="int64") + ops.cast(self.first_image, "int64")
+        places = ops.arange(ops.shape(images)[0], dtype=DTYPE) + ops.cast(self.first_image, DTYPE)
         return ops.reshape(self._draw(places), (-1, 1, 1, 1))
 
     def _draw(self, places):
         self.number += 1
         hashed = ops.zeros_like(places)
-        for key in (self.seed & BITS, self.seed >> 32, ops.cast(self.update, "int64"), self.number, places):
-            hashed = _mixed(ops.bitwise_xor(hashed, ops.bitwise_and(ops.cast(key, "int64"), BITS)))
+        for key in (self.seed & BITS, self.seed >> 32 & BITS, self.update, self.number, places):
+            hashed = _mixed(ops.bitwise_xor(hashed, ops.bitwise_and(ops.cast(key, DTYPE), _number(BITS))))
         return ops.cast(ops.right_shift(hashed, 8), "float32") * 2.0**-24
 
 
 def _mixed(x):
-    """A hash of 32 bits, kept in int64 (the finaliser of MurmurHash3, after an odd constant is added)."""
-    x = ops.bitwise_and(x + 0x9E3779B9, BITS)
+    """A hash of 32 bits (the finaliser of MurmurHash3, after an odd constant is added)."""
+    x = ops.bitwise_and(x + _number(0x9E3779B9), _number(BITS))
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         x = ops.bitwise_xor(x, ops.right_shift(x, shift))
-        x = ops.bitwise_and(x * factor, BITS)
+        x = ops.bitwise_and(x * _number(factor), _number(BITS))
     return ops.bitwise_xor(x, ops.right_shift(x, 16))
+
+
+def _number(value: int):
+    return ops.convert_to_tensor(value, DTYPE)

@@ -1,12 +1,16 @@
 """Taking gradients: the one place where Keras backends differ in training."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 
 import keras
 from keras import ops, tree
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from madn import replicas
+
+BACKENDS = "training runs on the TensorFlow, PyTorch and JAX backends"
 
 
 def losses_and_gradients(compute: Callable[[], tuple], variables: Sequence[Sequence]) -> tuple:
@@ -18,7 +22,7 @@ def losses_and_gradients(compute: Callable[[], tuple], variables: Sequence[Seque
     Returns:
         (losses, rest, gradients); gradients[i] matches variables[i], zeros where a loss does not depend on one.
     Raises:
-        NotImplementedError: on a backend other than TensorFlow and PyTorch.
+        NotImplementedError: on another backend than these three.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -38,9 +42,72 @@ def losses_and_gradients(compute: Callable[[], tuple], variables: Sequence[Seque
             values = [v.value for v in own]
             found = torch.autograd.grad(loss, values, retain_graph=i != last, allow_unused=True)
             gradients.append([torch.zeros_like(v) if g is None else g for v, g in zip(values, found, strict=True)])
+    elif backend == "jax":
+        losses, rest, gradients = _differentiated_by_jax(compute, variables)
     else:
-        raise NotImplementedError(f"training runs on the TensorFlow and PyTorch backends; this is {backend!r}")
+        raise NotImplementedError(f"{BACKENDS}; this is {backend!r}")
     return losses, rest, gradients
+
+
+def _differentiated_by_jax(compute: Callable[[], tuple], variables: Sequence[Sequence]) -> tuple:
+    """`compute` as a function of the variables' values, written down once and then differentiated loss by loss.
+
+    A loss's own variables alone are differentiated by, so that no zeros go back through the other loss's graph. What
+    the losses share, XLA computes once.
+    """
+    import jax
+    from jax.extend.core import jaxpr_as_fun
+
+    every = {id(v): v for own in variables for v in own}
+    pure = _Pure(compute, list(every.values()))
+    values = [v.value for v in every.values()]
+    written, shapes = jax.make_jaxpr(pure, return_shape=True)(values)
+    run, structure = jaxpr_as_fun(written), jax.tree.structure(shapes)
+
+    def nth(own_values, i):
+        given = dict(zip(every, values, strict=True)) | dict(zip(map(id, variables[i]), own_values, strict=True))
+        results = jax.tree.unflatten(structure, run(*given.values()))
+        return results[0][0][i], results
+
+    found = [jax.value_and_grad(functools.partial(nth, i=i), has_aux=True)([v.value for v in own])
+             for i, own in enumerate(variables)]
+    (losses, rest), changes = found[0][0][1]
+    pure.keep(changes)
+    return losses, rest, [gradients for _, gradients in found]
+
+
+class _Pure:
+    """A function that reads and assigns Keras variables, for JAX: (values of `variables`, ...) -> (result, changes).
+
+    `keep` then assigns the changes, those of the variables that the function assigned.
+    """
+
+    def __init__(self, function: Callable, variables: Sequence = ()):
+        self.function, self.variables, self.changed = function, variables, []
+
+    def __call__(self, values, *arguments):
+        with _Scope(zip(self.variables, values, strict=True)) as scope:
+            result = self.function(*arguments)
+        self.changed = list(scope.changed.values())
+        return result, [scope.get_current_value(v) for v in self.changed]
+
+    def keep(self, changes: Sequence) -> None:
+        for variable, value in zip(self.changed, changes, strict=True):
+            variable.assign(value)
+
+
+class _Scope(keras.StatelessScope):
+    """The scope around it, some values replaced, in which assignments end with it; `changed`: what they were to."""
+
+    def __init__(self, pairs):
+        super().__init__(pairs)
+        around = get_stateless_scope()
+        self.state_mapping = {**(around.state_mapping if around else {}), **self.state_mapping}
+        self.changed = {}
+
+    def add_update(self, update):
+        super().add_update(update)
+        self.changed[id(update[0])] = update[0]
 
 
 def in_parts(compute: Callable, batch, parts: int):
@@ -56,6 +123,7 @@ def in_parts(compute: Callable, batch, parts: int):
     for i in range(parts):
         with _after(total):
             part, first = _part(batch, i, parts)
+            part, total = _held_back(part, total)
             found = compute(part, first)
             total = found if total is None else tree.map_structure(lambda a, b: a + b, total, found)
     return tree.map_structure(lambda x: x / parts, total)
@@ -74,6 +142,15 @@ def _after(total):
     import tensorflow as tf
 
     return tf.control_dependencies(tree.flatten(total))
+
+
+def _held_back(part, total):
+    """Both as they are; on JAX, the operations on the part wait for `total`."""
+    if total is None or keras.backend.backend() != "jax":
+        return part, total
+    import jax
+
+    return jax.lax.optimization_barrier((part, total))
 
 
 def apply_gradients(optimizer, gradients, variables) -> None:
@@ -106,11 +183,18 @@ def input_gradient(score: Callable, images):
 
         images = images.detach().requires_grad_(True)
         return torch.autograd.grad(score(images), images, create_graph=True)[0]
-    raise NotImplementedError(f"training runs on the TensorFlow and PyTorch backends; this is {backend!r}")
+    if backend == "jax":
+        import jax
+
+        pure = _Pure(score)
+        gradient, changes = jax.grad(functools.partial(pure, ()), has_aux=True)(images)
+        pure.keep(changes)
+        return gradient
+    raise NotImplementedError(f"{BACKENDS}; this is {backend!r}")
 
 
 def without_gradients():
-    """A context in which nothing is kept for gradients; TensorFlow keeps nothing outside of a tape anyway."""
+    """A context in which nothing is kept for gradients; TensorFlow and JAX keep nothing unasked anyway."""
     if keras.backend.backend() == "torch":
         import torch
 

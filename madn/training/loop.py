@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import keras
+
 from madn.data.crops import CropSource
 from madn.data.pipeline import Shares, input_errors, numpy_batches, training_dataset
 from madn.data.sets import FixedCrops
@@ -126,7 +128,9 @@ def segments(step: int, total: int, round_steps: int) -> list[tuple[int, int, in
 
 
 def _batches(source: CropSource, recipe: Recipe, first: int, steps: int, devices: Devices):
-    """Batches for generator steps `first`, ...; tf.data, or NumPy where TensorFlow is not installed."""
+    """Batches for generator steps `first`, ...; tf.data, or NumPy on JAX and where TensorFlow is not installed."""
+    if keras.backend.backend() == "jax":  # which has no use for TensorFlow, and would share the memory with it
+        return numpy_batches(source, recipe.crops_per_step, first, steps)
     try:
         shares = Shares(*devices.shares, blocks=recipe.crops_per_step // recipe.batch)
         return training_dataset(source, recipe.crops_per_step, first, steps, shares=shares)

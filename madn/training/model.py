@@ -15,12 +15,13 @@ from madn.training.distribution import Devices
 from madn.training.draws import Draws
 from madn.training.gradients import apply_gradients, in_parts, losses_and_gradients, without_gradients
 from madn.training.remat import rematerialised
+from madn.training.state import Stateful, with_state
 from madn.training.watch import Fault, Watch
 
 GENERATOR_GRADIENT, CRITIC_GRADIENT = "the generator's gradient", "the discriminator's gradient"
 
 
-class AdversarialModel(keras.Model):
+class AdversarialModel(Stateful, keras.Model):
     """Trains a generator against critics with an objective that knows the paper, so that this class need not.
 
     Args:
@@ -66,6 +67,7 @@ class AdversarialModel(keras.Model):
         remat: "blocks" computes most of the generator again in the backward pass (`rematerialised`); "none" keeps all.
         accumulate: the parts that a batch is computed in, one after the other, to save memory; a term that looks at
             the whole batch (relativistic losses) sees a part.
+        jit_compile: with XLA; JAX always does.
         Both optimisers are built here, so that a checkpoint holds the state of both from the first step on.
         """
         if update_order == "simultaneous" and critic_steps != 1:
@@ -75,7 +77,7 @@ class AdversarialModel(keras.Model):
                                    ("critic_batches", critic_batches, ("fresh", "same"))):
             if value not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}; received {value!r}")
-        super().compile(optimizer=g_optimizer, jit_compile=jit_compile)
+        super().compile(optimizer=g_optimizer, jit_compile=jit_compile or keras.backend.backend() == "jax")
         self.d_optimizer = d_optimizer
         self.update_order, self.critic_steps, self.critic_batches = update_order, critic_steps, critic_batches
         self.clipping = (clip_mode, clip_minimum, clip_maximum)
@@ -93,6 +95,13 @@ class AdversarialModel(keras.Model):
         return [v for network in unique.values() for v in network.trainable_variables]
 
     @property
+    def further_variables(self) -> list:
+        """The critics' optimiser's, what the watch has seen, and a loss's own weights: passed to a step, not built in."""
+        critics = self.d_optimizer.variables if self.critics else []
+        loss = getattr(getattr(self.objective, "perceptual", None), "variables", [])
+        return [*critics, *self.watch.variables, *loss]
+
+    @property
     def metrics(self) -> list:
         return list(self.trackers.values())
 
@@ -107,15 +116,18 @@ class AdversarialModel(keras.Model):
     @property
     def updates(self) -> int:
         """Generator updates of this model."""
+        self.sync()
         return int(ops.convert_to_numpy(self.optimizer.iterations))
 
     def fault(self) -> Fault | None:
         """The first step whose losses or gradients were not finite, if any. Waits for the device."""
+        self.sync()
         fault = self.watch.fault()
         return fault and replace(fault, step=self.first_step + fault.step)
 
     def empty_batch(self) -> int | None:
         """The last step whose sharp crops were all of one colour, if any. Waits for the device."""
+        self.sync()
         step = self.watch.last_empty()
         return self.first_step + step if step else None
 
@@ -123,20 +135,23 @@ class AdversarialModel(keras.Model):
         """Keras' own, with the time taken that a step waits for its batch, and for several devices, too."""
         if self.train_function is not None and not force:
             return
-        tensorflow = keras.backend.backend() == "tensorflow"
-        if not tensorflow:
+        backend = keras.backend.backend()
+        if backend != "tensorflow":
             super().make_train_function(force)
-        step = self.devices.step(self) if tensorflow else self.train_function
+        step = self.devices.step(self) if backend == "tensorflow" else self.train_function
         here = self.devices.shares[1]
 
-        def train_function(batches):
+        def train_function(*arguments):
+            *state, batches = arguments  # JAX: the state before the step
             start = time.perf_counter()
-            if tensorflow:
+            if backend == "tensorflow":
                 batches = [next(batches) for _ in range(here)]
+            elif backend == "jax":
+                batches = iter([next(batches)])
             elif self._returned is not None:  # Keras has fetched it since the last step
                 start = self._returned
             self.waited += time.perf_counter() - start
-            return step(batches)
+            return step(*state, batches)
 
         self.train_function = train_function
 
@@ -153,6 +168,7 @@ class AdversarialModel(keras.Model):
         with self.devices.scope():
             return super().get_metrics_result()
 
+    @with_state
     def train_step(self, data):
         blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)
         self.watch.look_at_images(self.optimizer.iterations + 1, sharp)
@@ -163,6 +179,7 @@ class AdversarialModel(keras.Model):
             self._update(blurred, sharp, train_generator=True, train_critics=False)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
+    @with_state
     def test_step(self, data):
         blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)
         outputs = self.generator(blurred, training=False)

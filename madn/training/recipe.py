@@ -73,7 +73,7 @@ class Recipe:
     accumulate: int = 1
     """Parts that a batch is computed in, one after the other, to save memory."""
     jit: bool = False
-    """Compile the training step with XLA."""
+    """Compile the training step with XLA; JAX always does."""
     seed: int = 0
     """Seed of the weights, the crops and the held-out pairs."""
 

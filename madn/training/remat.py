@@ -5,8 +5,8 @@ They are cut into segments where few bytes are alive; going forward, only what c
 backward each segment is run once more, from what it took, before its gradients are taken (Chen et al. 2016,
 "Training Deep Nets with Sublinear Memory Cost"). It costs one more forward pass of the generator.
 
-`keras.remat` runs a segment so (`tf.recompute_grad`, `torch.utils.checkpoint`). `keras.RematScope` does it for single
-layers alone, and would keep what goes from layer to layer, which is what takes the memory here.
+`keras.remat` runs a segment so (`tf.recompute_grad`, `torch.utils.checkpoint`, `jax.checkpoint`). `keras.RematScope`
+does it for single layers alone, and would keep what goes from layer to layer, which is what takes the memory here.
 """
 
 import functools
@@ -40,7 +40,7 @@ def rematerialised(generator: keras.Model) -> Callable:
     """`generator` as a function (images, training=True) -> outputs that computes again what it does not keep.
 
     Outputs and gradients are the network's own, and so are its weights: nothing is copied. Takes a functional model
-    on the TensorFlow or PyTorch backend. Raises `ValueError` for one that changes its state in training (batch
+    on any of the three backends. Raises `ValueError` for one that changes its state in training (batch
     normalisation, dropout): a second run would change it once more.
     """
     plans = {}

@@ -102,6 +102,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def save(self, inside_a_round: bool) -> None:
         self.check()
+        self.model.sync()
         path, place = self.run.state(self.model.step), dataclasses.replace(self.place, seconds=self.elapsed())
         with self.run.writing():
             save_state(self.model, path, place, tracked_means(self.model) if inside_a_round else None)

@@ -39,4 +39,9 @@ def device() -> str:
 
         if torch.cuda.is_available():
             return torch.cuda.get_device_name()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        if jax.default_backend() == "gpu":
+            return jax.devices()[0].device_kind
     return f"CPU {platform.processor() or platform.machine()}"

@@ -25,6 +25,10 @@ class Watch:
         self.first = _counter((len(self.names),))
         self.empty = _counter(())
 
+    @property
+    def variables(self) -> list[keras.Variable]:
+        return [self.first, self.empty]
+
     def look_at(self, step, values: dict) -> None:
         """Note which of the `values`, a part of the names or all, are not finite in `step` on any device."""
         found = [~ops.isfinite(ops.cast(values[name], "float32")) if name in values else False for name in self.names]

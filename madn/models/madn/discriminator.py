@@ -12,6 +12,8 @@ probability, 0.5 at logit 0. One D judges images and gradient maps: Table 1 has 
 import keras
 from keras import layers
 
+from madn.layers import LeakyReLU
+
 
 def build_discriminator(
     crop: int = 256,
@@ -29,7 +31,7 @@ def build_discriminator(
     pairs = [(width, 3, stride) for width in widths for stride in (1, 2)] + [(1, 1, 1), (1, 1, 1)]
     for k, (width, kernel, stride) in enumerate(pairs, start=1):
         x = layers.Conv2D(width, kernel, stride, padding="same", name=f"conv_{k}")(x)
-        x = layers.LeakyReLU(0.2, name=f"conv_{k}_leaky")(x)
+        x = LeakyReLU(0.2, name=f"conv_{k}_leaky")(x)
     x = layers.Dense(dense, name="dense_1")(layers.Flatten(name="flatten")(x))
-    x = layers.LeakyReLU(0.2, name="dense_1_leaky")(x)
+    x = LeakyReLU(0.2, name="dense_1_leaky")(x)
     return keras.Model(image, layers.Dense(1, name="dense_2")(x), name="madn_discriminator")

@@ -16,7 +16,7 @@ Departures from MADN, with the reason of each:
 import keras
 from keras import layers
 
-from madn.layers import RequireMultiple, Resize, SobelMagnitude
+from madn.layers import RequireMultiple, Resize, SobelMagnitude, leaky_relu
 
 HE, ZERO = "he_normal", "zeros"
 
@@ -52,11 +52,11 @@ def build_generator(widths: tuple[int, int, int] = (32, 64, 128), res_blocks: in
 
 
 def convolution(x, width, name, strides=1):
-    return layers.Conv2D(width, 3, strides, padding="same", activation="leaky_relu", kernel_initializer=HE,
+    return layers.Conv2D(width, 3, strides, padding="same", activation=leaky_relu, kernel_initializer=HE,
                          name=name)(x)
 
 
-def deconvolution(x, width, name, activation="leaky_relu"):
+def deconvolution(x, width, name, activation=leaky_relu):
     """Doubles the resolution."""
     return layers.Conv2DTranspose(width, 4, 2, padding="same", activation=activation, kernel_initializer=HE,
                                   name=f"{name}_deconv")(x)
