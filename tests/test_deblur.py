@@ -253,8 +253,8 @@ def test_what_is_not_kept_is_noted_and_numbers_add_up(network, capsys):
     code, out, err = run(capsys, "in", "-o", "out")
     assert (code, out) == (1, "2 of 2 restored to out, by an inverting network; left out: 2 .nrw files, 1 .txt file, "
                               "1 hidden or housekeeping file\n")
-    assert err == ("madn: error: in/c.nrw: one of 2 .nrw files: raw photos (.nrw) are not read; convert them to JPEG, PNG "
-                   "or TIFF\nmadn: note: in/b.jpg: only the first of its 2 pictures is restored\n")
+    assert err == ("madn: error: in/c.nrw: one of 2 .nrw files: raw photos (.nrw) are not read; convert them to JPEG, "
+                   "PNG or TIFF\nmadn: note: in/b.jpg: only the first of its 2 pictures is restored\n")
 
 
 def test_a_full_disk_of_the_report_is_not_told_of_a_photo(network, capsys, monkeypatch):

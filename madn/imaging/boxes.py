@@ -1,4 +1,6 @@
-"""What Pillow does not tell of AVIF and HEIC files: bits, colour codes and gain maps, from their boxes (ISO/IEC 23008-12).
+"""What Pillow does not tell of AVIF and HEIC files: bits, colour codes and gain maps.
+
+They stand in boxes of the files' head (ISO/IEC 14496-12 and 23008-12).
 """
 
 import struct
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Item:
-    """The picture that a file shows: `codes` are H.273's of primaries, transfer and matrix, None where none are told."""
+    """The picture that a file shows: `codes` are H.273's of primaries, transfer and matrix, or None."""
 
     bits: int = 8
     codes: tuple[int, int, int] | None = None

@@ -67,8 +67,8 @@ def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapi
 def _check_jpeg(path: str | Path, content: bytes) -> None:
     scans = jpeg.structure(content).scans
     if scans > jpeg.MOST_SCANS:
-        raise UserError(f"{path}: goes over its pixels {scans} times, and more than {jpeg.MOST_SCANS} are not read; save "
-                        "it anew")
+        raise UserError(f"{path}: goes over its pixels {scans} times, and more than {jpeg.MOST_SCANS} are not read; "
+                        "save it anew")
     if said := jpeg.damage(content):
         raise UserError(f"{path}: cannot be read as an image (part of it is missing or damaged; libjpeg says: {said})")
 
@@ -116,8 +116,8 @@ def _check_pages(path: str | Path, picture: Image.Image, file: BinaryIO) -> None
         kinds = [inside[tag].numbers(order)[0] if tag in inside else 0 for tag in (254, 255)]
         if inside and not _is_part(*kinds):
             where = "stands behind a thumbnail" if picture.tag_v2.get(254, 0) & 1 else "is not its only picture"
-            raise UserError(f"{path}: its photo {where} (in a SubIFD, as in raw files), which is not read; save it as a "
-                            "plain TIFF")
+            raise UserError(f"{path}: its photo {where} (in a SubIFD, as in raw files), which is not read; save it as "
+                            "a plain TIFF")
 
 
 def _is_part(kind: int, old_kind: int) -> bool:

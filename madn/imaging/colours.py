@@ -61,7 +61,7 @@ def of_codes(primaries: int, transfer: int, grey: bool) -> bytes | None:
 
 
 def of_gamma(gamma: float | None, primaries: tuple[float, ...] | None, grey: bool) -> bytes:
-    """The profile of a PNG's gAMA (1/gamma, 0.45455 say) and cHRM; "" for sRGB's, which needs none, and for nonsense."""
+    """The profile of a PNG's gAMA (1/gamma, 0.45455 say) and cHRM; "" for sRGB's, which needs none, and nonsense."""
     is_srgb = gamma is None or abs(gamma - 1 / 2.2) < 0.001
     if gamma is not None and not 0.1 < gamma < 10 or is_srgb and (grey or primaries is None):
         return b""

@@ -3,10 +3,10 @@
 What becomes what: 1-bit and 8-bit grey stay grey with 8 bits, a palette becomes RGB, transparency of any kind an
 alpha channel, CMYK becomes sRGB through its colour profile where it has one, 16-bit CMYK has 8 bits after that.
 A phone's JPEG with further pictures (MPO, motion photo, gain map) is read as its first, and `notes` says so. Refused
-(`madn.imaging.checks`), because a part of the file would be lost without a word: animations, TIFF files of several pages
-(reduced pictures and masks are no pages) or with samples beside colours and alpha. Refused, because they have no 8 or
-16 bits to keep: floating-point, signed, 32-bit, 12-bit and HDR images. Refused as damaged: what the decoder itself warns
-of, for libjpeg makes pixels of nothing and only warns.
+(`madn.imaging.checks`), because a part of the file would be lost without a word: animations, TIFF files of several
+pages (reduced pictures and masks are no pages) or with samples beside colours and alpha. Refused, because they have no
+8 or 16 bits to keep: floating-point, signed, 32-bit, 12-bit and HDR images. Refused as damaged: what the decoder itself
+warns of, for libjpeg makes pixels of nothing and only warns.
 
 Memory: Pillow's picture (4 bytes a pixel) beside the array, 2.4 times a 48-megapixel photo's 8-bit pixels; 16-bit
 colour, which Pillow cuts to 8 bits, is decoded twice, once for the upper bytes and once for the lower. More is

@@ -178,7 +178,8 @@ def entry(order: str, kind: int, values: Iterable[int] | bytes) -> Entry:
         return Entry(kind, len(values), values)
     values = tuple(values)
     code = {SHORT: "H", LONG: "I", RATIONAL: "I"}[kind]
-    return Entry(kind, len(values) // (2 if kind == RATIONAL else 1), struct.pack(f"{order}{len(values)}{code}", *values))
+    count = len(values) // (2 if kind == RATIONAL else 1)
+    return Entry(kind, count, struct.pack(f"{order}{len(values)}{code}", *values))
 
 
 def _bounds(block: bytes, order: str, at: int) -> tuple[int, int]:

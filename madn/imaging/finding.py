@@ -58,7 +58,7 @@ def is_housekeeping(name: str) -> bool:
 
 def below(folder: str | Path, results: str | Path | None = None,
           wanted: Callable[[Path], bool] = lambda path: True) -> Found:
-    """Everything below a folder, of which files are `wanted`; what lies in `results` are earlier results, not looked at.
+    """Everything below a folder, of which files are `wanted`; what lies in `results`, earlier results, is left out.
     """
     found, top = Found(), os.path.realpath(folder)
     done = {top} | ({os.path.realpath(results)} - {top} if results is not None else set())

@@ -1,4 +1,4 @@
-"""Which photo files are read and written, told by their suffixes: the one list, for photos, data sets and evaluation."""
+"""Which photo files are read and written, told by their suffixes: the one list for all that finds photos."""
 
 import functools
 import importlib

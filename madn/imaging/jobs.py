@@ -163,8 +163,8 @@ def _check(jobs: list[Job]) -> None:
             raise UserError(f"{job.target}: both {other} and {job.source} would go there; restore them one by one")
         twin = alike.setdefault(unicodedata.normalize("NFC", str(job.target)).casefold(), job)
         if twin.target != job.target and _is_one_name(twin.target, job.target):
-            raise UserError(f"{job.target}: {twin.source} and {job.source} would both go there, for the file system takes "
-                            "their names for one; rename one of them, or choose another place")
+            raise UserError(f"{job.target}: {twin.source} and {job.source} would both go there, for the file system "
+                            "takes their names for one; rename one of them, or choose another place")
 
 
 def _is_same(one: Path, other: Path) -> bool:

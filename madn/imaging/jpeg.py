@@ -17,7 +17,7 @@ from madn.imaging.guard import overheard
 XMP_START, MORE_XMP_START = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 POINTER = re.compile(rb"\s*xmpNote:HasExtendedXMP\s*=\s*([\"'])([0-9A-Fa-f]{32})\1"
                      rb"|<xmpNote:HasExtendedXMP>\s*()([0-9A-Fa-f]{32})\s*</xmpNote:HasExtendedXMP>")
-MOST_SCANS = 100  # of a progressive file, as libtiff has it; cameras write 10, and small files with thousands take hours
+MOST_SCANS = 100  # of a progressive file, as libtiff has it; cameras write 10, and thousands take hours
 BLOCK = 65533  # bytes that one marker segment holds
 DAMAGE = re.compile(r"Corrupt JPEG data|Premature end of JPEG|Inconsistent progression")
 # libjpeg's warnings of headers, which no pixel is the worse for.
@@ -72,8 +72,7 @@ def damage(content: bytes) -> str:
 
 
 def more_xmp(found: Structure, xmp: bytes) -> bytes:
-    """The extended XMP that a photo's XMP points to, which is what does not fit into one segment; "" if it is not whole.
-    """
+    """The extended XMP that a photo's XMP points to: what does not fit into one segment. "" if it is not whole."""
     pointer = POINTER.search(xmp)
     if not pointer:
         return b""

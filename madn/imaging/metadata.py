@@ -4,8 +4,8 @@ Kept: EXIF with GPS and the maker's note, to the byte (`madn.imaging.exif`); the
 HEIC file says of its colours in other ways, as a profile; XMP, a JPEG's long one included; dots per inch. Changed: the
 orientation is 1, because pixels are kept upright, and the pixel dimensions are right. Dropped: thumbnails, which would
 show the blurred photo; comments and PNG text. Dropped and named (`Photo.notes`): further pictures (motion photos, gain
-maps, a TIFF's masks and layers) and the XMP that describes them, IPTC records, and what cannot be parsed, for the pixels
-are worth more than their tags.
+maps, a TIFF's masks and layers) and the XMP that describes them, IPTC records, and what cannot be parsed, for the
+pixels are worth more than their tags.
 """
 
 import re
@@ -21,7 +21,8 @@ from madn.imaging.checks import whole
 from madn.imaging.colours import of_codes
 
 ORIENTED = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\d")
-OTHER_PICTURES = (b"GImg:image", b"GImage:", b"GDepth:", b"Container:Directory", b"MicroVideo", b"hdrgm:", b"HDRGainMap")
+OTHER_PICTURES = (b"GImg:image", b"GImage:", b"GDepth:", b"Container:Directory", b"MicroVideo", b"hdrgm:",
+                  b"HDRGainMap")
 
 
 @dataclass(frozen=True)

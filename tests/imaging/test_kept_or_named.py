@@ -147,7 +147,8 @@ def test_whole_jpegs_of_every_kind_are_read():
     cmyk = io.BytesIO()
     Image.fromarray(NOISE).convert("CMYK").save(cmyk, "JPEG")
     assert read(cmyk.getvalue()).pixels.shape == NOISE.shape
-    assert read(jpg() + bytes(5000)).notes == () and read(with_segments(jpg(), segment(0xE0, b"JFXX\0\x29"))).notes == ()
+    assert read(jpg() + bytes(5000)).notes == ()
+    assert read(with_segments(jpg(), segment(0xE0, b"JFXX\0\x29"))).notes == ()
 
 
 @pytest.mark.parametrize("kind", ["baseline", "progressive", "restarts"])

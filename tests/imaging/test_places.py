@@ -64,7 +64,8 @@ def test_names():
     folder = Source("gs://b/in/**", "gs://b/in/", "gs://b/in/sharp/")
     looked = {name: look(f"gs://b/in/{name}", folder, "gs://b/in/sharp")
               for name in ("a.png", "trip/B.JPEG", "notes.txt", ".a.png", ".trip/a.png", "trip/.parts/a.png",
-                           "sharp/a.png", "sharper/a.png", "c.cr2", "d.mp4", "@eaDir/a.png/SYNO.jpg", "__MACOSX/a.png", "trip/THUMBS.DB")}
+                           "sharp/a.png", "sharper/a.png", "c.cr2", "d.mp4", "@eaDir/a.png/SYNO.jpg",
+                           "__MACOSX/a.png", "trip/THUMBS.DB")}
     assert looked.pop("c.cr2").reason == "raw photos (.cr2) are not read; convert it to JPEG, PNG or TIFF"
     assert looked.pop("d.mp4").reason.startswith("videos are not restored here")
     assert looked == {name: Job(f"gs://b/in/{name}", f"gs://b/in/sharp/{name}")
