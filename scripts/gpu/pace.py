@@ -71,7 +71,8 @@ def measure(argv: list[str], seconds: float, clock: Callable[[], float] = time.m
     import numpy as np
 
     recipe, _ = recipe_and_options(argv)
-    stage, steps = max(recipe.stages(recipe.steps or 1000), key=lambda stage: stage[1])
+    stages = recipe.stages(recipe.steps or 1000)
+    stage, steps = max(stages, key=lambda stage: stage[1])
     model = stage.build_model(steps)
     images = np.random.default_rng(0).random((2, stage.crops_per_step, stage.crop, stage.crop, 3), np.float32)
     times = []
@@ -93,7 +94,7 @@ def measure(argv: list[str], seconds: float, clock: Callable[[], float] = time.m
     model.stop_training = False
     model.fit(batches(), steps_per_epoch=1_000_000, epochs=1, verbose=0, shuffle=False, callbacks=[Timing()])
     return {"steps_per_second": rate(times), "steps": times[-1][0] - times[0][0],
-            "crops_per_step": stage.crops_per_step, "crop": stage.crop}
+            "crops_per_step": stage.crops_per_step, "crop": stage.crop, "stages": len(stages)}
 
 
 def main(argv: list[str]) -> None:

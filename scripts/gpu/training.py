@@ -43,42 +43,53 @@ class Training:
         options = job.options(call.kit, call.cpu, self.facts["steps"])
         if left.kind != "nothing" and "--weights" in options:  # the run has weights of its own
             del options[options.index("--weights"):options.index("--weights") + 2]
-        before = self.trained_seconds()
-        beside = call.slack * (START_SECONDS + MEASURE_SECONDS + SAVE_SECONDS)
-        seconds = min(60 * call.minutes, call.left() - beside)
-        if seconds < LEAST_SECONDS:
-            raise KitError(f"{call.left():.0f} seconds of the call's {call.limit:g} minutes are left, and this job "
-                           f"needs {beside + LEAST_SECONDS:.0f}: give a higher --limit")
-        rounds = max(1, round(self.facts["steps_per_second"] * min(job.round_seconds, seconds / 3)))
-        self.facts |= {"recipe_options": options, "device": call.device,
-                       "versions": machine.versions(), "rehearsal_on_cpu": call.cpu,
-                       "went_on_from": [left.kind, left.step]}
+        before, self.shown = self.trained_seconds(), len(self.rows())
+        planned = before + 60 * call.minutes if call.cpu else 60 * job.minutes
+        self.facts |= {"recipe_options": options, "device": call.device, "versions": machine.versions(),
+                       "rehearsal_on_cpu": call.cpu, "went_on_from": [left.kind, left.step]}
         self.facts["calls"] = [*self.facts.get("calls", []), {
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "device": call.device, "backend": backend,
             "from": left.kind, "step": left.step}]
         if left.folder == call.out:  # until there is something newer
             self.facts |= {key: left.facts[key] for key in ("sent", "settings")}
-        parts.write_json(self.home / "job.json", self.facts)  # the schedule, whatever happens now
-        command = module("madn.train", *options, "--run", self.run, "--resume", "--minutes",
-                         round((before + seconds) / 60, 3), "--round-steps", rounds, "--checkpoint-minutes",
-                         CHECKPOINT_MINUTES)
-        print(f"training on {backend} for {seconds / 60:.1f} minutes, a line every {rounds} steps", flush=True)
-        try:
-            code = follow(command, self.log, call.kit, environment,
-                          min(call.left() - call.slack * MEASURE_SECONDS, seconds + call.slack * 2 * START_SECONDS),
-                          self.tick)
-        except KeyboardInterrupt:  # training has saved its state
-            self.send()
-            raise
-        self.facts["exit_code"] = code
-        self.send()
-        if code not in (0, 130) or not (self.run / "checkpoints").is_dir():
-            print(last_lines(self.log), flush=True)
-            return code or 1
+        if planned - before < LEAST_SECONDS:
+            print(f"it has trained its {job.minutes:g} minutes, and is measured again", flush=True)
+        else:
+            code = self.train(options, backend, environment, before, planned)
+            if code not in (0, 130) or not (self.run / "checkpoints").is_dir():
+                print(last_lines(self.log), flush=True)
+                return code or 1
         self.measure(environment)
         self.send()
         print(self.summary(), flush=True)
         return 0
+
+    def train(self, options: list[str], backend: str, environment: dict, before: float, planned: float) -> int:
+        """Train for as many of the `planned` seconds as this call has, `before` of which are over; the exit code.
+
+        Stages get their shares of the whole, so a part of their time is ended from here, by SIGTERM.
+        """
+        job, call = self.job, self.call
+        beside = call.slack * (START_SECONDS + MEASURE_SECONDS + SAVE_SECONDS)
+        seconds = min(60 * call.minutes, planned - before, call.left() - beside)
+        if seconds < LEAST_SECONDS:
+            raise KitError(f"{call.left():.0f} seconds of the call's {call.limit:g} minutes are left, and this job "
+                           f"needs {beside + LEAST_SECONDS:.0f}: give a higher --limit")
+        staged = self.facts["paces"][call.device][backend].get("stages", 1) > 1
+        minutes = (planned if staged else before + seconds) / 60
+        rounds = max(1, round(self.facts["steps_per_second"] * min(job.round_seconds, seconds / 3)))
+        parts.write_json(self.home / "job.json", self.facts)  # the schedule, whatever happens now
+        command = module("madn.train", *options, "--run", self.run, "--resume", "--minutes", round(minutes, 3),
+                         "--round-steps", rounds, "--checkpoint-minutes", CHECKPOINT_MINUTES)
+        print(f"training on {backend} for {seconds / 60:.1f} minutes, a line every {rounds} steps", flush=True)
+        patience = call.slack * (START_SECONDS if staged else 2 * START_SECONDS)
+        try:
+            self.facts["exit_code"] = follow(
+                command, self.log, call.kit, environment,
+                min(call.left() - call.slack * MEASURE_SECONDS, seconds + patience), self.tick)
+        finally:  # also where it is told to stop: training has saved its state then
+            self.send()
+        return self.facts["exit_code"]
 
     def choose_backend(self, left: resume.Left) -> str:
         """The backend, and with its pace the number of steps; what an earlier call found on such a device is kept."""

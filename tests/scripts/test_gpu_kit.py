@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,6 +210,31 @@ def test_a_job_with_steps_of_its_own_keeps_them(call, monkeypatch):
     one = training.Training(job_of(command=["--recipe", "madn", "--steps", "262000"]), call)
     one.choose_backend(resume.Left("nothing"))
     assert one.facts["steps"] is None
+
+
+@pytest.mark.parametrize("stages, minutes, before, option, deadline", [
+    (1, 8.0, 0.0, 6.167, 410.0),  # as long as 9.5 minutes have room for
+    (1, 2.0, 300.0, 7.0, 170.0),  # in all, those of earlier calls included
+    (1, 8.0, 300.0, 8.0, 230.0),  # what is left of the job's
+    (3, 2.0, 300.0, 8.0, 145.0)])  # stages have their shares of the whole, which is ended from here
+def test_a_call_trains_what_is_left(call, monkeypatch, stages, minutes, before, option, deadline):
+    followed = []
+    monkeypatch.setattr(training, "follow", lambda *arguments: followed.append(arguments) or 0)
+    one = training.Training(job_of(), replace(call, minutes=minutes, began=time.monotonic() - 100))
+    one.facts |= {"paces": {"a device": {"torch": {"stages": stages}}}, "steps_per_second": 2.0}
+    assert one.train([], "torch", {}, before, 480.0) == 0
+    command, *_, seconds, _ = followed[0]
+    words = dict(zip(command, command[1:]))
+    assert float(words["--minutes"]) == pytest.approx(option, abs=0.01)
+    assert seconds == pytest.approx(deadline, abs=0.5)
+    assert int(words["--round-steps"]) in (60, 80)
+    assert json.loads((call.out / "job.json").read_text())["exit_code"] == 0
+
+
+def test_a_call_without_time_says_so(call):
+    one = training.Training(job_of(), replace(call, began=time.monotonic() - 500))
+    with pytest.raises(KitError, match="70 seconds of the call's 9.5 minutes are left, and this job needs 105"):
+        one.train([], "torch", {}, 0.0, 480.0)
 
 
 # Going on
