@@ -61,7 +61,7 @@ def run(job: Job, call: Call) -> int:
     if not rows_file.is_file():
         earlier = earlier_rows([call.out, call.kit / "runs" / job.name], job.name, call.device)
         rows_file.write_text("".join(json.dumps(row) + "\n" for row in earlier))
-    backends = [job.backend] if job.backend else list(BACKENDS)
+    backends, skipped = [job.backend] if job.backend else list(BACKENDS), {}
     ends, shown = time.monotonic() + min(60 * call.minutes, call.left() - 10), len(read(rows_file))
     print(f"{len(work)} measurements on {' and on '.join(backends)}; {shown} were there already", flush=True)
 
@@ -71,7 +71,7 @@ def run(job: Job, call: Call) -> int:
         for row in rows[shown:]:
             print(line(row, rows), flush=True)
         if len(rows) > shown:
-            write(job, call, rows)
+            write(job, call, rows, skipped)
         shown = len(rows)
 
     for number, backend in enumerate(backends):
@@ -86,15 +86,18 @@ def run(job: Job, call: Call) -> int:
             if code == 0:
                 break
             died = rest[len(read(rows_file)) - before:]
-            if not died:
+            why = (last_lines(log, 1) or "no message")[:200].removeprefix("madn: error: ")
+            if code == 2 and len(died) == len(rest):  # it has not begun: this backend cannot be started here
+                skipped[backend] = why
+                print(f"{backend}: {why}", flush=True)
+            if not died or backend in skipped:
                 break
-            why = (last_lines(log, 1) or "no message")[:200]
             with open(rows_file, "a") as file:
                 failed = {"backend": backend, **died[0], "failed": f"its process ended with {code}: {why}"}
                 file.write(json.dumps(failed) + "\n")
             tick()
     rows = read(rows_file)
-    write(job, call, rows)
+    write(job, call, rows, skipped)
     open_lines = sum(len(left_to_do(work, rows, backend)) for backend in backends)
     print(f"{len(rows)} rows; {open_lines} measurements are left for another call", flush=True)
     if log.is_file():
@@ -114,12 +117,12 @@ def earlier_rows(places: Sequence[Path], name: str, device: str) -> list[dict]:
     return []
 
 
-def write(job: Job, call: Call, rows: list[dict]) -> None:
-    """job.json with every row, and the table for people."""
+def write(job: Job, call: Call, rows: list[dict], skipped: dict[str, str]) -> None:
+    """job.json with every row and why a backend was skipped, and the table for people."""
     call.out.mkdir(parents=True, exist_ok=True)
     parts.write_json(call.out / "job.json", {
         "job": job.name, "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "device": call.device,
-        "versions": machine.versions(), "rehearsal_on_cpu": call.cpu, "rows": rows})
+        "versions": machine.versions(), "rehearsal_on_cpu": call.cpu, "skipped": skipped, "rows": rows})
     (call.out / "table.txt").write_text("\n".join(line(row, rows) for row in rows) + "\n")
 
 

@@ -381,6 +381,30 @@ def test_the_bench_goes_on_with_what_is_left():
     assert bench.left_to_do(work, rows, "jax") == [work[0], *work[2:]]
 
 
+def test_a_backend_that_cannot_be_started_is_skipped_and_a_line_that_dies_is_left(call, monkeypatch):
+    job = job_of(kind="bench", command=["--recipes", "madn", "msr2b", "--precision", "float32"])
+
+    def follow(command, log, kit, environment, *rest):
+        if environment["KERAS_BACKEND"] == "jax":
+            log.write_text("madn: error: jax is not installed\n")
+            return 2
+        work = json.loads(Path(command[3]).read_text())["work"]
+        if len(work) < 4:  # the second time: one line, then it is killed
+            row = {"backend": "torch", **work[0], "failed": "so"}
+            with open(command[4], "a") as file:
+                file.write(json.dumps(row) + "\n")
+        log.write_text("Killed\n")
+        return -9
+
+    monkeypatch.setattr(bench, "follow", follow)
+    assert bench.run(job, replace(call, began=time.monotonic())) == 1
+    found = json.loads((call.out / "job.json").read_text())
+    assert found["skipped"] == {"jax": "jax is not installed"}
+    assert [(row["what"], row["recipe"], row["failed"]) for row in found["rows"]] == [
+        ("training", "madn", "its process ended with -9: Killed"), ("training", "msr2b", "so"),
+        ("restoration", "madn", "its process ended with -9: Killed"), ("restoration", "msr2b", "so")]
+
+
 def test_a_row_says_its_share_of_the_matrix_rate():
     same = {"what": "training", "recipe": "madn", "precision": "float32", "stage": 0, "crops_per_step": 16, "crop": 256,
             "peak_memory_bytes": 2**31, "matrix_product": {"macs": 1000, "seconds": [0.5, 0.25]}}
