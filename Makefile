@@ -9,6 +9,8 @@
 #   make notebooks KEEP=1        execute them in place, and keep what their numbers come from in notebooks/records
 #   make check-tf215             the exported network and our instance normalisation under TensorFlow 2.15
 #   make check-beam              madn.batch on Apache Beam's direct runner
+#   make gpu-kit DATA="../GOPRO ../REDS" PHOTOS=../photos WEIGHTS=../weights
+#                                build/gpu-kit, for a GPU machine without a network: scripts/gpu/README.md
 #   make env                     the environment alone, in .venv
 #
 # PYTHON=/path/to/python chooses the interpreter that environments are made from.
@@ -19,7 +21,7 @@ JOBS ?= 2
 ONE ?= *
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test notebooks env check-tf215 check-beam
+.PHONY: train test notebooks env gpu-kit check-tf215 check-beam
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -44,6 +46,11 @@ execute-%:
 	  $(if $(filter 1,$(KEEP)),--inplace,--output=../build/notebooks/{notebook_name}.ipynb) notebooks/$*.ipynb
 
 env: .venv/installed
+
+# ARGS, where it is given: more options of gpu.build.
+gpu-kit: .venv/installed
+	PYTHONPATH=scripts .venv/bin/python -m gpu.build $(if $(DATA),--data $(DATA)) $(if $(PHOTOS),--photos $(PHOTOS)) \
+	  $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(filter command line environment,$(origin ARGS)),$(ARGS))
 
 check-tf215: .venv/installed .venv-tf215/installed
 	.venv/bin/python tests/interop/make_reference.py build/interop

@@ -89,7 +89,7 @@ def add(source: Path, name: str, licence: str, trained_on: str, notes: str = "",
     known = weights.entries() if (weights.folder() / weights.REGISTRY).is_file() else {}
     place = weights.folder() / f"{name}{weights.SUFFIX}"
     with atomic(place) as part:
-        _store_float16(source, part)
+        store_float16(source, part)
         size, digest = part.stat().st_size, weights.sha256_of(part)
     scores = known[name].scores if name in known and known[name].sha256 == digest else ()
     entry = Entry(name, place.name, size, digest, licence, stored["recipe"], trained_on, scores, notes)
@@ -200,7 +200,7 @@ def _check_contained(file: Path, mine: dict[str, list], last_file: Path, last: d
                             "the same widths, blocks and kernels")
 
 
-def _store_float16(source: Path, target: Path) -> None:
+def store_float16(source: Path, target: Path) -> None:
     """Copy a weights file with its attributes; Keras turns float16 back into the network's own type as it loads."""
     import h5py
     import numpy as np

@@ -120,7 +120,7 @@ def window(rng: np.random.Generator, path: Path, image: np.ndarray, length: int,
     for _ in range(tries):
         top, left = (int(rng.integers(side - length + 1)) for side in image.shape[:2])
         places.append((slice(top, top + length), slice(left, left + length)))
-    return places[0] if tries == 1 else max(places, key=lambda place: _detail(image[place]))
+    return places[0] if tries == 1 else max(places, key=lambda place: detail(image[place]))
 
 
 def shrunk(image: np.ndarray, side: int) -> np.ndarray:
@@ -128,7 +128,7 @@ def shrunk(image: np.ndarray, side: int) -> np.ndarray:
     return image if len(image) == side else cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 
 
-def _detail(image: np.ndarray) -> float:
+def detail(image: np.ndarray) -> float:
     """Mean absolute difference of neighbours, in green, at half the resolution, where noise counts less."""
     green = cv2.resize(np.ascontiguousarray(image[..., 1]), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     green = green.astype(np.float32)
