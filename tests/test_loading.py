@@ -74,7 +74,7 @@ def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
     assert "step 7" in load_network(name).description
     shutil.rmtree(tmp_path / name)
     for wrong, said in (("madn-smal", "madn-smal: no such run folder.* or SavedModel, and no shipped.*did you mean madn-small"),
-                        ("zzz", "there are madn-small, madn-srn")):
+                        ("zzz", "there are madn, madn-small, madn-srn")):
         with pytest.raises(UserError, match=said):
             load_network(wrong)
     with pytest.raises(UserError, match="weights of recipe madn-srn, not sisnet"):
