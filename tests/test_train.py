@@ -227,7 +227,7 @@ def test_a_run_of_an_earlier_version_is_left_alone(tmp_path):
 @pytest.mark.usefixtures("eager_steps")
 def test_flags_of_a_run_may_be_repeated_on_resume(pairs, tmp_path, capsys):
     command = ["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps",
-               "1", "--skip-bad", "--global-residual"]
+               "1", "--skip-bad", "--residual", "blurred"]
     main(command)
     main([*command, "--resume"])  # all steps are done: says so, changes nothing
     assert capsys.readouterr().out.count("step 1:") == 2
