@@ -21,10 +21,12 @@ setup(
     packages=[*find_packages(include=["madn", "madn.*", "baselines", "baselines.*"]), "madn.shipped"],
     package_dir={"madn.shipped": "weights"},  # where madn.weights looks in an installation
     package_data={
-        "madn": ["published.json"],
-        "madn.imaging": ["report.html", "report.css", "report.js", "examples/*.py"],
+        "madn.papers": ["published.json"],
+        "madn.restoration": ["report.html", "report.css", "report.js"],
+        "madn.export": ["examples/*.py"],
         "madn.shipped": ["registry.json", "*.weights.h5", "README.md", "LICENSE-SRN"],
     },
+    entry_points={"console_scripts": ["madn = madn.__main__:console"]},
     python_requires=">=3.11,<3.14",
     # tensorflow-addons is not among these: its last release needs TensorFlow 2.15 and cannot be imported beside
     # Keras 3. `make check-tf215` uses it in an environment of its own.

@@ -15,10 +15,9 @@ Differences from the texts, and why:
 """
 
 import keras
-from keras import layers
 
 from baselines.layers import padded_conv
-from madn.layers import InstanceNormalization, LeakyReLU
+from madn.nn.layers import InstanceNormalization, LeakyReLU
 
 
 def build_patchgan(

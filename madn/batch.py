@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from madn.commandline import parse
-from madn.errors import UserError, run_door
+from madn.errors import UserError, run_command
 from madn.imaging.decoding import MEGAPIXELS
-from madn.imaging.places import Source, absolute, find_sources, is_remote
-from madn.weights import DEFAULT
+from madn.restoration.places import Source, absolute, find_sources, is_remote
+from madn.system.commandline import parse
+from madn.weights.registry import DEFAULT
 
 MODELS = ("settings.json", "saved_model.pb")  # what a folder has that is a model
 
@@ -51,7 +51,7 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
-    """The door; 1 when some of the files could not be restored."""
+    """The command; 1 when some of the files could not be restored."""
     end = argv.index("--") if "--" in argv else len(argv)
     options = parse(Options, argv[:end], "python -m madn.batch", __doc__)
     if not options.inputs:
@@ -63,28 +63,42 @@ def main(argv: list[str]) -> int:
     if is_remote(options.model) and not options.model.endswith(".weights.h5"):
         raise UserError(f"{options.model}: of a bucket only a .weights.h5 file is taken; others, local to the workers")
     sources = find_sources(options.inputs, output)
-    return _run(options, sources, output, failed, argv[end + 1:])
+    return _run(options, sources, output, failed, argv[end + 1 :])
 
 
 def _run(options: Options, sources: list[Source], output: str, failed: str, flags: list[str]) -> int:
     try:
-        from madn.beam import files, pipeline, running
+        from madn.beam import pipeline, running, storage
     except ModuleNotFoundError as missing:
         raise UserError(f'{missing.name.partition(".")[0]} is not installed: pip install "madn[beam]"') from None
 
     beam_options = running.parsed(flags)
-    counts, failures = running.run(beam_options, sources, pipeline.Settings(
-        output=output, failed=failed, parts=files.new_parts(output), model=_place(options.model), which=options.which,
-        recipe=options.recipe, precision=options.precision,
-        memory_gb=running.share(beam_options) if options.memory_gb is None else options.memory_gb,
-        tile=options.tile, megapixels=options.max_megapixels, overwrite=options.overwrite))
+    counts, failures = running.run(
+        beam_options,
+        sources,
+        pipeline.Settings(
+            output=output,
+            failed=failed,
+            parts=storage.new_parts(output),
+            model=_place(options.model),
+            which=options.which,
+            recipe=options.recipe,
+            precision=options.precision,
+            memory_gb=running.share(beam_options) if options.memory_gb is None else options.memory_gb,
+            tile=options.tile,
+            megapixels=options.max_megapixels,
+            overwrite=options.overwrite,
+        ),
+    )
     left_out = counts.pop("left out", 0)
     if counts and not any(counts.values()):  # an engine that counts nothing has none
         raise UserError(f"{', '.join(options.inputs)}: no photos there")
     said = [f"{counts.get('restored', 0)} restored to {output}, by {options.model}"]
     if counts.get("noted"):
-        said.append(f"{counts['noted']} of them without something beside the photo (a gain map, records): the workers' "
-                    "logs say what, and python -m madn.deblur does")
+        said.append(
+            f"{counts['noted']} of them without something beside the photo (a gain map, records): the workers' "
+            "logs say what, and python -m madn.deblur does"
+        )
     if counts.get("skipped"):
         said.append(f"{counts['skipped']} skipped that were there (--overwrite restores them again)")
     if left_out:
@@ -102,4 +116,4 @@ def _place(model: str) -> str:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Literal
 
 from madn import recipes
-from madn.benchmarks.jobs import Precision, RestorationJob, TrainingJob
+from madn.benchmarks.measurements import Precision, RestorationJob, TrainingJob
 from madn.benchmarks.processes import in_own_process
 from madn.benchmarks.suite import Record, run
-from madn.commandline import parse
 from madn.data.crops import PairCrops
 from madn.data.images import DecodedImages
 from madn.data.sets import open_pairs
-from madn.errors import UserError, run_door
-from madn.startup import start_keras
-from madn.weights import DEFAULT
+from madn.errors import UserError, run_command
+from madn.system.commandline import parse
+from madn.system.startup import start_keras
+from madn.weights.registry import DEFAULT
 
 PROG = "python -m madn.bench"
 PAPERS = ("madn", "sisnet", "structure_guided", "msr2b", "egnet")  # a recipe of each, as published
@@ -116,7 +116,7 @@ def main(argv: list[str]) -> int | None:
 
         _print(count_table(options.recipes or default_recipes()))
     if options.memory:
-        from madn.benchmarks.memory import memory_table
+        from madn.benchmarks.step_memory import memory_table
 
         _print(memory_table(options.recipes or ("madn",), options.batch, options.crop, options.vgg_weights))
     if options.restore:
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> int | None:
 
 def default_recipes() -> list[str]:
     """Each paper's recommended configuration, and the narrow ones for equal compute."""
-    return [*COUNTED, *(name for name in recipes.RECIPES if name.endswith("-budget"))]
+    return [*COUNTED, *(name for name in recipes.named() if name.endswith("-budget"))]
 
 
 def _suite(options: Options, command: str) -> int | None:
@@ -141,16 +141,38 @@ def _suite(options: Options, command: str) -> int | None:
     if "failed" in about:
         raise UserError(about["failed"])
     stages, machine = about.pop("stages"), about["machine"]
-    print(f"{machine['device']}, {machine['processor']}, {machine['cores']} cores, {about['backend']} "
-          f"{about['versions'].get(about['backend'], '')}\n", flush=True)
-    every = [{"source": source, "precision": precision, "repeats": options.repeats, "seconds": options.seconds}
-             for source in sources for precision in options.precision]
+    print(
+        f"{machine['device']}, {machine['processor']}, {machine['cores']} cores, {about['backend']} "
+        f"{about['versions'].get(about['backend'], '')}\n",
+        flush=True,
+    )
+    every = [
+        {"source": source, "precision": precision, "repeats": options.repeats, "seconds": options.seconds}
+        for source in sources
+        for precision in options.precision
+    ]
     size = tuple(map(int, options.size.split("x"))) if options.size else None
-    restorations = [RestorationJob(**job, size=size, tile=options.tile, memory_gb=options.memory_gb)
-                    for job in every if options.only != "training"]
-    trainings = [(TrainingJob(**job, stage=number, batch=options.batch, crop=options.crop, jit=options.jit,
-                              vgg_weights=options.vgg_weights), name)
-                 for job in every if train for number, name in enumerate(stages[job["source"]])]
+    restorations = [
+        RestorationJob(**job, size=size, tile=options.tile, memory_gb=options.memory_gb)
+        for job in every
+        if options.only != "training"
+    ]
+    trainings = [
+        (
+            TrainingJob(
+                **job,
+                stage=number,
+                batch=options.batch,
+                crop=options.crop,
+                jit=options.jit,
+                vgg_weights=options.vgg_weights,
+            ),
+            name,
+        )
+        for job in every
+        if train
+        for number, name in enumerate(stages[job["source"]])
+    ]
     record = Record(options.json, command, about)
     _print(run(restorations, trainings, record))
     return int(any("failed" in row for part in ("restoration", "training") for row in record.found.get(part, ())))
@@ -169,10 +191,21 @@ def _input(options: Options, pairs, command: str) -> Iterator[str]:
         source = PairCrops(pairs, DecodedImages("memory", 16.0), crop, seed=0, augment="dihedral")
         first, cached = input_rates(source, batch, options.seconds)
         training = training_rate(source, batch, options.seconds)
-        record.add("input", {"pairs": len(pairs), "crop": crop, "batch": batch, "first_epoch_crops_per_second": first,
-                             "cached_crops_per_second": cached, "training_crops_per_second": training})
-        yield (f"crop {crop}: first epoch {first:.0f} crops/s, cached {cached:.0f} crops/s; the smallest training run "
-               f"takes {training:.1f} crops/s, cached input gives {cached / training:.0f} times that")
+        record.add(
+            "input",
+            {
+                "pairs": len(pairs),
+                "crop": crop,
+                "batch": batch,
+                "first_epoch_crops_per_second": first,
+                "cached_crops_per_second": cached,
+                "training_crops_per_second": training,
+            },
+        )
+        yield (
+            f"crop {crop}: first epoch {first:.0f} crops/s, cached {cached:.0f} crops/s; the smallest training run "
+            f"takes {training:.1f} crops/s, cached input gives {cached / training:.0f} times that"
+        )
 
 
 def _print(lines: Iterator[str]) -> None:
@@ -181,4 +214,4 @@ def _print(lines: Iterator[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from madn import recipes
-from madn.commandline import parse
 from madn.data.sets import open_pairs
-from madn.errors import UserError, run_door
-from madn.startup import start_keras
+from madn.errors import UserError, run_command
+from madn.system.commandline import parse
+from madn.system.startup import start_keras
 
 BUDGET = ("madn-budget", "sisnet-budget", "structure_guided-budget", "msr2b-budget", "egnet-budget")
 
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     for data, split in (*((each, "train") for each in options.data), (test, "test")):
         open_pairs(data, split=split)  # names a missing folder before hours of training
     start_keras()
-    from madn.comparison import Contest, check, table
+    from madn.papers.comparison import Contest, check, table
 
     check()
     contest = Contest(options.run, options.minutes, training_options(options), test)
@@ -79,4 +79,4 @@ def training_options(options: Options) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -1,4 +1,4 @@
-"""What a user did wrong, said in one line; every door ends with exit code 2 on it."""
+"""What a user did wrong, said in one line; every command ends with exit code 2 on it."""
 
 import io
 import os
@@ -23,7 +23,7 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def run_door(door: Callable[[list[str]], int | None], argv: list[str] | None = None) -> None:
+def run_command(command: Callable[[list[str]], int | None], argv: list[str] | None = None) -> None:
     """Run a command's `main(argv)` and exit: 0 when it ends well, 2 with one line on a `UserError` (or its own
     code) or a file's fault.
 
@@ -32,7 +32,7 @@ def run_door(door: Callable[[list[str]], int | None], argv: list[str] | None = N
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(door(sys.argv[1:] if argv is None else argv) or 0)
+        sys.exit(command(sys.argv[1:] if argv is None else argv) or 0)
     except UserError as problem:
         for line in str(problem).splitlines():
             print(f"madn: error: {line}", file=sys.stderr)

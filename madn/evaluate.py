@@ -13,22 +13,23 @@ from typing import Annotated, Literal
 import tyro
 from tqdm import tqdm
 
-from madn import recipes, weights
-from madn.commandline import parse
+from madn import recipes
 from madn.data.images import DecodedImages
 from madn.data.index import Pair, PairIndex, check_pairs, some_lines
-from madn.data.photos import Motion, check_photos, find_photos, hold_out_photos, write_pairs
 from madn.data.scenes import in_scenes
 from madn.data.sets import PHOTO_BLURS, open_pairs
-from madn.errors import UserError, run_door
-from madn.imaging.deconvolution import REFERENCES
-from madn.imaging.ensemble import ensembled
-from madn.imaging.evaluation import RestorePair, evaluate_method
-from madn.imaging.metrics import SMALLEST
-from madn.imaging.pictures import comparison, triple_labels
-from madn.imaging.restore import restore
-from madn.published import report
-from madn.startup import start_keras
+from madn.data.synthetic import Motion, check_photos, find_photos, hold_out_photos, write_pairs
+from madn.errors import UserError, run_command
+from madn.evaluation.deconvolution import REFERENCES
+from madn.evaluation.metrics import SMALLEST
+from madn.evaluation.pictures import comparison, triple_labels
+from madn.evaluation.scoring import RestorePair, evaluate_method
+from madn.papers.published import report
+from madn.restoration.ensemble import ensembled
+from madn.restoration.restorer import restore
+from madn.system.commandline import parse
+from madn.system.startup import start_keras
+from madn.weights import registry
 
 PROG = "python -m madn.evaluate"
 WINDOW = 512  # pixels: the side of a pair that is made of a photograph
@@ -91,7 +92,7 @@ class Options:
 
 
 def main(argv: list[str]) -> None:
-    """The door: table on the screen; JSON and pictures in the output folder."""
+    """The command: table on the screen; JSON and pictures in the output folder."""
     options = parse(Options, argv, PROG, __doc__)
     if options.table is not None:
         return print(_tables(options))
@@ -114,6 +115,7 @@ def main(argv: list[str]) -> None:
     print(f"{about['model']}\n{len(index.pairs)} {what} of {index.root} ({index.layout}){kind}")
     for protocol in ("full", "crop") if options.protocol == "both" else (options.protocol,):
         with tqdm(total=len(index.pairs), unit="image", desc=protocol, leave=False) as bar:
+
             def shown(result, *images, protocol=protocol, bar=bar):
                 if bar.n < options.pictures:
                     place = out / "pictures" / f"{protocol}_{result.name.replace('/', '_')}.png"
@@ -121,9 +123,16 @@ def main(argv: list[str]) -> None:
                 bar.update()
 
             results = evaluate_method(method, index.pairs, protocol, options.crop, options.seed, shown)
-        results.write_json(out / f"{protocol}.json", **about, command=shlex.join([*PROG.split(), *argv]),
-                           data=index.root, layout=index.layout, split=_split(options, index),
-                           blur_kind=index.blur_kind, left_out=index.problems)
+        results.write_json(
+            out / f"{protocol}.json",
+            **about,
+            command=shlex.join([*PROG.split(), *argv]),
+            data=index.root,
+            layout=index.layout,
+            split=_split(options, index),
+            blur_kind=index.blur_kind,
+            left_out=index.problems,
+        )
         print(f"\n{results.table()}")
     print(f"\nwritten to {out}")
 
@@ -133,17 +142,19 @@ def _method(options: Options, blur_kind: str | None) -> tuple[RestorePair, dict[
     there = Path(options.model).exists()
     if options.model in REFERENCES and not there:
         if options.recipe or options.which != "best" or options.ensemble:
-            raise UserError(f"{options.model}: there is no checkpoint, no recipe and no ensemble; leave --which, "
-                            "--recipe and --ensemble out")
+            raise UserError(
+                f"{options.model}: there is no checkpoint, no recipe and no ensemble; leave --which, "
+                "--recipe and --ensemble out"
+            )
         reference = REFERENCES[options.model]
         return reference, {"model": reference.description, "recipe": None, "parameters": None}
     start_keras()  # late: a bad command line or folder is reported before
-    from madn.loading import load_network
+    from madn.restoration.loading import load_network
 
     try:
         model = load_network(options.model, options.which, options.recipe)
     except UserError as problem:
-        if there or options.model in weights.entries():
+        if there or options.model in registry.entries():
             raise
         raise UserError(f"{problem} (without a network: {', '.join(REFERENCES)})") from None
     if model.recipe and blur_kind and model.recipe.blur_kind != blur_kind:
@@ -158,14 +169,23 @@ def _method(options: Options, blur_kind: str | None) -> tuple[RestorePair, dict[
     def restored(image):
         return restore(model.network, image, model.multiple)
 
-    return (lambda blurred, sharp: ensembled(restored, blurred) if options.ensemble else restored(blurred),
-            {"model": model.description, "recipe": model.recipe_name, "changed": changed,
-             "parameters": model.model.count_params() if model.model else None})
+    return (
+        lambda blurred, sharp: ensembled(restored, blurred) if options.ensemble else restored(blurred),
+        {
+            "model": model.description,
+            "recipe": model.recipe_name,
+            "changed": changed,
+            "parameters": model.model.count_params() if model.model else None,
+        },
+    )
 
 
 def _tables(options: Options) -> str:
-    idle = [field.name for field in fields(Options) if field.name not in ("table", "results")
-            and getattr(options, field.name) != field.default]
+    idle = [
+        field.name
+        for field in fields(Options)
+        if field.name not in ("table", "results") and getattr(options, field.name) != field.default
+    ]
     if idle:
         names = ", ".join(name.upper() if name == "model" else f"--{name.replace('_', '-')}" for name in idle)
         raise UserError(f"--table measures nothing and takes --results alone; leave out {names}")
@@ -188,7 +208,7 @@ def _pairs(options: Options) -> PairIndex:
         raise UserError("--photo-blur and --longest-shake need photographs: --photos DIR")
     index = open_pairs(options.data, options.blurred, options.sharp, options.split, options.blur_kind)
     pairs = in_scenes(index.pairs, options.scenes, "--scenes: scene") if options.scenes is not None else index.pairs
-    index = replace(index, pairs=pairs[::options.every][:options.limit])
+    index = replace(index, pairs=pairs[:: options.every][: options.limit])
     # Every file is decoded once before the network starts: a broken one is named now, not in the middle.
     return check_pairs(index, DecodedImages("none"), smallest, options.skip_bad)
 
@@ -207,11 +227,12 @@ def _photos(options: Options, smallest: int) -> PairIndex:
         photos = hold_out_photos(photos, options.held_photos)[1]
     if blur:  # after these were chosen: training, whose crops are smaller, chose among all of them
         way_out = f"a window of {WINDOW} pixels and the margin of its blur need as much"
-        photos, small = check_photos(photos, images, _motion(options).photo_side(WINDOW), options.skip_bad,
-                                     way_out=way_out)
+        photos, small = check_photos(
+            photos, images, _motion(options).photo_side(WINDOW), options.skip_bad, way_out=way_out
+        )
         problems += small
     else:
-        photos = photos[::options.every][:options.limit]
+        photos = photos[:: options.every][: options.limit]
     pairs = tuple(Pair(photo, photo, "", photo.relative_to(options.photos).as_posix()) for photo in photos)
     return PairIndex(pairs, problems, "sharp photographs", None, str(options.photos), notes)
 
@@ -226,12 +247,15 @@ def _check_blur(options: Options) -> None:
     if not blur:
         return
     if options.protocol != "full":  # a crop may hold nothing that moved
-        raise UserError(f"--protocol {options.protocol}: pairs of --photo-blur are windows of {WINDOW} pixels already; "
-                        "leave it out")
+        raise UserError(
+            f"--protocol {options.protocol}: pairs of --photo-blur are windows of {WINDOW} pixels already; leave it out"
+        )
     out = options.out or _default_out(options)
     if out.resolve().is_relative_to(options.photos.resolve()):
-        raise UserError(f"{out}: its pairs would be among the photographs of {options.photos} the next time; name a "
-                        "folder outside with --out")
+        raise UserError(
+            f"{out}: its pairs would be among the photographs of {options.photos} the next time; name a "
+            "folder outside with --out"
+        )
 
 
 def _motion(options: Options) -> Motion:
@@ -247,13 +271,16 @@ def _blurred(options: Options, index: PairIndex, out: Path) -> tuple[PairIndex, 
     """
     kind, motion = PHOTO_BLURS[options.photo_blur], _motion(options)
     crops = kind([pair.sharp for pair in index.pairs], DecodedImages(limit_gb=1.0), WINDOW, options.seed, motion=motion)
-    numbers = range(len(crops))[::options.every][:options.limit]
-    pairs, problems = write_pairs(crops, tqdm(numbers, "blurring", unit="image", leave=False), options.photos,
-                                  out / "pairs", options.skip_bad)
+    numbers = range(len(crops))[:: options.every][: options.limit]
+    pairs, problems = write_pairs(
+        crops, tqdm(numbers, "blurring", unit="image", leave=False), options.photos, out / "pairs", options.skip_bad
+    )
     for problem in problems:
         print(f"left out: {problem}")
-    return (replace(index, pairs=pairs, problems=index.problems + problems, layout=f"photographs {kind.SAYS}"),
-            {"kind": options.photo_blur, "longest_shake": motion.longest, "window": WINDOW, "seed": options.seed})
+    return (
+        replace(index, pairs=pairs, problems=index.problems + problems, layout=f"photographs {kind.SAYS}"),
+        {"kind": options.photo_blur, "longest_shake": motion.longest, "window": WINDOW, "seed": options.seed},
+    )
 
 
 def _split(options: Options, index: PairIndex) -> str | None:
@@ -270,8 +297,11 @@ def _scenes(options: Options) -> list[str] | None:
 def _default_out(options: Options) -> Path:
     """Another folder for other scenes and other blurs."""
     model = Path(options.model).resolve()
-    data = (f"{Path(options.data).resolve().name}-{options.split}-{options.blur_kind}" if options.data
-            else (options.blurred or options.photos).resolve().name)
+    data = (
+        f"{Path(options.data).resolve().name}-{options.split}-{options.blur_kind}"
+        if options.data
+        else (options.blurred or options.photos).resolve().name
+    )
     if scenes := _scenes(options):
         names = "+".join(scenes)
         if not re.fullmatch(r"[\w.+-]{1,100}", names):  # too long for a folder's name, or of subfolders
@@ -285,4 +315,4 @@ def _default_out(options: Options) -> Path:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from madn import recipes
-from madn.commandline import parse
 from madn.data.sets import DataOptions, open_source
-from madn.errors import UserError, run_door
-from madn.startup import compute_deterministically, start_keras
+from madn.errors import UserError, run_command
+from madn.system.commandline import parse_groups
+from madn.system.startup import compute_deterministically, start_keras
+from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
 
 PROG = "python -m madn.train"
@@ -20,8 +21,8 @@ KEPT = ("round_steps", "minutes", "checkpoint_minutes", "deterministic", "strate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DataOptions):
-    """The run: what to train, on which images, into which folder."""
+class RunOptions:
+    """Run: what is trained, where, for how long"""
 
     recipe: str | None = None
     """Recipe to train (see --list); by default madn, or madn-sample where no images are named."""
@@ -46,34 +47,51 @@ class Options(DataOptions):
 
 
 def main(argv: list[str]) -> int | None:
-    """The door: 130 after a stop that saved, else 0."""
+    """The command: 130 after a stop that saved, else 0."""
     asked = _first_look(argv)
     if asked.list:
-        width = max(map(len, recipes.RECIPES))
-        print("\n".join(f"{name:{width}}  {entry.summary}" for name, entry in recipes.RECIPES.items()))
+        width = max(map(len, recipes.named()))
+        print("\n".join(f"{name:{width}}  {each.summary}" for name, each in recipes.named().items()))
         return None
     recipes.check_name(asked.recipe)
     run = RunFolder(asked.run)
     stored = run.settings_to_go_on(asked.recipe, asked.resume)
-    named = asked.data or asked.blurred or asked.photos
-    name = asked.recipe or (stored["recipe"] if stored else "madn" if named else "madn-sample")
-    start_keras(training=True)
+    name, why = _which_recipe(asked, stored)
     recipe = recipes.from_fields(name, stored["fields"]) if stored else recipes.get(name)
-    options = Options(**stored["data"], **stored.get("options", {})) if stored else Options()
-    command = dataclasses.make_dataclass("Command", [
-        ("training", Options, dataclasses.field(default=options)),
-        ("recipe", type(recipe), dataclasses.field(default=recipe))])
-    parsed = parse(command, argv, PROG, f"Train {name}: {recipes.RECIPES[name].summary}. --recipe NAME --help shows "
-                                        "another recipe's settings.")
+    data = _data_options(stored["data"]) if stored else DataOptions()
+    options = RunOptions(**stored.get("options", {})) if stored else RunOptions()
+    before = {**recipe.fields(), **dataclasses.asdict(data)}
+    options, data, recipe = parse_groups(
+        [options, data, recipe],
+        argv,
+        PROG,
+        f"Train {name}: {recipes.named()[name].summary}. --recipe NAME --help shows another recipe's settings.",
+    )
     if stored:
-        run.check_same({**recipe.fields(), **data_options(options)},
-                       {**parsed.recipe.fields(), **data_options(parsed.training)})
-    return _train(name, parsed.recipe, parsed.training, run, stored, shlex.join([*PROG.split(), *argv]))
+        run.check_same(before, {**recipe.fields(), **dataclasses.asdict(data)})
+    start_keras(training=True)  # late: a bad command line is reported before
+    print(f"recipe {name}{why}: {recipes.named()[name].summary}")
+    return _train(name, recipe, options, data, run, stored, shlex.join([*PROG.split(), *argv]))
 
 
-def data_options(options: DataOptions) -> dict:
-    """The options that say which images, as settings.json keeps them."""
-    return {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}
+def _which_recipe(asked: argparse.Namespace, stored: dict | None) -> tuple[str, str]:
+    """The recipe's name, and why it is this one where nobody named it."""
+    if asked.recipe:
+        return asked.recipe, ""
+    if stored:
+        return stored["recipe"], ", the run folder's"
+    if asked.data not in (None, "samples") or asked.blurred or asked.photos:
+        return "madn", ", as no --recipe was named"
+    return "madn-sample", ", for the samples"
+
+
+def _data_options(stored: dict) -> DataOptions:
+    """The options that a run folder keeps, those of earlier versions included."""
+    stored = dict(stored)
+    if "shrink" in stored:
+        shrink = stored["shrink"]
+        stored["shrink"] = tuple(shrink) if isinstance(shrink, list) else (stored.pop("least_shrink", 1.0), shrink)
+    return DataOptions(**stored)
 
 
 def _first_look(argv: list[str]) -> argparse.Namespace:
@@ -81,7 +99,7 @@ def _first_look(argv: list[str]) -> argparse.Namespace:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for option in ("--recipe", "--data", "--blurred", "--photos"):
         first.add_argument(option, nargs="?")
-    first.add_argument("--run", nargs="?", default=Options.run)
+    first.add_argument("--run", nargs="?", default=RunOptions.run)
     first.add_argument("--resume", action="store_true")
     first.add_argument("--list", action="store_true")
     try:
@@ -90,11 +108,13 @@ def _first_look(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{problem} (see {PROG} --help)") from None
 
 
-def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | None, command: str) -> int | None:
+def _train(
+    name: str, recipe: Recipe, options: RunOptions, data: DataOptions, run: RunFolder, stored: dict | None, command: str
+) -> int | None:
+    from madn.training.callbacks.safety import Stopped
     from madn.training.checkpoint import load_start
     from madn.training.distribution import Devices
     from madn.training.loop import train
-    from madn.training.safety import Stopped
     from madn.training.settings import describe
 
     if options.round_steps < 0:
@@ -123,20 +143,42 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
         before = (stored or {}).get(key, facts)["weights"]
         if facts["weights"] != before:
             raise UserError(f"{run.path}: this run has other weights for its {key} loss: {before}")
-    source, validation, summary = open_source(options, recipe.crop, recipe.multiple, recipe.seed, recipe.augment,
-                                              recipe.blur_kind)
+    source, validation, summary = open_source(
+        data, recipe.crop, recipe.multiple, recipe.seed, recipe.augment, recipe.blur_kind
+    )
     for line in summary["left_out"] + summary["notes"]:
         print(line)
-    settings = describe(name, recipe, command, {
-        "data": data_options(options), "pairs": summary, "total_steps": recipe.total_steps(len(source)),
-        "weights": options.weights, "options": {key: getattr(options, key) for key in KEPT}, **prepared}, stored)
+    settings = describe(
+        name,
+        recipe,
+        command,
+        {
+            "data": dataclasses.asdict(data),
+            "pairs": summary,
+            "total_steps": recipe.total_steps(len(source)),
+            "weights": options.weights,
+            "options": {key: getattr(options, key) for key in KEPT},
+            **prepared,
+        },
+        stored,
+    )
     if devices.chief:
         run.write_settings(settings)
     print(f"{name} on {summary['train']} ({settings['device']}); run folder {run.path}", flush=True)
     try:
         with devices.lost_workers():
-            train(name, recipe, source, run, validation, options.round_steps, weights, options.minutes,
-                  options.checkpoint_minutes, devices)
+            train(
+                name,
+                recipe,
+                source,
+                run,
+                validation,
+                options.round_steps,
+                weights,
+                options.minutes,
+                options.checkpoint_minutes,
+                devices,
+            )
     except Stopped:
         print(f"\nstopped and saved; go on with: {PROG} --run {run.path} --resume")
         return 130
@@ -146,4 +188,4 @@ def _train(name: str, recipe, options: Options, run: RunFolder, stored: dict | N
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -8,10 +8,10 @@ Pixels are shown as they are. The windows are found by a rule, none is chosen by
 import argparse
 from pathlib import Path
 
-from madn.errors import run_door
-from madn.imaging.files import read_image
-from madn.startup import start_keras
-from madn.weights import DEFAULT
+from madn.errors import run_command
+from madn.imaging.arrays import read_image
+from madn.system.startup import start_keras
+from madn.weights.registry import DEFAULT
 
 
 def main(argv: list[str]) -> None:
@@ -22,9 +22,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--width", type=int, default=480, help="pixels of a window; its height follows the photo's")
     options = parser.parse_args(argv)
     start_keras()
-    from madn.figures import busiest
-    from madn.imaging.pictures import comparison
-    from madn.restoration import deblur
+    from madn.evaluation.pictures import comparison
+    from madn.notebook.figures import busiest
+    from madn.restoration.deblurring import deblur
 
     rows, labels = [], []
     for path in options.photos:
@@ -38,4 +38,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

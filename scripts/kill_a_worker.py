@@ -18,10 +18,45 @@ from pathlib import Path
 
 from madn.training.runfolder import RunFolder
 
-TRAIN = [sys.executable, "-m", "madn.train", "--recipe", "madn", "--widths", "4", "8", "8", "--scales", "2",
-         "--scale-weights", "1", "1", "--res-blocks", "1", "--d-widths", "4", "4", "8", "8", "8", "--d-dense", "16",
-         "--crop", "32", "--batch", "4", "--steps", "300", "--round-steps", "50", "--data", "samples",
-         "--strategy", "multiworker", "--resume"]
+TRAIN = [
+    sys.executable,
+    "-m",
+    "madn.train",
+    "--recipe",
+    "madn",
+    "--widths",
+    "4",
+    "8",
+    "8",
+    "--scales",
+    "2",
+    "--scale-weights",
+    "1",
+    "1",
+    "--res-blocks",
+    "1",
+    "--d-widths",
+    "4",
+    "4",
+    "8",
+    "8",
+    "8",
+    "--d-dense",
+    "16",
+    "--crop",
+    "32",
+    "--batch",
+    "4",
+    "--steps",
+    "300",
+    "--round-steps",
+    "50",
+    "--data",
+    "samples",
+    "--strategy",
+    "multiworker",
+    "--resume",
+]
 
 
 def start_both(run: Path) -> list[subprocess.Popen]:
@@ -29,10 +64,19 @@ def start_both(run: Path) -> list[subprocess.Popen]:
         for each in (first, second):
             each.bind(("127.0.0.1", 0))
         workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in (first, second)]
-    return [subprocess.Popen([*TRAIN, "--run", str(run)], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                             env={**os.environ, "TF_CONFIG": json.dumps(
-                                 {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})})
-            for index in (0, 1)]
+    return [
+        subprocess.Popen(
+            [*TRAIN, "--run", str(run)],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={
+                **os.environ,
+                "TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}),
+            },
+        )
+        for index in (0, 1)
+    ]
 
 
 def main() -> None:
@@ -48,8 +92,11 @@ def main() -> None:
     other.kill()
     killed = time.monotonic()
     said = chief.communicate(timeout=600)[0].strip().splitlines()[-1]
-    print(f"killed worker 1 after {run.states()[0].name}; worker 0 ended {time.monotonic() - killed:.1f} s later with "
-          f"{chief.returncode}: {said}", flush=True)
+    print(
+        f"killed worker 1 after {run.states()[0].name}; worker 0 ended {time.monotonic() - killed:.1f} s later with "
+        f"{chief.returncode}: {said}",
+        flush=True,
+    )
     if chief.returncode != 75 or "another worker has stopped" not in said:
         sys.exit(1)
     before = run.rows()
@@ -57,7 +104,7 @@ def main() -> None:
     said = [process.communicate(timeout=1800)[0] for process in both]
     steps = [int(row["step"]) for row in run.rows()]
     print(f"started again: ended with {[process.returncode for process in both]}, rounds at steps {steps}", flush=True)
-    kept = run.rows()[:len(before)] == before and before  # with their seconds: not trained again
+    kept = run.rows()[: len(before)] == before and before  # with their seconds: not trained again
     if any(process.returncode for process in both) or steps != list(range(50, 301, 50)) or not kept:
         sys.exit("\n".join(said))
 

@@ -29,18 +29,54 @@ from PIL import Image
 
 from madn.training.runfolder import RunFolder
 
-TRAIN = [sys.executable, "-m", "madn.train", "--recipe", "madn", "--widths", "4", "8", "16", "--res-blocks", "1",
-         "--d-widths", "4", "4", "4", "4", "8", "--d-dense", "8", "--adversarial-domains", "image", "--crop", "32",
-         "--batch", "2", "--validation", "GOPR0002_00_00", "--steps", "36", "--round-steps", "3", "--deterministic",
-         "--checkpoint-minutes", "0.01"]
+TRAIN = [
+    sys.executable,
+    "-m",
+    "madn.train",
+    "--recipe",
+    "madn",
+    "--widths",
+    "4",
+    "8",
+    "16",
+    "--res-blocks",
+    "1",
+    "--d-widths",
+    "4",
+    "4",
+    "4",
+    "4",
+    "8",
+    "--d-dense",
+    "8",
+    "--adversarial-domains",
+    "image",
+    "--crop",
+    "32",
+    "--batch",
+    "2",
+    "--validation",
+    "GOPR0002_00_00",
+    "--steps",
+    "36",
+    "--round-steps",
+    "3",
+    "--deterministic",
+    "--checkpoint-minutes",
+    "0.01",
+]
 STEPS = 36
 STARTING = 0.2  # share of the moments before the first step
 TIMES = ("seconds", "input_wait")
 
 
 def start(data: Path, run: Path) -> subprocess.Popen:
-    return subprocess.Popen([*TRAIN, "--data", str(data), "--run", str(run), "--resume"], stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [*TRAIN, "--data", str(data), "--run", str(run), "--resume"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finish(data: Path, run: Path, process: subprocess.Popen | None = None) -> str:
@@ -86,11 +122,17 @@ def content(run: Path) -> dict:
     """Everything of a finished run that must not depend on how it came to its end."""
     folder = RunFolder(run)
     found = {}
-    for name, file in (("state", folder.states()[0]), ("last", folder.generator("last")),
-                       ("best", folder.generator("best"))):
+    for name, file in (
+        ("state", folder.states()[0]),
+        ("last", folder.generator("last")),
+        ("best", folder.generator("best")),
+    ):
         with h5py.File(file) as opened:
-            opened.visititems(lambda key, item: found.update(
-                {f"{name} {key}": np.asarray(item).tobytes()} if isinstance(item, h5py.Dataset) else {}))
+            opened.visititems(
+                lambda key, item: found.update(
+                    {f"{name} {key}": np.asarray(item).tobytes()} if isinstance(item, h5py.Dataset) else {}
+                )
+            )
             found[f"{name} recipe"] = opened.attrs.get("madn_recipe")
     with folder.log.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -112,8 +154,11 @@ def times(run: Path, until: int) -> dict:
     if not until or not log.exists():
         return {}
     with log.open(newline="") as file:
-        return {row["step"]: [row[key] for key in TIMES] for row in csv.DictReader(file)
-                if row["step"].isdigit() and int(row["step"]) <= until}
+        return {
+            row["step"]: [row[key] for key in TIMES]
+            for row in csv.DictReader(file)
+            if row["step"].isdigit() and int(row["step"]) <= until
+        }
 
 
 def pictures(folder: Path) -> Path:
@@ -152,7 +197,7 @@ def cut_short(data: Path, run: Path) -> str:
     process.kill()
     process.communicate()
     newest = RunFolder(run).states()[0]
-    newest.write_bytes(newest.read_bytes()[:newest.stat().st_size // 2])
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     lines = [line for line in finish(data, run).splitlines() if "damaged" in line]
     if len(lines) != 1 or newest.name not in lines[0]:
         raise SystemExit(f"{run}: {newest.name} was cut short, and the run said {lines}")
@@ -196,8 +241,11 @@ def main() -> int:
     starting = time.monotonic() - began
     finish(data, folder / "whole", process)
     expected = content(folder / "whole")
-    print(f"undisturbed: {time.monotonic() - began:.0f} s, {starting:.0f} of them to the first checkpoint; "
-          f"{len(expected)} values to compare", flush=True)
+    print(
+        f"undisturbed: {time.monotonic() - began:.0f} s, {starting:.0f} of them to the first checkpoint; "
+        f"{len(expected)} values to compare",
+        flush=True,
+    )
 
     def report(name: str, what: str, run: Path, kept: dict | None = None) -> None:
         nonlocal failed
@@ -219,7 +267,7 @@ def main() -> int:
         run, moments = folder / f"try{number}", []
         # Spread over the whole run, in an order that tells nothing when it is broken off.
         place = (number * 0.618034 + rng.random() / options.tries) % 1
-        for moment in (place, rng.random())[:1 + (number % 3 == 2)]:
+        for moment in (place, rng.random())[: 1 + (number % 3 == 2)]:
             while not (hit := kill(start(data, run), run, moment, starting, writing=number % 2 == 1)) and not moments:
                 shutil.rmtree(run)  # It had ended before: this try has to be another one.
                 moment = rng.random()

@@ -9,7 +9,7 @@ from other_backend import run_on
 from twenty_steps import RECIPES, STEPS, Losses, crops, start_here, step
 
 from madn import train
-from madn.loading import load_network
+from madn.restoration.loading import load_network
 from madn.training.checkpoint import load_state
 from madn.training.model import AdversarialModel
 from madn.training.runfolder import RunFolder
@@ -26,13 +26,13 @@ print(json.dumps({name: start_there(name, folder, vgg) for name in RECIPES}))
 OPTIONS = {  # by the term that is looked at: a gradient penalty; Muon
     "critic_global": """--recipe sisnet-wgan --tau-2 0 --backbone blocks --backbone-weights none
         --block-widths 8 16 16 32 32 --width 16 --stem-width 8 --d-width 8""",
-    "content": "--recipe madn-small --widths 4 16 16 --res-blocks 1 --precision float32 --optimizer muon",
+    "content": "--recipe madn-small --widths 4 16 16 --res-blocks 1 --precision float32",
 }
 ALL = "--data samples --validation none --crop 64 --batch 2 --round-steps 2"
 TRAIN_THERE = """
 import numpy as np
 from madn import train
-from madn.loading import load_network
+from madn.restoration.loading import load_network
 
 for steps in sys.argv[3].split():
     assert train.main(["--run", sys.argv[1], "--resume", "--steps", steps, *sys.argv[4:]]) is None
@@ -83,8 +83,9 @@ def check_a_run_under_either(backend: str, folder: Path, term: str) -> None:
     def both_restore(steps: str, *options: str) -> None:
         np.save(folder / "images.npy", blurred)
         run_on(backend, TRAIN_THERE, run, folder / "images.npy", steps, *options)
-        np.testing.assert_allclose(load_network(run, "last").network(blurred), np.load(folder / "images.npy"),
-                                   atol=1e-5)
+        np.testing.assert_allclose(
+            load_network(run, "last").network(blurred), np.load(folder / "images.npy"), atol=1e-5
+        )
 
     both_restore("2 4", *OPTIONS[term].split(), *ALL.split())
     assert train.main(["--run", str(run), "--resume", "--steps", "6"]) is None

@@ -21,7 +21,11 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutTensorFlow
 def run_on(backend: str, code: str, *arguments) -> str:
     """The last line that the code prints; `sys` is imported, its `argv[1:]` the arguments."""
     path = os.pathsep.join([os.getcwd(), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run([sys.executable, "-c", WITHOUT_TENSORFLOW + code, *map(str, arguments)], text=True,
-                          capture_output=True, env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path})
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW + code, *map(str, arguments)],
+        text=True,
+        capture_output=True,
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.splitlines()[-1]

@@ -21,16 +21,21 @@ import pytest
 from PIL import Image
 
 import madn
-from madn.errors import run_door
-from madn.imaging.files import HOST
+from madn.errors import run_command
 from madn.imaging.photos import read_photo
 from madn.models.madn.recipe import MADN
+from madn.system.writing import HOST
 from madn.training.checkpoint import save_generator
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
 GOOD = 195
-BAD = {"cut.jpg": "cannot be read as an image", "moving.png": "an animation of 2 pictures", "none.tif": "is empty",
-       "notes.png": "not an image", "wide.bmp": "says it has 1200x1000 pixels"}
+BAD = {
+    "cut.jpg": "cannot be read as an image",
+    "moving.png": "an animation of 2 pictures",
+    "none.tif": "is empty",
+    "notes.png": "not an image",
+    "wide.bmp": "says it has 1200x1000 pixels",
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,7 @@ def run(capfd, *words):
     from madn import batch
 
     with pytest.raises(SystemExit) as stop:
-        run_door(batch.main, [str(word) for word in words])
+        run_command(batch.main, [str(word) for word in words])
     return stop.value.code, *capfd.readouterr()
 
 
@@ -97,8 +102,9 @@ def test_two_hundred_files_with_five_bad_ones_twice(here, weights, capfd):
     first = {name: (Path("out", name).stat().st_mtime_ns, Path("out", name).read_bytes()) for name in good}
     bad = listed()
     assert [name for name, _ in bad] == [f"{here}/in/{name}" for name in BAD]
-    assert all(said in reason and not reason.startswith(name)
-               for (name, reason), said in zip(bad, BAD.values(), strict=True)), bad
+    assert all(
+        said in reason and not reason.startswith(name) for (name, reason), said in zip(bad, BAD.values(), strict=True)
+    ), bad
     source, result = read_photo(f"in/{good[0]}"), read_photo(f"out/{good[0]}")
     np.testing.assert_array_equal(result.pixels, madn.deblur(source.pixels, weights))
     assert (result.pixels != source.pixels).any()
@@ -124,14 +130,20 @@ def test_a_run_that_was_killed_ends_the_same(here, weights, capfd):
     photos(GOOD)
     bad_ones()
     words = ["in", "-o", "out", "--model", str(weights), "--max-megapixels", "1"]
-    process = subprocess.Popen([sys.executable, "-m", "madn.batch", *words], stderr=subprocess.DEVNULL,
-                               env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "madn.batch", *words],
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
     while len(list(Path("out").glob("[0-9]/*"))) < 20 and process.poll() is None:
         time.sleep(0.01)
     process.kill()
     process.wait()
-    killed = {name: (Path("out", name).stat().st_mtime_ns, Path("out", name).read_bytes()) for name in files("out")
-              if not name.startswith(".")}
+    killed = {
+        name: (Path("out", name).stat().st_mtime_ns, Path("out", name).read_bytes())
+        for name in files("out")
+        if not name.startswith(".")
+    }
     assert process.returncode == -signal.SIGKILL and 20 <= len(killed) < GOOD
     for name in killed:
         read_photo(f"out/{name}")
@@ -142,8 +154,10 @@ def test_a_run_that_was_killed_ends_the_same(here, weights, capfd):
     assert out.startswith(f"{GOOD - len(killed)} restored") and f"; {len(killed)} skipped" in out
     assert files("out") == sorted([name for name in files("in") if name not in BAD] + ["failed.jsonl"])
     assert not parts.exists()
-    assert all((Path("out", name).stat().st_mtime_ns, Path("out", name).read_bytes()) == before
-               for name, before in killed.items())
+    assert all(
+        (Path("out", name).stat().st_mtime_ns, Path("out", name).read_bytes()) == before
+        for name, before in killed.items()
+    )
 
 
 def test_worker_processes(here, weights):
@@ -152,9 +166,27 @@ def test_worker_processes(here, weights):
     photo("in/notes.png")
     Path("in/notes.png").write_text("no photo")
     done = subprocess.run(
-        [sys.executable, "-m", "madn.batch", "in", "-o", "out", "--model", str(weights), "--", "--runner",
-         "DirectRunner", "--direct_num_workers", "2", "--direct_running_mode", "multi_processing"],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}, capture_output=True, text=True)
+        [
+            sys.executable,
+            "-m",
+            "madn.batch",
+            "in",
+            "-o",
+            "out",
+            "--model",
+            str(weights),
+            "--",
+            "--runner",
+            "DirectRunner",
+            "--direct_num_workers",
+            "2",
+            "--direct_running_mode",
+            "multi_processing",
+        ],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1, done
     assert done.stdout.startswith(f"12 restored to {here}/out") and "Traceback" not in done.stderr
     assert files("out") == sorted([name for name in files("in") if name != "notes.png"] + ["failed.jsonl"])
@@ -162,14 +194,26 @@ def test_worker_processes(here, weights):
 
 
 def test_the_network_is_loaded_once_for_all_threads(here, weights, capfd, monkeypatch):
-    from madn import loading
+    from madn.restoration import loading
 
     loads = []
     load = loading.load_network
     monkeypatch.setattr(loading, "load_network", lambda *asked: (loads.append(asked), load(*asked))[1])
     photos(12)
-    words = ["in", "-o", "out", "--model", weights, "--recipe", "madn", "--", "--direct_num_workers", "3",
-             "--direct_running_mode", "multi_threading"]
+    words = [
+        "in",
+        "-o",
+        "out",
+        "--model",
+        weights,
+        "--recipe",
+        "madn",
+        "--",
+        "--direct_num_workers",
+        "3",
+        "--direct_running_mode",
+        "multi_threading",
+    ]
     assert run(capfd, *words)[0] == 0 and len(files("out")) == 13
     assert loads == [(str(weights), "best", "madn", "float32")]
 
@@ -193,7 +237,7 @@ def test_a_photo_that_its_format_cannot_hold_is_named(here, weights, capfd):
 
 @pytest.mark.parametrize("fault", [MemoryError(), type("ResourceExhaustedError", (Exception,), {})("OOM when ...")])
 def test_a_photo_too_large_for_the_memory_is_named_and_the_rest_restored(here, weights, capfd, monkeypatch, fault):
-    from madn.imaging.restore import Restorer
+    from madn.restoration.restorer import Restorer
 
     photo("in/a.png")
     photo("in/b.png", size=32)
@@ -206,8 +250,9 @@ def test_a_photo_too_large_for_the_memory_is_named_and_the_rest_restored(here, w
     monkeypatch.setattr(Restorer, "__call__", restored)
     code, _, err = run(capfd, "in", "-o", "out", "--model", weights)
     assert (code, err) == (1, "") and files("out") == ["b.png", "failed.jsonl"]
-    assert listed() == [(f"{here}/in/a.png", "not restored, for lack of memory: give less --memory-gb or a smaller "
-                         "--tile")]
+    assert listed() == [
+        (f"{here}/in/a.png", "not restored, for lack of memory: give less --memory-gb or a smaller --tile")
+    ]
 
 
 def test_without_beam(here, capfd, monkeypatch):
@@ -217,12 +262,15 @@ def test_without_beam(here, capfd, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     photo("in/a.png")
     assert run(capfd, "in", "-o", "out") == (
-        2, "", 'madn: error: apache_beam is not installed: pip install "madn[beam]"\n')
+        2,
+        "",
+        'madn: error: apache_beam is not installed: pip install "madn[beam]"\n',
+    )
     assert files(".") == ["in/a.png"]
 
 
 def test_ctrl_c_leaves_whole_files(here, weights, capfd, monkeypatch):
-    from madn.imaging.restore import Restorer
+    from madn.restoration.restorer import Restorer
 
     for name in ("in/a.png", "in/b.png"):
         photo(name)
@@ -250,8 +298,10 @@ def test_what_befalls_all_ends_the_run_in_one_line(here, weights, capfd, monkeyp
     Path("texts/notes.txt").touch()
     full = os.strerror(errno.ENOSPC)
     for words, message in (
-        (["in/*.webp", "-o", "out"], f"{here}/in/*.webp: matches nothing"), (["-o", "out"], "no photos: python -m"),
-        (["dir", "-o", "out"], f"{here}/dir/**: matches nothing"), (["none", "-o", "out"], "none: no such file"),
+        (["in/*.webp", "-o", "out"], f"{here}/in/*.webp: matches nothing"),
+        (["-o", "out"], "no photos: python -m"),
+        (["dir", "-o", "out"], f"{here}/dir/**: matches nothing"),
+        (["none", "-o", "out"], "none: no such file"),
         (["texts", "-o", "out", "--model", weights], "texts: no photos there"),
         (["in", "-o", "out", "--model", "mdan"], "mdan: no such run folder"),
         (["in", "-o", "out", "--model", "gs://bucket/run"], "gs://bucket/run: of a bucket only a .weights.h5 file"),
@@ -271,8 +321,11 @@ def test_what_befalls_all_ends_the_run_in_one_line(here, weights, capfd, monkeyp
 
     monkeypatch.setattr(LocalFileSystem, "create", create)
     assert run(capfd, "in", "-o", "out", "--model", weights) == (
-        2, "", f"madn: error: {here}/out/a.png: cannot be written ({full}); what is done stays, and the same command "
-        "goes on\n")
+        2,
+        "",
+        f"madn: error: {here}/out/a.png: cannot be written ({full}); what is done stays, and the same command "
+        "goes on\n",
+    )
 
 
 def test_a_name_that_the_output_cannot_have_is_one_files_fault(here, weights, capfd):
@@ -321,8 +374,9 @@ def bucket():
             return False
 
         def _list(self, dir_or_prefix):
-            return [FileMetadata(name, len(content)) for name, content in objects.items()
-                    if name.startswith(dir_or_prefix)]
+            return [
+                FileMetadata(name, len(content)) for name, content in objects.items() if name.startswith(dir_or_prefix)
+            ]
 
         def create(self, path, mime_type="", compression_type=None):
             return Written(path)
@@ -360,8 +414,13 @@ def test_a_bucket(here, weights, bucket, capfd):
     for i, kind in enumerate(("png", "jpg", "tif", "webp", "bmp")):
         photo(f"a.{kind}", i)
         bucket[f"mem://b/in/trip/a.{kind}"] = Path(f"a.{kind}").read_bytes()
-    bucket |= {"mem://b/in/none.png": b"", "mem://b/in/clip.mp4": b"", "mem://b/in/locked.png": b"locked",
-               "mem://b/in/notes.txt": b"", "mem://b/tiny.weights.h5": weights.read_bytes()}
+    bucket |= {
+        "mem://b/in/none.png": b"",
+        "mem://b/in/clip.mp4": b"",
+        "mem://b/in/locked.png": b"locked",
+        "mem://b/in/notes.txt": b"",
+        "mem://b/tiny.weights.h5": weights.read_bytes(),
+    }
     names = set(bucket)
     results = {f"mem://b/in/sharp/trip/a.{kind}" for kind in ("png", "jpg", "tif", "webp", "bmp")}
     words = ["mem://b/in/", "-o", "mem://b/in/sharp", "--model", "mem://b/tiny.weights.h5"]
@@ -371,8 +430,10 @@ def test_a_bucket(here, weights, bucket, capfd):
         assert set(bucket) == names | results | {"mem://b/in/sharp/failed.jsonl"}
         reasons = [json.loads(line) for line in bucket["mem://b/in/sharp/failed.jsonl"].decode().splitlines()]
         assert [each["file"] for each in reasons] == [f"mem://b/in/{n}" for n in ("clip.mp4", "locked.png", "none.png")]
-        assert [said in each["reason"] for each, said in
-                zip(reasons, ("videos are not", "Permission denied", "is empty"), strict=True)] == [True] * 3, reasons
+        assert [
+            said in each["reason"]
+            for each, said in zip(reasons, ("videos are not", "Permission denied", "is empty"), strict=True)
+        ] == [True] * 3, reasons
     with Image.open(io.BytesIO(bucket["mem://b/in/sharp/trip/a.png"])) as picture:
         np.testing.assert_array_equal(np.asarray(picture), madn.deblur("a.png", weights))
     bucket["mem://b/in/sharp/trip/a.png"] = b"of another network"

@@ -1,4 +1,4 @@
-"""The door on pairs in the GoPro layout, with a network that undoes how the pairs were darkened."""
+"""The command on pairs in the GoPro layout, with a network that undoes how the pairs were darkened."""
 
 import json
 import subprocess
@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from madn import evaluate, loading
+from madn import evaluate
 from madn.errors import UserError
-from madn.imaging.evaluation import score
-from madn.imaging.files import image_files, read_image, to_float, write_image
+from madn.evaluation.scoring import score
+from madn.imaging.arrays import image_files, read_image, to_float, write_image
+from madn.restoration import loading
 
 
 @pytest.fixture(autouse=True)
@@ -49,20 +50,39 @@ def test_table_json_and_pictures(folder, tmp_path, brightening, capsys):
     read = json.loads((tmp_path / "out/full.json").read_text())
     assert [image["name"] for image in read["images"]] == ["s1/1", "s1/2", "s2/1"]
     assert (read["model"], read["blur_kind"], read["protocol"]) == ("a brightening network", "blur", "full")
-    assert read["command"] == (f"python -m madn.evaluate runs/a --data {folder} --out {tmp_path}/out --pictures 2 "
-                               "--which last")
+    assert read["command"] == (
+        f"python -m madn.evaluate runs/a --data {folder} --out {tmp_path}/out --pictures 2 --which last"
+    )
     assert read["mean"]["restored"]["psnr"] > read["mean"]["blurred"]["psnr"] + 10
     pictures = sorted((tmp_path / "out/pictures").iterdir())
     assert [picture.name for picture in pictures] == ["full_s1_1.png", "full_s1_2.png"]
     drawn = np.asarray(Image.open(pictures[0]))
     sharp = np.rint(read_image(folder / "test/s1/sharp/1.png") * 255)
-    assert any(np.array_equal(drawn[-64:, left:left + 80], sharp) for left in range(drawn.shape[1] - 79))
+    assert any(np.array_equal(drawn[-64:, left : left + 80], sharp) for left in range(drawn.shape[1] - 79))
 
 
 def test_both_protocols_limit_and_two_folders(folder, tmp_path):
-    evaluate.main(["runs/a", "--blurred", f"{folder}/test/s1/blur", "--sharp", f"{folder}/test/s1/sharp",
-                   "--limit", "1", "--protocol", "both", "--crop", "32", "--seed", "7", "--out", f"{tmp_path}/out",
-                   "--pictures", "0"])
+    evaluate.main(
+        [
+            "runs/a",
+            "--blurred",
+            f"{folder}/test/s1/blur",
+            "--sharp",
+            f"{folder}/test/s1/sharp",
+            "--limit",
+            "1",
+            "--protocol",
+            "both",
+            "--crop",
+            "32",
+            "--seed",
+            "7",
+            "--out",
+            f"{tmp_path}/out",
+            "--pictures",
+            "0",
+        ]
+    )
     full, crop = (json.loads((tmp_path / f"out/{name}.json").read_text()) for name in ("full", "crop"))
     assert [len(full["images"]), len(crop["images"])] == [1, 1] and crop["images"][0]["size"] == [32, 32]
     assert (crop["crop"], crop["seed"], full["crop"], full["blur_kind"]) == (32, 7, None, None)
@@ -94,18 +114,40 @@ def test_scenes_choose_pairs_before_anything_is_decoded(folder, tmp_path, bright
     evaluate.main([*common, "--scenes", "b, GOPR0477_11_00", "--skip-bad"])  # all that there are
     file = tmp_path / "runs/evaluation/a/set-test-blur-GOPR0477_11_00+b/full.json"
     assert named(file) == [*both, "b/1"] and len(json.loads(file.read_text())["left_out"]) == 2
-    evaluate.main(["runs/a", "--blurred", str(folder / "test/c/d/blur"), "--sharp", str(folder / "test/c/d/sharp"),
-                   "--pictures", "0", "--out", "without"])
+    evaluate.main(
+        [
+            "runs/a",
+            "--blurred",
+            str(folder / "test/c/d/blur"),
+            "--sharp",
+            str(folder / "test/c/d/sharp"),
+            "--pictures",
+            "0",
+            "--out",
+            "without",
+        ]
+    )
     assert json.loads((tmp_path / "without/full.json").read_text())["scenes"] is None
     many = evaluate._default_out(evaluate.Options("a", "set", scenes=",".join(f"scene{i:03}" for i in range(240))))
     others = evaluate._default_out(evaluate.Options("a", "set", scenes=",".join(f"scene{i:03}" for i in range(1, 241))))
     assert many.name.startswith("set-test-blur-240-scenes-") and many != others
     asked = len(brightening)
     for arguments, message in (
-            ([*common, "--scenes", "b,x"], "^--scenes: scene 'x' is not here; there is GOPR0477_11_00, b$"),
-            (["runs/a", "--photos", str(folder), "--scenes", "b"], "^--scenes b: photographs have no scenes; leave"),
-            (["runs/a", "--blurred", str(folder / "test/b/sharp"), "--sharp", str(folder / "test/b/sharp"),
-              "--scenes", "b"], "^--scenes: scene 'b' is not here; there is none$")):
+        ([*common, "--scenes", "b,x"], "^--scenes: scene 'x' is not here; there is GOPR0477_11_00, b$"),
+        (["runs/a", "--photos", str(folder), "--scenes", "b"], "^--scenes b: photographs have no scenes; leave"),
+        (
+            [
+                "runs/a",
+                "--blurred",
+                str(folder / "test/b/sharp"),
+                "--sharp",
+                str(folder / "test/b/sharp"),
+                "--scenes",
+                "b",
+            ],
+            "^--scenes: scene 'b' is not here; there is none$",
+        ),
+    ):
         with pytest.raises(UserError, match=message):
             evaluate.main(arguments)
     assert len(brightening) == asked
@@ -115,9 +157,13 @@ def test_scenes_choose_pairs_before_anything_is_decoded(folder, tmp_path, bright
 def photographs(tmp_path, monkeypatch):
     """Four photographs, one too small for a pair of 64 pixels and its margin."""
     monkeypatch.setattr(evaluate, "WINDOW", 64)
-    for name, photo, side in (("a.png", data.astronaut(), 140), ("deep/b.jpg", data.coffee(), 150),
-                              ("c.png", data.chelsea(), 120), ("d.png", data.rocket(), 90)):
-        write_image(tmp_path / "photos" / name, to_float(photo[100:100 + side, 100:260]))
+    for name, photo, side in (
+        ("a.png", data.astronaut(), 140),
+        ("deep/b.jpg", data.coffee(), 150),
+        ("c.png", data.chelsea(), 120),
+        ("d.png", data.rocket(), 90),
+    ):
+        write_image(tmp_path / "photos" / name, to_float(photo[100 : 100 + side, 100:260]))
     return tmp_path / "photos"
 
 
@@ -142,7 +188,8 @@ def test_photographs_are_blurred_alike_each_time(blur, longest, photographs, tmp
     scores = {out: [image["blurred"] for image in read["images"]] for out, read in found.items()}
     assert scores[None] == scores["again"] and scores[None] != scores["other"]
     assert [image["restored"] for image in found[None]["images"]] == [
-        image["restored"] for image in found["again"]["images"]]
+        image["restored"] for image in found["again"]["images"]
+    ]
     assert "3 pairs of" in (said := capsys.readouterr().out) and "left out: " in said
     evaluate.main(["runs/a", "--photos", str(photographs), "--pictures", "0"])
     read = json.loads((tmp_path / "runs/evaluation/a/photos/full.json").read_text())
@@ -154,8 +201,13 @@ def test_every_and_held_photographs_keep_the_pairs_of_their_numbers(photographs,
     common = ["runs/a", "--photos", str(photographs), "--photo-blur", "video", "--skip-bad", "--pictures", "0"]
     evaluate.main([*common, "--out", f"{tmp_path}/all"])
     evaluate.main([*common, "--out", f"{tmp_path}/some", "--every", "2"])
-    scores = {out: {image["name"]: image["blurred"] for image in
-                    json.loads((tmp_path / out / "full.json").read_text())["images"]} for out in ("all", "some")}
+    scores = {
+        out: {
+            image["name"]: image["blurred"]
+            for image in json.loads((tmp_path / out / "full.json").read_text())["images"]
+        }
+        for out in ("all", "some")
+    }
     assert scores["some"] == {name: scores["all"][name] for name in ("a.png", "deep/b.jpg")}
     # Of a, c, d and deep/b: training, whose crops are smaller than pairs, holds out c and b.
     evaluate.main([*common, "--out", f"{tmp_path}/held", "--held-photos", "2", "--longest-shake", "10"])
@@ -167,15 +219,19 @@ def test_blurs_that_make_no_sense_are_named_first(folder, photographs, tmp_path,
     photos = ["--photos", str(photographs)]
     blur = [*photos, "--photo-blur", "video"]
     for arguments, message in (
-            (["--data", str(folder), "--photo-blur", "video"], "^--photo-blur and --longest-shake need photographs: "),
-            (["--data", str(folder), "--longest-shake", "9"], "^--photo-blur and --longest-shake need photographs: "),
-            ([*photos, "--longest-shake", "9"], "^--longest-shake is of a blur: add --photo-blur shake, camera or vi"),
-            ([*blur, "--longest-shake", "0"], "^--longest-shake must be above 0 and at most 256 pixels; received 0$"),
-            ([*blur, "--protocol", "both"], "^--protocol both: pairs of --photo-blur are windows of 64 pixels a"),
-            ([*blur, "--out", f"{photographs}/out"], "out: its pairs would be among the photographs of .* with --out$"),
-            ([*blur, "--seed", "-1"], "^--seed -1: seeds are 0 or more$"),
-            (blur, "d.png: 160x90 is smaller than 110x110; a window of 64 pixels and the margin of its blur need as "
-                   r"much \(or leave such photographs out: --skip-bad\)$")):
+        (["--data", str(folder), "--photo-blur", "video"], "^--photo-blur and --longest-shake need photographs: "),
+        (["--data", str(folder), "--longest-shake", "9"], "^--photo-blur and --longest-shake need photographs: "),
+        ([*photos, "--longest-shake", "9"], "^--longest-shake is of a blur: add --photo-blur shake, camera or vi"),
+        ([*blur, "--longest-shake", "0"], "^--longest-shake must be above 0 and at most 256 pixels; received 0$"),
+        ([*blur, "--protocol", "both"], "^--protocol both: pairs of --photo-blur are windows of 64 pixels a"),
+        ([*blur, "--out", f"{photographs}/out"], "out: its pairs would be among the photographs of .* with --out$"),
+        ([*blur, "--seed", "-1"], "^--seed -1: seeds are 0 or more$"),
+        (
+            blur,
+            "d.png: 160x90 is smaller than 110x110; a window of 64 pixels and the margin of its blur need as "
+            r"much \(or leave such photographs out: --skip-bad\)$",
+        ),
+    ):
         with pytest.raises(UserError, match=message):
             evaluate.main(["runs/a", *arguments])
     assert brightening == [] and not (tmp_path / "runs").exists()
@@ -229,8 +285,11 @@ def test_bad_pairs_are_named_before_the_model_is_loaded(folder, brightening):
     lines = str(problem.value).splitlines()
     assert len(lines) == 2 and any("2.png: cannot be read" in line for line in lines)
     assert any("s2/blur/1.png: no partner" in line for line in lines)
-    for arguments, message in ((["--crop", "65", "--protocol", "crop"], "80x64 is smaller than 65x65"),
-                               (["--limit", "0"], "--limit 0"), (["--blur-kind", "blur_gamma"], "blur_gamma")):
+    for arguments, message in (
+        (["--crop", "65", "--protocol", "crop"], "80x64 is smaller than 65x65"),
+        (["--limit", "0"], "--limit 0"),
+        (["--blur-kind", "blur_gamma"], "blur_gamma"),
+    ):
         with pytest.raises(UserError, match=message):
             evaluate.main(["runs/a", "--data", str(folder), *arguments])
     with pytest.raises(UserError, match="--data DIR, or --blurred DIR and --sharp DIR"):
@@ -240,8 +299,7 @@ def test_bad_pairs_are_named_before_the_model_is_loaded(folder, brightening):
 
 def test_bad_pairs_can_be_left_out(folder, tmp_path, capsys):
     (folder / "test/s2/sharp/1.png").unlink()
-    evaluate.main(["runs/a", "--data", str(folder), "--skip-bad", "--out", f"{tmp_path}/out",
-                   "--pictures", "0"])
+    evaluate.main(["runs/a", "--data", str(folder), "--skip-bad", "--out", f"{tmp_path}/out", "--pictures", "0"])
     read = json.loads((tmp_path / "out/full.json").read_text())
     assert len(read["images"]) == 2 and len(read["left_out"]) == 1
     assert "left out: " in capsys.readouterr().out
@@ -264,26 +322,34 @@ def test_tables_beside_results(folder, tmp_path, monkeypatch, brightening, capsy
     assert f"{read['mean']['restored']['psnr']:.2f}" in said and read["command"] in said and "SIS-Net" not in said
     evaluate.main(["--table", "madn", "--results", "runs/a/test/full.json"])
     assert capsys.readouterr().out == said
-    for arguments, message in ((["--table", "mdan"], "no paper 'mdan'; there is madn"), ([], "missing MODEL"),
-                               (["--results", "runs"], "--results is of --table"),
-                               (["runs/a", "--table"], "leave out MODEL"),
-                               (["--table", "--skip-bad", "--data", "x"], "leave out --data, --skip-bad"),
-                               (["--table", "--results", "gone"], "gone: no such folder or file")):
+    for arguments, message in (
+        (["--table", "mdan"], "no paper 'mdan'; there is madn"),
+        ([], "missing MODEL"),
+        (["--results", "runs"], "--results is of --table"),
+        (["runs/a", "--table"], "leave out MODEL"),
+        (["--table", "--skip-bad", "--data", "x"], "leave out --data, --skip-bad"),
+        (["--table", "--results", "gone"], "gone: no such folder or file"),
+    ):
         with pytest.raises(UserError, match=message):
             evaluate.main(arguments)
     assert len(brightening) == 1
 
 
 def test_tables_start_neither_keras_nor_tensorflow():
-    code = ("import sys; from madn import evaluate; evaluate.main(['--table', 'egnet', '--results']); "
-            "assert not {'keras', 'tensorflow', 'torch'} & set(sys.modules)")
+    code = (
+        "import sys; from madn import evaluate; evaluate.main(['--table', 'egnet', '--results']); "
+        "assert not {'keras', 'tensorflow', 'torch'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.parametrize("name, says", [("deconvolution-fitted", "the sharp image was used"),
-                                        ("deconvolution-blind", "found in the blurred image alone")])
-def test_traditional_references_are_measured_like_a_network(name, says, folder, tmp_path, brightening, monkeypatch,
-                                                            capsys):
+@pytest.mark.parametrize(
+    "name, says",
+    [("deconvolution-fitted", "the sharp image was used"), ("deconvolution-blind", "found in the blurred image alone")],
+)
+def test_traditional_references_are_measured_like_a_network(
+    name, says, folder, tmp_path, brightening, monkeypatch, capsys
+):
     monkeypatch.setattr(evaluate, "start_keras", lambda: pytest.fail("needs no network"))
     evaluate.main([name, "--data", str(folder), "--out", f"{tmp_path}/out", "--pictures", "1"])
     assert brightening == [] and "mean of 3" in capsys.readouterr().out

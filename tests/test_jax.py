@@ -14,18 +14,19 @@ from PIL import Image
 from skimage import data
 from twenty_steps import RECIPES
 
-from madn import deblur
-from madn.loading import load_network
+from madn.restoration import command as deblur
+from madn.restoration.loading import load_network
 from madn.training.checkpoint import save_generator
 from madn.training.runfolder import RunFolder
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None,
-                                reason="JAX is not installed: make test JAX=1 installs it")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="JAX is not installed: make test JAX=1 installs it"
+)
 
 RESTORE = """
 from pathlib import Path
 import numpy as np
-from madn.loading import load_network
+from madn.restoration.loading import load_network
 
 folder = Path(sys.argv[1])
 photo = np.load(folder / "photo.npy")
@@ -39,7 +40,7 @@ for file in folder.glob("*.weights.h5"):
 print("done")
 """
 DOOR = """
-from madn import deblur
+from madn.restoration import command as deblur
 from madn.errors import UserError
 from madn.train import main
 
@@ -50,8 +51,12 @@ except UserError as problem:
     print(problem)
 """
 # One step of each: what is logged, and the means of gradients that Adam has kept of the generator.
-OPTIONS = {"plain": {}, "accumulate": {"accumulate": 2}, "remat": {"remat": "blocks"},
-           "bfloat16": {"precision": "mixed_bfloat16"}}
+OPTIONS = {
+    "plain": {},
+    "accumulate": {"accumulate": 2},
+    "remat": {"remat": "blocks"},
+    "bfloat16": {"precision": "mixed_bfloat16"},
+}
 ONE_STEP = """
 import json
 import keras
@@ -175,8 +180,9 @@ def content(run: RunFolder) -> dict:
     """The newest state, and the log but for its times."""
     found = {}
     with h5py.File(run.states()[0]) as file:
-        file.visititems(lambda key, item: found.update(
-            {key: np.asarray(item).tobytes()} if isinstance(item, h5py.Dataset) else {}))
+        file.visititems(
+            lambda key, item: found.update({key: np.asarray(item).tobytes()} if isinstance(item, h5py.Dataset) else {})
+        )
     for row in run.rows():
         found |= {(row["step"], key): value for key, value in row.items() if key not in ("seconds", "input_wait")}
     return found

@@ -17,8 +17,10 @@ PAPERS = ["egnet", "madn", "msr2b", "sisnet", "structure_guided"]
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|tmp|work|usr|opt|Users|private)/|[A-Z]:\\")
 DECIMAL = re.compile(r"(?<![\w.,-])-?(\d+\.\d{2,})(?![\d.]|e-?\d|\w)")
 WORD = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w.]*\d)")
-ROW = re.compile(r"\| (?P<method>.+) \| (?P<psnr>[\d.]+) \| (?P<ssim>[\d.]+) \| (?P<matlab>[\d.]+) "
-                 r"\| `(?:\.\./)?runs/(?P<file>.+)` \|")
+ROW = re.compile(
+    r"\| (?P<method>.+) \| (?P<psnr>[\d.]+) \| (?P<ssim>[\d.]+) \| (?P<matlab>[\d.]+) "
+    r"\| `(?:\.\./)?runs/(?P<file>.+)` \|"
+)
 COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+)(?![\w,]|\.\d)")
 
 
@@ -62,7 +64,10 @@ def test_a_row_is_held_against_its_own_file(tmp_path, monkeypatch):
 @cache
 def known(*folders: Path) -> np.ndarray:
     """All numbers of the JSON and CSV files below the folders, and of the published tables, in order."""
-    files = [Path(madn.__file__).parent / "published.json", *(file for folder in folders for file in folder.rglob("*"))]
+    files = [
+        Path(madn.__file__).parent / "papers" / "published.json",
+        *(file for folder in folders for file in folder.rglob("*")),
+    ]
     found = []
     for file in files:
         if file.suffix == ".json":
@@ -77,11 +82,14 @@ def known(*folders: Path) -> np.ndarray:
 
 
 def is_of_file(row: re.Match) -> bool:
-    """Whether a row of `madn.study.scores` has the means of the file that it names."""
+    """Whether a row of `madn.notebook.study.scores` has the means of the file that it names."""
     mean = json.loads((RECORDS / row["file"]).read_text(encoding="utf-8"))["mean"]
     side = mean["blurred" if row["method"] == "blurred input" else "restored"]
     return [row["psnr"], row["ssim"], row["matlab"]] == [
-        f"{float(side['psnr']):.2f}", f"{side['ssim']:.4f}", f"{side['ssim_matlab']:.4f}"]
+        f"{float(side['psnr']):.2f}",
+        f"{side['ssim']:.4f}",
+        f"{side['ssim_matlab']:.4f}",
+    ]
 
 
 def untraced(said: str, pool: np.ndarray) -> list[str]:
@@ -147,7 +155,7 @@ def test_prose_holds_no_measured_number(name):
 
 def test_every_measured_number_of_the_readme_is_in_a_file():
     readme = (HERE.parent / "README.md").read_text(encoding="utf-8")
-    measured = readme[readme.index("## Measured"):readme.index("## Differences from the papers")]
+    measured = readme[readme.index("## Measured") : readme.index("## Differences from the papers")]
     assert not untraced(measured, known(RECORDS, HERE.parent / "weights"))
 
 

@@ -18,6 +18,7 @@ VGG = {"sisnet": "vgg16", "structure_guided": "vgg19", "msr2b": "vgg19"}
 @pytest.fixture
 def recipe_of(vgg_weights):
     """A function: paper -> its narrow recipe, with VGG weights where it needs them."""
+
     def recipe(name, **changes):
         weights = {"vgg_weights": vgg_weights(VGG[name])} if name in VGG else {}
         return narrow(name, **{**weights, **changes})
@@ -60,7 +61,7 @@ def test_each_player_moves_its_own_weights_alone(name, monkeypatch):
     if name in VGG:
         monkeypatch.setattr(type(recipe), "perceptual", lambda self: Pixels())
     rng = np.random.default_rng(0)
-    sharp = rng.random((recipe.crops_per_step, 32, 32, 3), dtype=np.float32)
+    sharp = rng.random((recipe.batch, 32, 32, 3), dtype=np.float32)
     blurred = (sharp + np.roll(sharp, 1, axis=2)) / 2
     for still in ("lr_g", "lr_d"):
         model = narrow(name, crop=32, **{still: 0.0}).build_model(10)
@@ -68,8 +69,10 @@ def test_each_player_moves_its_own_weights_alone(name, monkeypatch):
         players = {"lr_g": model.generator.trainable_variables, "lr_d": model.critic_variables}
         before = {player: [v.numpy().copy() for v in variables] for player, variables in players.items()}
         model.train_on_batch(blurred, sharp)
-        moved = {player: any(not np.array_equal(old, v.numpy()) for old, v in zip(before[player], own, strict=True))
-                 for player, own in players.items()}
+        moved = {
+            player: any(not np.array_equal(old, v.numpy()) for old, v in zip(before[player], own, strict=True))
+            for player, own in players.items()
+        }
         assert moved == {player: player != still for player in players}
         updates = int(model.optimizer.iterations), int(model.d_optimizer.iterations)
         assert updates == (1, 5 if name in ("structure_guided", "msr2b") else 1)

@@ -12,15 +12,33 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from madn.errors import UserError, run_door
-from madn.loading import load_network
+from madn.errors import UserError, run_command
 from madn.models.madn.recipe import MADN
+from madn.restoration.loading import load_network
 from madn.train import main
 from madn.training.checkpoint import save_generator
 from madn.training.runfolder import RunFolder
 
-SMALL = ["--widths", "4", "8", "16", "--res-blocks", "1", "--d-widths", "4", "4", "4", "4", "8", "--d-dense", "8",
-         "--crop", "32", "--batch", "2"]
+SMALL = [
+    "--widths",
+    "4",
+    "8",
+    "16",
+    "--res-blocks",
+    "1",
+    "--d-widths",
+    "4",
+    "4",
+    "4",
+    "4",
+    "8",
+    "--d-dense",
+    "8",
+    "--crop",
+    "32",
+    "--batch",
+    "2",
+]
 
 
 def picture(path, seed=0, size=(48, 64), mode="RGB"):
@@ -43,7 +61,7 @@ def pairs(tmp_path):
 def fails(capsys, *argv):
     """The one line that the command ends with, its exit code being 2."""
     with pytest.raises(SystemExit) as stop:
-        run_door(main, [str(word) for word in argv])
+        run_command(main, [str(word) for word in argv])
     said = capsys.readouterr().err.strip()
     assert stop.value.code == 2
     assert said.startswith("madn: error: ") and "\n" not in said, said
@@ -52,8 +70,22 @@ def fails(capsys, *argv):
 
 def test_a_run_resumes_where_it_was_killed_and_refuses_other_settings(pairs, tmp_path, capsys):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "madn.train", "--data", str(pairs), "--run", str(run), *SMALL,
-               "--adversarial-domains", "none", "--steps", "100000", "--round-steps", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "madn.train",
+        "--data",
+        str(pairs),
+        "--run",
+        str(run),
+        *SMALL,
+        "--adversarial-domains",
+        "none",
+        "--steps",
+        "100000",
+        "--round-steps",
+        "2",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     while not RunFolder(run).rows() and process.poll() is None and time.monotonic() < deadline:
@@ -103,8 +135,9 @@ def test_grey_and_rgba_training_images_are_taken_and_named(pairs, tmp_path, caps
     scene = pairs / "train" / "GOPR0002_00_00" / "sharp"
     picture(scene / "000000.png", mode="L")
     picture(scene / "000001.png", mode="RGBA")
-    main(["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps",
-          "1"])
+    main(
+        ["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps", "1"]
+    )
     said = capsys.readouterr().out
     for name in ("000000.png", "000001.png"):
         assert f"{scene / name}: " in said
@@ -147,8 +180,25 @@ def test_a_run_starts_from_given_weights(pairs, tmp_path):
     file = tmp_path / "start.weights.h5"
     generator = tiny.build_generator()
     save_generator(generator, file, "madn", tiny.fields())
-    main(["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps", "1",
-          "--lr-g", "0", "--seed", "5", "--weights", str(file)])
+    main(
+        [
+            "--data",
+            str(pairs),
+            "--run",
+            str(tmp_path / "run"),
+            *SMALL,
+            "--adversarial-domains",
+            "none",
+            "--steps",
+            "1",
+            "--lr-g",
+            "0",
+            "--seed",
+            "5",
+            "--weights",
+            str(file),
+        ]
+    )
     trained = load_network(tmp_path / "run").model
     for mine, given in zip(trained.variables, generator.variables, strict=True):
         np.testing.assert_array_equal(mine.numpy(), given.numpy())
@@ -157,14 +207,35 @@ def test_a_run_starts_from_given_weights(pairs, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path, capsys):
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as stop:
-        run_door(main, ["--data", str(pairs), "--run", str(run), *SMALL, "--adversarial-domains", "none", "--steps",
-                        "6", "--round-steps", "3", "--lr-g", "1e30", "--clip-mode", "none", "--validation", "none"])
+        run_command(
+            main,
+            [
+                "--data",
+                str(pairs),
+                "--run",
+                str(run),
+                *SMALL,
+                "--adversarial-domains",
+                "none",
+                "--steps",
+                "6",
+                "--round-steps",
+                "3",
+                "--lr-g",
+                "1e30",
+                "--clip-norm",
+                "None",
+                "--validation",
+                "none",
+            ],
+        )
     lines = capsys.readouterr().err.splitlines()[-3:]  # after the progress bar
     assert stop.value.code == 2
     assert f"madn: error: {run}: step 2: not finite: " in lines[0] and "loss" in lines[0]
     assert re.fullmatch(r"madn: error: step 2 took its crops from \S+/0\d*.png, \S+/0\d*.png", lines[1])
-    assert lines[2] == ("madn: error: no checkpoint was saved before; look at these files, or start again with a lower "
-                        "--lr-g")
+    assert lines[2] == (
+        "madn: error: no checkpoint was saved before; look at these files, or start again with a lower --lr-g"
+    )
     assert not (run / "checkpoints").exists() and not RunFolder(run).rows()
 
 
@@ -176,8 +247,23 @@ def test_black_batches_are_told_and_trained_on(tmp_path, capsys):
             path = root / "train" / "GOPR0001_00_00" / kind / f"{i:06}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((48, 64, 3), 9 * (1 - k), np.uint8)).save(path)
-    main(["--data", str(root), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps", "2",
-          "--round-steps", "1", "--validation", "none"])
+    main(
+        [
+            "--data",
+            str(root),
+            "--run",
+            str(tmp_path / "run"),
+            *SMALL,
+            "--adversarial-domains",
+            "none",
+            "--steps",
+            "2",
+            "--round-steps",
+            "1",
+            "--validation",
+            "none",
+        ]
+    )
     warnings = [line for line in capsys.readouterr().err.splitlines() if "one colour" in line]
     assert len(warnings) == 2 and "step 1: all its sharp crops are of one colour: " in warnings[0]
     assert all(f"00000{i}.png" in line for line in warnings for i in range(2))
@@ -189,19 +275,48 @@ def test_a_resumed_run_keeps_the_options_of_the_run(pairs, tmp_path, monkeypatch
     monkeypatch.setattr("madn.train.compute_deterministically", lambda: called.append(True))
     run = RunFolder(tmp_path / "run")
     command = ["--run", str(run.path), "--steps", "4"]
-    main([*command, "--data", str(pairs), *SMALL, "--adversarial-domains", "none", "--round-steps", "2",
-          "--deterministic", "--checkpoint-minutes", "5"])
+    main(
+        [
+            *command,
+            "--data",
+            str(pairs),
+            *SMALL,
+            "--adversarial-domains",
+            "none",
+            "--round-steps",
+            "2",
+            "--deterministic",
+            "--checkpoint-minutes",
+            "5",
+        ]
+    )
     run.state(4).unlink()
     main([*command, "--resume"])
     assert [row["step"] for row in run.rows()] == ["2", "4"] and len(called) == 2
-    assert run.settings()["options"] == {"round_steps": 2, "minutes": None, "checkpoint_minutes": 5.0,
-                                         "deterministic": True, "strategy": "none"}
+    assert run.settings()["options"] == {
+        "round_steps": 2,
+        "minutes": None,
+        "checkpoint_minutes": 5.0,
+        "deterministic": True,
+        "strategy": "none",
+    }
 
 
 def test_several_machines_take_steps_not_minutes(pairs, tmp_path):
     with pytest.raises(UserError, match="give --steps with --strategy multiworker"):
-        main(["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--strategy", "multiworker",
-              "--minutes", "1"])
+        main(
+            [
+                "--data",
+                str(pairs),
+                "--run",
+                str(tmp_path / "run"),
+                *SMALL,
+                "--strategy",
+                "multiworker",
+                "--minutes",
+                "1",
+            ]
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -226,8 +341,20 @@ def test_a_run_of_an_earlier_version_is_left_alone(tmp_path):
 
 @pytest.mark.usefixtures("eager_steps")
 def test_flags_of_a_run_may_be_repeated_on_resume(pairs, tmp_path, capsys):
-    command = ["--data", str(pairs), "--run", str(tmp_path / "run"), *SMALL, "--adversarial-domains", "none", "--steps",
-               "1", "--skip-bad", "--residual", "blurred"]
+    command = [
+        "--data",
+        str(pairs),
+        "--run",
+        str(tmp_path / "run"),
+        *SMALL,
+        "--adversarial-domains",
+        "none",
+        "--steps",
+        "1",
+        "--skip-bad",
+        "--residual",
+        "blurred",
+    ]
     main(command)
     main([*command, "--resume"])  # all steps are done: says so, changes nothing
     assert capsys.readouterr().out.count("step 1:") == 2

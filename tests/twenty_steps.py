@@ -16,10 +16,29 @@ from madn.training.model import AdversarialModel
 RECIPES = {
     "madn": {"widths": (4, 8, 16), "d_widths": (4, 4, 4, 4, 8), "lr_g": 1e-4},
     "sisnet": {"lr_g": 1e-4, "vgg_weights": "vgg16"},
-    "structure_guided": {"width": 4, "gradient_width": 8, "n_mbrb": 1, "d_widths": (4, 8, 8, 8), "critic_steps": 2,
-                         "init_std": 0.1, "output_init_std": 0.005, "lr_g": 1e-5, "lr_d": 1e-5, "vgg_weights": "vgg19"},
-    "msr2b": {"widths": (4, 8, 8), "num_blocks": 1, "group_width": 4, "bypass_width": 8, "d_widths": (4, 8, 8, 8),
-              "critic_steps": 2, "lr_g": 1e-5, "lr_d": 1e-5, "vgg_weights": "vgg19"},
+    "structure_guided": {
+        "width": 4,
+        "gradient_width": 8,
+        "n_mbrb": 1,
+        "d_widths": (4, 8, 8, 8),
+        "critic_steps": 2,
+        "init_std": 0.1,
+        "output_init_std": 0.005,
+        "lr_g": 1e-5,
+        "lr_d": 1e-5,
+        "vgg_weights": "vgg19",
+    },
+    "msr2b": {
+        "widths": (4, 8, 8),
+        "num_blocks": 1,
+        "group_width": 4,
+        "bypass_width": 8,
+        "d_widths": (4, 8, 8, 8),
+        "critic_steps": 2,
+        "lr_g": 1e-5,
+        "lr_d": 1e-5,
+        "vgg_weights": "vgg19",
+    },
     "egnet": {"parts": ("backbone", "egn", "sen"), "part_shares": (1.0, 1.0, 1.0), "sen_batch": 2, "lr_g": 2e-4},
 }
 CROP, STEPS = 32, 20

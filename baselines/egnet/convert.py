@@ -14,9 +14,9 @@ import numpy as np
 import tyro
 
 from baselines.egnet.torch_file import read_checkpoint
-from madn.commandline import parse
-from madn.errors import UserError, run_door
-from madn.startup import start_keras
+from madn.errors import UserError, run_command
+from madn.system.commandline import parse
+from madn.system.startup import start_keras
 
 if TYPE_CHECKING:
     import keras
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 RECIPE = "egnet-backbone"
 SUFFIX = ".weights.h5"
 # MPRNet's names that have an underscore in them; every other underscore of a layer's name is a dot there.
-MODULES = (r"shallow_feat\d|stage\d_(?:encoder|decoder|orsnet)|(?:encoder|decoder)_level\d|conv_du|csff_(?:enc|dec)\d"
-           r"|skip_attn\d|(?:up|conv)_(?:enc|dec)\d|[^_]+")
+MODULES = (
+    r"shallow_feat\d|stage\d_(?:encoder|decoder|orsnet)|(?:encoder|decoder)_level\d|conv_du|csff_(?:enc|dec)\d"
+    r"|skip_attn\d|(?:up|conv)_(?:enc|dec)\d|[^_]+"
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Options:
 
 
 def main(argv: list[str]) -> None:
-    """The door."""
+    """The command."""
     options = parse(Options, argv, "python -m baselines.egnet.convert", __doc__)
     if not options.out.name.endswith(SUFFIX):
         raise UserError(f"{options.out}: the name must end in {SUFFIX}")
@@ -55,8 +57,10 @@ def main(argv: list[str]) -> None:
     generator = recipe.build_generator()
     load_official(generator, state, str(options.checkpoint))
     save_generator(generator, options.out, RECIPE, recipe.fields(), converted_from=options.checkpoint.name)
-    print(f"wrote {options.out}: {generator.count_params():,} parameters of {options.checkpoint}\n"
-          f"go on with python -m madn.train --recipe egnet-official --weights {options.out}")
+    print(
+        f"wrote {options.out}: {generator.count_params():,} parameters of {options.checkpoint}\n"
+        f"go on with python -m madn.train --recipe egnet-official --weights {options.out}"
+    )
 
 
 def official_state(path: Path) -> dict[str, np.ndarray]:
@@ -66,8 +70,11 @@ def official_state(path: Path) -> dict[str, np.ndarray]:
     """
     found = read_checkpoint(path)
     state = found.get("state_dict", found) if isinstance(found, dict) else None
-    if not isinstance(state, dict) or not state or not all(
-            isinstance(key, str) and isinstance(value, np.ndarray) for key, value in state.items()):
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(key, str) and isinstance(value, np.ndarray) for key, value in state.items())
+    ):
         raise UserError(f"{path}: has no state_dict, a dictionary of names and tensors")
     return {key.removeprefix("module."): value for key, value in state.items()}
 
@@ -94,13 +101,18 @@ def load_official(generator: "keras.Model", state: dict[str, np.ndarray], source
     _require(source, "lacks", [name for name in (*kernels, *shared) if name not in state])
     _require(source, "has spare", sorted(set(state) - set(kernels) - set(shared)))
     values = {name: np.transpose(state[name], (2, 3, 1, 0)) for name in kernels if state[name].ndim == 4}
-    _require(source, "has another shape for",
-             [name for name, kernel in kernels.items() if name not in values or values[name].shape != kernel.shape]
-             + [name for name in shared if state[name].shape != (1,)])
-    _require(source, "has values that are no finite numbers in", [
-        name for name, value in state.items() if value.dtype.kind != "f" or not np.isfinite(value).all()])
-    _require(source, "has not the same PReLU everywhere:",
-             [name for name in shared if state[name] != state[shared[0]]])
+    _require(
+        source,
+        "has another shape for",
+        [name for name, kernel in kernels.items() if name not in values or values[name].shape != kernel.shape]
+        + [name for name in shared if state[name].shape != (1,)],
+    )
+    _require(
+        source,
+        "has values that are no finite numbers in",
+        [name for name, value in state.items() if value.dtype.kind != "f" or not np.isfinite(value).all()],
+    )
+    _require(source, "has not the same PReLU everywhere:", [name for name in shared if state[name] != state[shared[0]]])
     for name, kernel in kernels.items():
         kernel.assign(values[name].astype("float32"))
     slope.assign(state[shared[0]].astype("float32"))
@@ -127,4 +139,4 @@ def _plain(name: str) -> str:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

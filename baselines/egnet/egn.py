@@ -81,8 +81,9 @@ class RandomInput(layers.Layer):
         self.mean, self.std = mean, std
 
     def build(self, shape):
-        self.vector = self.add_weight(name="vector", shape=(1, 1, 1, shape[-1]),
-                                      initializer=keras.initializers.RandomNormal(self.mean, self.std))
+        self.vector = self.add_weight(
+            name="vector", shape=(1, 1, 1, shape[-1]), initializer=keras.initializers.RandomNormal(self.mean, self.std)
+        )
 
     def call(self, x):
         return ops.zeros_like(x) + ops.cast(self.vector, x.dtype)
@@ -106,8 +107,15 @@ class ChannelMeanAndMax(layers.Layer):
 
 
 def enhanced_gradient_network(
-    width: int, name: str, egms: int = 2, pa_dim: int = 24, attention: bool = True, random: tuple | None = None,
-    pa_mode: str = "auto", pa_window: tuple[int, int] = (32, 32), pa_scale: bool = False,
+    width: int,
+    name: str,
+    egms: int = 2,
+    pa_dim: int = 24,
+    attention: bool = True,
+    random: tuple | None = None,
+    pa_mode: str = "auto",
+    pa_window: tuple[int, int] = (32, 32),
+    pa_scale: bool = False,
 ) -> keras.Model:
     """EGN: gradient maps of patches (batch, h, w, 3) -> what enhances the encoder's features (batch, h/4, w/4, width).
 

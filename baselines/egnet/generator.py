@@ -33,7 +33,7 @@ from baselines.egnet.mprnet import (
     supervised_attention,
 )
 from baselines.layers import ClipImages
-from madn.layers import RequireMultiple, Resize
+from madn.nn.layers import RequireMultiple, Resize
 
 SEN_WIDTH = 64
 
@@ -82,8 +82,16 @@ def build_egnet(
         if stage not in egn_stages:
             return encoded
         egn = enhanced_gradient_network(
-            widths[2], f"egn{stage}", egm_per_stage, pa_dim, egn_attention,
-            None if egn_input == "gradient" else random, pa_mode, (pa_window, pa_window * stage), pa_scale)
+            widths[2],
+            f"egn{stage}",
+            egm_per_stage,
+            pa_dim,
+            egn_attention,
+            None if egn_input == "gradient" else random,
+            pa_mode,
+            (pa_window, pa_window * stage),
+            pa_scale,
+        )
         if egn_input == "gradient":
             source = SplitPatches(rows, columns, dtype="float32", name=f"gradient_patches{stage}")(gradient)
         else:
@@ -117,8 +125,9 @@ def build_egnet(
     return keras.Model(blurred, {"deblurred": stage3, "stages": [stage3, stage2, stage1]}, name=name)
 
 
-def build_self_ensemble(egnet: keras.Model, mode: str = "network",
-                        branches: tuple[str, ...] = ("half", "whole", "quarters")) -> keras.Model:
+def build_self_ensemble(
+    egnet: keras.Model, mode: str = "network", branches: tuple[str, ...] = ("half", "whole", "quarters")
+) -> keras.Model:
     """`egnet` with its results on the half-size image and on the quarters joined to the one on the whole (section 3.2).
 
     Takes what `egnet` takes, in sizes of multiples of 16, and has its layers. Returns `deblurred`, in [0, 1], and
@@ -132,7 +141,8 @@ def build_self_ensemble(egnet: keras.Model, mode: str = "network",
         if branch == "half":
             small = layers.AveragePooling2D(2, dtype="float32", name="half_image")(image)
             result = Resize(2, "bilinear", antialias=False, dtype="float32", name="half_restored")(
-                _clipped(egnet(small), branch))
+                _clipped(egnet(small), branch)
+            )
         elif branch == "quarters":
             patches = SplitPatches(2, 2, dtype="float32", name="quarter_images")(image)
             result = MergePatches(2, 2, dtype="float32", name="quarters_restored")(_clipped(egnet(patches), branch))
@@ -170,8 +180,10 @@ def self_ensemble_network(branches: int) -> keras.Model:
         return layers.Conv2D(width, 3, padding="same", activation=activation, dtype="float32", name=f"sen_{name}")
 
     images = [keras.Input((None, None, 3)) for _ in range(branches)]
-    maps = [layers.Add(dtype="float32")([image, layer(3, f"c2_{i}")(layer(SEN_WIDTH, f"c1_{i}", "relu")(image))])
-            for i, image in enumerate(images, start=1)]
+    maps = [
+        layers.Add(dtype="float32")([image, layer(3, f"c2_{i}")(layer(SEN_WIDTH, f"c1_{i}", "relu")(image))])
+        for i, image in enumerate(images, start=1)
+    ]
     x = layers.Add(dtype="float32")(maps) if branches > 1 else maps[0]
     x = layer(SEN_WIDTH, "c4", "relu")(layer(SEN_WIDTH, "c3", "relu")(x))
     weights = layers.Softmax(dtype="float32", name="sen_weights")(layer(branches, "c5")(x))
@@ -184,7 +196,7 @@ class WeightedSum(layers.Layer):
 
     def call(self, inputs):
         weights, *images = inputs
-        return sum(weights[..., i:i + 1] * image for i, image in enumerate(images))
+        return sum(weights[..., i : i + 1] * image for i, image in enumerate(images))
 
     def compute_output_shape(self, shapes):
         return shapes[1]

@@ -17,7 +17,7 @@ Choices where the paper says nothing or contradicts itself:
 
 from keras import ops
 
-from madn.statistics import image_moments, image_range
+from madn.nn.statistics import image_moments, image_range
 
 OPERATORS = ("eq15", "laplacian", "edge_mpr")
 NORMS = ("minmax", "absmax", "maxabs", "std")
@@ -89,6 +89,6 @@ def _reflect(images):
 def _blur(images):
     """The 5-tap Gaussian of the pyramid, along columns and rows, borders repeated."""
     x = ops.concatenate([images[:, :1]] * 2 + [images] + [images[:, -1:]] * 2, axis=1)
-    x = sum(weight * x[:, k:ops.shape(x)[1] - 4 + k] for k, weight in enumerate(PYRAMID))
+    x = sum(weight * x[:, k : ops.shape(x)[1] - 4 + k] for k, weight in enumerate(PYRAMID))
     x = ops.concatenate([x[:, :, :1]] * 2 + [x] + [x[:, :, -1:]] * 2, axis=2)
-    return sum(weight * x[:, :, k:ops.shape(x)[2] - 4 + k] for k, weight in enumerate(PYRAMID))
+    return sum(weight * x[:, :, k : ops.shape(x)[2] - 4 + k] for k, weight in enumerate(PYRAMID))

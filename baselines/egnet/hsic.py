@@ -43,8 +43,10 @@ def hsic_ratio(features, sharp, blurred, samples: int = 2000, seed: int = 0) -> 
     """
     features, sharp, blurred = (np.asarray(array, "float64") for array in (features, sharp, blurred))
     if not features.shape[:3] == sharp.shape[:3] == blurred.shape[:3] or min(features.shape[1:3]) < PATCH:
-        raise ValueError(f"features and images must have one batch, height and width, sides of {PATCH} or more; "
-                         f"received {features.shape}, {sharp.shape} and {blurred.shape}")
+        raise ValueError(
+            f"features and images must have one batch, height and width, sides of {PATCH} or more; "
+            f"received {features.shape}, {sharp.shape} and {blurred.shape}"
+        )
     height, width = (side - PATCH + 1 for side in features.shape[1:3])
     chosen = np.random.default_rng(seed).permutation(height * width)[:samples]
     rows, columns = np.unravel_index(chosen, (height, width))  # of each patch's first pixel

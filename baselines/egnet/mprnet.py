@@ -17,8 +17,8 @@ convolutions are 1x1; resizing is bilinear, which for one half is the 2x2 mean. 
 import keras
 from keras import layers, ops
 
-from madn.layers import Resize
-from madn.statistics import is_tile
+from madn.nn.layers import Resize
+from madn.nn.statistics import is_tile
 
 REDUCTION = 4  # of the channels inside channel attention
 
@@ -60,8 +60,12 @@ class SplitPatches(layers.Layer):
 
     def compute_output_shape(self, shape):
         batch, height, width, channels = shape
-        return (batch and batch * self.rows * self.columns, height and height // self.rows,
-                width and width // self.columns, channels)
+        return (
+            batch and batch * self.rows * self.columns,
+            height and height // self.rows,
+            width and width // self.columns,
+            channels,
+        )
 
     def get_config(self):
         return {**super().get_config(), "rows": self.rows, "columns": self.columns}
@@ -81,8 +85,12 @@ class MergePatches(SplitPatches):
 
     def compute_output_shape(self, shape):
         batch, height, width, channels = shape
-        return (batch and batch // (self.rows * self.columns), height and height * self.rows,
-                width and width * self.columns, channels)
+        return (
+            batch and batch // (self.rows * self.columns),
+            height and height * self.rows,
+            width and width * self.columns,
+            channels,
+        )
 
 
 def features(width: int):
@@ -141,8 +149,13 @@ def encoder(widths, prelu, name: str, fuse: bool = False) -> keras.Model:
         for i in range(2):
             x = cab(x, prelu, f"{name}_encoder_level{level}_{i}")
         if fuse:
-            x = layers.Add()([x, conv(width, 1, f"{name}_csff_enc{level}")(before[level - 1]),
-                              conv(width, 1, f"{name}_csff_dec{level}")(before[level + 2])])
+            x = layers.Add()(
+                [
+                    x,
+                    conv(width, 1, f"{name}_csff_enc{level}")(before[level - 1]),
+                    conv(width, 1, f"{name}_csff_dec{level}")(before[level + 2]),
+                ]
+            )
         levels.append(x)
     return keras.Model([inputs, *before] if fuse else inputs, levels, name=name)
 

@@ -65,7 +65,7 @@ def _similarity(a, b):
     """The maps of the luminance term and of the contrast-structure term, each pixel and channel its own."""
     channels = a.shape[-1]
     means = _window(ops.concatenate([a, b, a * b, a * a + b * b], axis=-1))
-    mean_a, mean_b, products, squares = (means[..., k * channels:(k + 1) * channels] for k in range(4))
+    mean_a, mean_b, products, squares = (means[..., k * channels : (k + 1) * channels] for k in range(4))
     both, each = 2 * mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
     return (both + C1) / (each + C1), (2 * products - both + C2) / (squares - each + C2)
 

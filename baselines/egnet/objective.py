@@ -19,7 +19,7 @@ from keras import ops
 
 from baselines.egnet.gradient_map import gradient_map
 from baselines.egnet.ms_ssim import ms_ssim
-from madn.losses import l2
+from madn.nn.losses import l2
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,10 @@ class EGNetObjective:
         contents = [l2(image, sharp) if self.loss == "eq17" else charbonnier(image, sharp) for image in images]
         content = self.alpha * sum(contents)
         if self.loss == "eq17":
-            terms = {"gradient": self._gradient(images, sharp),
-                     "ms_ssim_loss": sum(1 - ops.mean(ms_ssim(ops.clip(image, 0, 1), sharp)) for image in images)}
+            terms = {
+                "gradient": self._gradient(images, sharp),
+                "ms_ssim_loss": sum(1 - ops.mean(ms_ssim(ops.clip(image, 0, 1), sharp)) for image in images),
+            }
             total = content + self.beta * terms["gradient"] + self.gamma * terms["ms_ssim_loss"]
         else:
             edges = gradient_map(sharp, "edge_mpr")

@@ -25,8 +25,9 @@ class PositionAttention(layers.Layer):
     scale: multiply the scores by 1 / sqrt(d), which the paper does not.
     """
 
-    def __init__(self, mode: str = "auto", window: tuple[int, int] = (32, 32), scale: bool = False, block: int = 1024,
-                 **kwargs):
+    def __init__(
+        self, mode: str = "auto", window: tuple[int, int] = (32, 32), scale: bool = False, block: int = 1024, **kwargs
+    ):
         super().__init__(**{"dtype": "float32", **kwargs})
         if mode not in ("auto", "dense", "chunked", "window", "pooled"):
             raise ValueError(f"mode must be auto, dense, chunked, window or pooled; received {mode!r}")
@@ -35,7 +36,7 @@ class PositionAttention(layers.Layer):
     def call(self, maps, training=False):
         q, k, v = maps
         if self.scale:
-            q = q / q.shape[-1]**0.5
+            q = q / q.shape[-1] ** 0.5
         if self.mode == "window":
             return self._windowed(q, k, v)
         if self.mode == "pooled":
@@ -70,8 +71,10 @@ class PositionAttention(layers.Layer):
         valid = _to_windows(valid, rows, columns)
         batch = ops.shape(q)[0] // ops.shape(valid)[0]
         bias = ops.tile((1 - valid[:, None, :, 0]) * MASKED, (batch, 1, 1))
-        x = ops.reshape(_attend(q, k, v, bias), (batch, (height + bottom) // rows, (width + right) // columns,
-                                                rows, columns, v.shape[-1]))
+        x = ops.reshape(
+            _attend(q, k, v, bias),
+            (batch, (height + bottom) // rows, (width + right) // columns, rows, columns, v.shape[-1]),
+        )
         x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (batch, height + bottom, width + right, v.shape[-1]))
         return x[:, :height, :width]
 
@@ -79,8 +82,13 @@ class PositionAttention(layers.Layer):
         return shapes[0]
 
     def get_config(self):
-        return {**super().get_config(), "mode": self.mode, "window": self.window, "scale": self.scale,
-                "block": self.block}
+        return {
+            **super().get_config(),
+            "mode": self.mode,
+            "window": self.window,
+            "scale": self.scale,
+            "block": self.block,
+        }
 
 
 def _attend(q, k, v, bias=0.0):

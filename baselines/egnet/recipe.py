@@ -26,15 +26,24 @@ The networks' and the losses' own choices are listed in generator.py, egn.py, mp
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import keras
-
-from baselines.egnet.generator import build_egnet, build_self_ensemble
-from baselines.egnet.objective import EGNetObjective
 from madn.errors import UserError
-from madn.training.recipe import Recipe
+from madn.training.recipe import Named, Recipe
 
-BACKBONE = ("shallow_feat1", "stage1_encoder", "stage1_decoder", "sam12", "shallow_feat2", "concat12", "stage2_encoder",
-            "stage2_decoder", "sam23", "shallow_feat3", "concat23", "stage3_orsnet", "tail")
+BACKBONE = (
+    "shallow_feat1",
+    "stage1_encoder",
+    "stage1_decoder",
+    "sam12",
+    "shallow_feat2",
+    "concat12",
+    "stage2_encoder",
+    "stage2_decoder",
+    "sam23",
+    "shallow_feat3",
+    "concat23",
+    "stage3_orsnet",
+    "tail",
+)
 PART_NAMES = {"backbone": "the backbone", "egn": "the enhanced gradient networks", "sen": "the self-ensemble network"}
 
 Part = Literal["backbone", "egn", "sen"]
@@ -118,8 +127,10 @@ class EGNetRecipe(Recipe):
     def __post_init__(self):
         super().__post_init__()
         if self.parts[:1] != ("backbone",) or "sen" in self.parts[:-1] or self.parts.count("egn") > 1:
-            raise UserError("--parts begins with backbone, has egn at most once, and sen only at its end; "
-                            f"received {' '.join(self.parts)}")
+            raise UserError(
+                "--parts begins with backbone, has egn at most once, and sen only at its end; "
+                f"received {' '.join(self.parts)}"
+            )
         if self.train == "rest" and len(self.parts) == 1:
             raise UserError("--train rest needs a second part in --parts; received backbone alone")
         if len(self.part_shares) != 3 or min(self.part_shares) <= 0:
@@ -154,13 +165,26 @@ class EGNetRecipe(Recipe):
         return 640 * 640
 
     def build_generator(self):
+        from baselines.egnet.generator import build_egnet, build_self_ensemble
+
         egnet = build_egnet(
-            n_feat=self.n_feat, scale_unetfeats=self.scale_unetfeats, scale_orsnetfeats=self.scale_orsnetfeats,
-            num_cab=self.num_cab, egn_stages=self.egn_stages if "egn" in self.parts else (), egn_input=self.egn_input,
-            egn_attention=self.egn_attention, egm_per_stage=self.egm_per_stage, pa_dim=self.pa_dim,
-            pa_mode=self.pa_mode, pa_window=self.pa_window, pa_scale=self.pa_scale,
-            random=(self.random_mean, self.random_std), grad_operator=self.grad_operator, grad_norm=self.grad_norm,
-            zero_outputs=self.zero_outputs)
+            n_feat=self.n_feat,
+            scale_unetfeats=self.scale_unetfeats,
+            scale_orsnetfeats=self.scale_orsnetfeats,
+            num_cab=self.num_cab,
+            egn_stages=self.egn_stages if "egn" in self.parts else (),
+            egn_input=self.egn_input,
+            egn_attention=self.egn_attention,
+            egm_per_stage=self.egm_per_stage,
+            pa_dim=self.pa_dim,
+            pa_mode=self.pa_mode,
+            pa_window=self.pa_window,
+            pa_scale=self.pa_scale,
+            random=(self.random_mean, self.random_std),
+            grad_operator=self.grad_operator,
+            grad_norm=self.grad_norm,
+            zero_outputs=self.zero_outputs,
+        )
         if "sen" in self.parts:
             return build_self_ensemble(egnet, "network", self.sen_branches)
         return build_self_ensemble(egnet, "average", self.sen_branches) if self.test_average else egnet
@@ -169,11 +193,22 @@ class EGNetRecipe(Recipe):
         return {}
 
     def build_objective(self):
-        return EGNetObjective(self.alpha, self.beta, self.gamma, self.grad_operator, self.grad_norm, self.loss,
-                              stages=1 if "sen" in self.parts else 3)
+        from baselines.egnet.objective import EGNetObjective
+
+        return EGNetObjective(
+            self.alpha,
+            self.beta,
+            self.gamma,
+            self.grad_operator,
+            self.grad_norm,
+            self.loss,
+            stages=1 if "sen" in self.parts else 3,
+        )
 
     def learning_rate(self, initial, total_steps):
         """A cosine from `initial` to `lr_end`."""
+        import keras
+
         return keras.optimizers.schedules.CosineDecay(initial, total_steps, alpha=self.lr_end / initial)
 
     @property
@@ -215,8 +250,11 @@ class EGNetRecipe(Recipe):
 
     def _first_parts(self, count: int) -> "EGNetRecipe":
         """The stage that trains part `count`, on what the parts before it make."""
-        settings = {"parts": self.parts[:count], "train": "last",
-                    "test_average": self.test_average and count == len(self.parts)}
+        settings = {
+            "parts": self.parts[:count],
+            "train": "last",
+            "test_average": self.test_average and count == len(self.parts),
+        }
         if self.parts[count - 1] == "sen":
             settings |= {"lr_g": self.sen_lr, "batch": self.sen_batch}
         return replace(self, **settings)
@@ -264,11 +302,47 @@ WINDOW = replace(EGNET, pa_mode="window")
 POOLED = replace(EGNET, pa_mode="pooled")
 """Position attention to at most 1,024 averaged positions, 2,048 in stage 2."""
 
-BUDGET = replace(TABLE_4_EGN, n_feat=12, scale_unetfeats=6, scale_orsnetfeats=4, num_cab=3, pa_dim=8, crop=128, batch=2,
-                 steps=20_000, lr_g=5e-4, augment="dihedral", precision="mixed_bfloat16", zero_outputs=True)
+BUDGET = replace(
+    TABLE_4_EGN,
+    n_feat=12,
+    scale_unetfeats=6,
+    scale_orsnetfeats=4,
+    num_cab=3,
+    pa_dim=8,
+    crop=128,
+    batch=2,
+    steps=20_000,
+    lr_g=5e-4,
+    augment="dihedral",
+    precision="mixed_bfloat16",
+    zero_outputs=True,
+)
 """Narrow, for a comparison of papers at the same compute on a CPU.
 
 Departures, all for the short run: about an eighth of the widths and fewer blocks in stage 3, crops of 128 (with as many
 scales of MS-SSIM as they allow), batches of 2, a higher learning rate, turned images, a start at the blurred image
 itself, and no self-ensemble network, which would more than double the compute of an image.
 """
+
+RECIPES = {
+    "egnet": Named(EGNET, "EGNet (Zhao et al.) as published"),
+    "egnet-backbone": Named(TABLE_4_BACKBONE, "EGNet (Zhao et al.), Table 4: without EGN, its backbone MPRNet"),
+    "egnet-nosen": Named(TABLE_4_EGN, "EGNet (Zhao et al.), Table 4: with EGN, without the self-ensemble network"),
+    "egnet-noattention": Named(TABLE_3_NO_ATTENTION, "EGNet (Zhao et al.), Table 3: EGN of plain convolutions"),
+    "egnet-random-add": Named(TABLE_3_RANDOM_ADD, "EGNet (Zhao et al.), Table 3: random input N(0, 0.02), added"),
+    "egnet-random-add-wide": Named(
+        TABLE_3_RANDOM_ADD_WIDE, "EGNet (Zhao et al.), Table 3: random input N(0, 0.2), added"
+    ),
+    "egnet-random-mul": Named(TABLE_3_RANDOM_MUL, "EGNet (Zhao et al.), Table 3: random input N(1, 0.02), multiplied"),
+    "egnet-nogradientloss": Named(TABLE_6_NO_GRADIENT_LOSS, "EGNet (Zhao et al.), Table 6: without the gradient loss"),
+    "egnet-mean": Named(
+        AVERAGE, "EGNet (Zhao et al.), section 3.2: plain average in place of the self-ensemble network"
+    ),
+    "egnet-mprnet-loss": Named(MPRNET_LOSS, "EGNet (Zhao et al.) with the loss of its backbone, MPRNet"),
+    "egnet-official": Named(OFFICIAL, "EGNet (Zhao et al.) from the authors' MPRNet weights, converted, by --weights"),
+    "egnet-train-longer": Named(TRAIN_LONGER, "EGNet (Zhao et al.), a control: EGN's steps spent on the backbone"),
+    "egnet-window": Named(WINDOW, "EGNet (Zhao et al.), position attention within windows of a training crop's size"),
+    "egnet-pooled": Named(POOLED, "EGNet (Zhao et al.), position attention to averaged positions"),
+    "egnet-budget": Named(BUDGET, "EGNet (Zhao et al.), narrow: 8 GMACs, for a comparison at the same compute"),
+}
+"""The recipes of this paper by name, for `madn.recipes`."""

@@ -20,8 +20,17 @@ import numpy as np
 
 from madn.errors import UserError
 
-DTYPES = {"FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4",
-          "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
+DTYPES = {
+    "FloatStorage": "f4",
+    "DoubleStorage": "f8",
+    "HalfStorage": "f2",
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -36,10 +45,23 @@ def read_checkpoint(path: Path):
         return _arrays(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
     except _Refused as problem:
         asked = ascii(str(problem))[1:-1]
-        raise UserError(f"{path}: asks for {asked}, which MPRNet's weights do not need; nothing of it was run") \
-            from None
-    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, AttributeError, ImportError, IndexError, KeyError,
-            MemoryError, OverflowError, RuntimeError, TypeError, ValueError) as problem:
+        raise UserError(
+            f"{path}: asks for {asked}, which MPRNet's weights do not need; nothing of it was run"
+        ) from None
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        EOFError,
+        AttributeError,
+        ImportError,
+        IndexError,
+        KeyError,
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as problem:
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:160]
         raise UserError(f"{path}: not a PyTorch checkpoint that can be read, or a damaged one ({reason})") from None
 
@@ -84,7 +106,7 @@ class _Tensor(_Sealed):
         if min((self.offset, *self.size, *self.stride)) < 0 or max(math.prod(self.size), last + 1) > len(numbers):
             raise ValueError(f"a tensor of {self.size} reaches outside of its {len(numbers)} numbers")
         steps = [step * numbers.itemsize for step in self.stride]
-        return np.lib.stride_tricks.as_strided(numbers[self.offset:], self.size, steps, writeable=False)
+        return np.lib.stride_tricks.as_strided(numbers[self.offset :], self.size, steps, writeable=False)
 
 
 def _rebuild_tensor(storage, offset, size, stride, *rest) -> _Tensor:
@@ -111,8 +133,12 @@ class _Storages:
     def named(self, name) -> _Storage:
         """For a persistent id ("storage", type, key, device, count, ...)."""
         kind, storage_type, key, _, count, *view = name
-        if not (isinstance(kind, str) and kind == "storage" and isinstance(storage_type, _StorageType)
-                and isinstance(key, str | int)) or any(view):
+        if not (
+            isinstance(kind, str)
+            and kind == "storage"
+            and isinstance(storage_type, _StorageType)
+            and isinstance(key, str | int)
+        ) or any(view):
             raise ValueError("a persistent object that is no storage")
         dtype = np.dtype(self.byteorder + storage_type.dtype)
         return self.known.setdefault(str(key), _Storage(dtype, int(count)))

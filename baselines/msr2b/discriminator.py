@@ -21,5 +21,6 @@ def build_discriminator(
 
     `condition="blur"`: 6 channels, the blurred image first. 2,764,737 parameters, or 2,767,809.
     """
-    return build_patchgan(widths, strides, 3 if condition == "none" else 6, first_norm=first_norm,
-                          name="msr2b_discriminator")
+    return build_patchgan(
+        widths, strides, 3 if condition == "none" else 6, first_norm=first_norm, name="msr2b_discriminator"
+    )

@@ -34,7 +34,7 @@ import keras
 from keras import layers, ops
 
 from baselines.layers import ClipImages, doubling_deconv, padded_conv
-from madn.layers import InstanceNormalization, RequireMultiple
+from madn.nn.layers import InstanceNormalization, RequireMultiple
 
 BLOCKS = ("msr2b", "res2net", "resnet_bottleneck", "resnet_basic")
 
@@ -93,15 +93,22 @@ def build_generator(
     x = convs.conv(x, c3, 1, name="fusion")
     x = convs.deconv(x, c2, name="deconv_1")
     x = convs.deconv(x, c1, name="deconv_2")
-    residual = layers.Conv2D(3, 1, activation="tanh", kernel_initializer=keras.initializers.RandomNormal(stddev=1e-3),
-                             dtype="float32", name="residual")(x)
+    residual = layers.Conv2D(
+        3,
+        1,
+        activation="tanh",
+        kernel_initializer=keras.initializers.RandomNormal(stddev=1e-3),
+        dtype="float32",
+        name="residual",
+    )(x)
     if global_skip:  # Eq. 9; half of it, for the image is in [0, 1] here
         half = layers.Rescaling(0.5, dtype="float32", name="half_residual")(residual)
         restored = layers.Add(dtype="float32", name="global_skip")([image, half])
     else:
         restored = layers.Rescaling(0.5, 0.5, dtype="float32", name="restored")(residual)
-    return keras.Model(blurred, {"deblurred": ClipImages(clip_output, dtype="float32", name="deblurred")(restored)},
-                       name=name)
+    return keras.Model(
+        blurred, {"deblurred": ClipImages(clip_output, dtype="float32", name="deblurred")(restored)}, name=name
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from keras import ops
 
-from madn.training.health import column, wasserstein_verdict
+from madn.training.gan_monitor import column, wasserstein_verdict
 
 CHANNELS = 256
 """Of VGG19's conv3_3."""
@@ -28,7 +28,7 @@ CHANNELS = 256
 class MSR2BObjective:
     """Turns a batch and the generator's outputs into named terms and their weighted sum.
 
-    perceptual: has `distance(images, sharp)`, the mean squared difference of features (`madn.vgg.PerceptualLoss`).
+    perceptual: has `distance(images, sharp)`, the mean squared difference of features (`madn.nn.vgg.PerceptualLoss`).
     adversarial: "wgan_gp" (the paper) or "none".
     gp_norm: of the gradient, over all values of a "sample" or over the channels of each "pixel".
     reduction: "mean", or "sum_channels".

@@ -15,7 +15,7 @@ Differences from the paper, all of them choices where it says nothing or contrad
   so that the last step is taken at 1e-7.
 - GoPro's `blur` images rather than `blur_gamma`; no augmentation (neither stated).
 - the weight 100 of the perceptual loss means the feature magnitudes of the paper's own VGG19 file, estimated from
-  VGG16's (`VGG_REFERENCE`); the file at hand is calibrated to it by a gain (`madn.vgg`).
+  VGG16's (`VGG_REFERENCE`); the file at hand is calibrated to it by a gain (`madn.nn.vgg`).
 The networks' and the losses' own choices are listed in baselines/msr2b/generator.py, discriminator.py, objective.py and
 baselines/patchgan.py.
 """
@@ -23,16 +23,12 @@ baselines/patchgan.py.
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from baselines.msr2b.discriminator import build_discriminator
-from baselines.msr2b.generator import build_generator
-from baselines.msr2b.objective import MSR2BObjective
 from madn.errors import UserError
 from madn.training.perceptual import PerceptualRecipe
-from madn.training.schedules import ConstantThenLinear
-from madn.vgg import PerceptualLoss
+from madn.training.recipe import Named
 
 VGG_REFERENCE = 24.7
-"""Magnitude of VGG19's conv3_3 that lambda = 100 presumes; the loss is calibrated to it (madn.vgg).
+"""Magnitude of VGG19's conv3_3 that lambda = 100 presumes; the loss is calibrated to it (madn.nn.vgg).
 
 27 times that of the channel-normalised VGG19 file: what VGG16's conv3_3 in torchvision's magnitude, fed the way
 DeblurGAN feeds it, has over that file. A VGG19 in torchvision's magnitude was not at hand.
@@ -45,6 +41,7 @@ class MSR2BRecipe(PerceptualRecipe):
 
     paper: ClassVar[str] = "MSR2B, Qi and Wang 2023"
     vgg_network: ClassVar[str] = "vgg19"
+    update_order: ClassVar[str] = "alternating"
     critics_float32: ClassVar[bool] = True
 
     batch: int = 1
@@ -57,14 +54,10 @@ class MSR2BRecipe(PerceptualRecipe):
     """Learning rate of the last step."""
     lr_constant: float = 2 / 3
     """Share of the run before the learning rate falls: the first 200 of 300 epochs."""
-    adam_beta_1: float = 0.5
-    """Adam's decay of the first moment."""
-    update_order: Literal["simultaneous", "alternating"] = "alternating"
-    """Simultaneous: both gradients at the same weights. Alternating: the discriminator first."""
+    adam: tuple[float, float, float] = (0.5, 0.999, 1e-8)
+    """Adam's decays of the first and the second moment, and its epsilon."""
     critic_steps: int = 5
-    """Discriminator updates for each generator update; alternating order only."""
-    critic_batches: Literal["fresh", "same"] = "same"
-    """Critic steps each on a batch of their own, or all on the generator's."""
+    """Discriminator updates for each generator update, all on its batch."""
     widths: tuple[int, int, int] = (64, 128, 256)
     """Channels at full, half and quarter resolution."""
     num_blocks: int = 9
@@ -109,11 +102,13 @@ class MSR2BRecipe(PerceptualRecipe):
     """Features after their ReLU, or before it; the loss is brought to the same magnitude."""
     vgg_inputs: Literal["imagenet", "raw"] = "imagenet"
     """Images normalised as VGG19 was trained, or in [-1, 1] as they are; the loss is brought to the same magnitude."""
+
     def __post_init__(self):
         super().__post_init__()
         if min(*self.widths, *self.d_widths, *self.d_strides, self.num_blocks, self.group_width, self.bypass_width) < 1:
-            raise UserError("--widths, --d-widths, --d-strides, --num-blocks, --group-width and --bypass-width must be "
-                            "at least 1")
+            raise UserError(
+                "--widths, --d-widths, --d-strides, --num-blocks, --group-width and --bypass-width must be at least 1"
+            )
         if self.split_groups < 2:
             raise UserError(f"--split-groups must be at least 2; received {self.split_groups}")
         if not 0 <= self.lr_constant <= 1:
@@ -127,26 +122,60 @@ class MSR2BRecipe(PerceptualRecipe):
 
     def learning_rate(self, initial, total_steps):
         """`initial` for the first `lr_constant` of the steps, then linear; `lr_end` at the last one (section 4.2)."""
+        from madn.training.schedules import ConstantThenLinear
+
         constant = round(self.lr_constant * total_steps)
         return ConstantThenLinear(initial, max(0, constant - 1), total_steps - constant, self.lr_end)
 
     def build_generator(self):
-        return build_generator(self.widths, self.num_blocks, self.block, self.group_width, self.bypass_width,
-                               self.split_groups, self.part_b, self.local_skip, self.global_skip, self.g_norm,
-                               self.clip_output)
+        from baselines.msr2b.generator import build_generator
+
+        return build_generator(
+            self.widths,
+            self.num_blocks,
+            self.block,
+            self.group_width,
+            self.bypass_width,
+            self.split_groups,
+            self.part_b,
+            self.local_skip,
+            self.global_skip,
+            self.g_norm,
+            self.clip_output,
+        )
 
     def build_critics(self):
+        from baselines.msr2b.discriminator import build_discriminator
+
         if self.adversarial == "none":
             return {}
         return {"image": build_discriminator(self.d_widths, self.d_strides, self.d_first_norm, self.d_condition)}
 
     def perceptual(self):
-        return PerceptualLoss("vgg19", "block3_conv3", self.vgg_weights, activated=self.vgg_activated,
-                              inputs=self.vgg_inputs, reference=VGG_REFERENCE, gain=self.vgg_gain)
+        from madn.nn.vgg import PerceptualLoss
+
+        return PerceptualLoss(
+            "vgg19",
+            "block3_conv3",
+            self.vgg_weights,
+            activated=self.vgg_activated,
+            inputs=self.vgg_inputs,
+            reference=VGG_REFERENCE,
+            gain=self.vgg_gain,
+        )
 
     def build_objective(self):
-        return MSR2BObjective(self.perceptual(), self.perceptual_weight, self.adversarial, self.gp_weight, self.gp_norm,
-                              self.perceptual_reduction, self.d_condition)
+        from baselines.msr2b.objective import MSR2BObjective
+
+        return MSR2BObjective(
+            self.perceptual(),
+            self.perceptual_weight,
+            self.adversarial,
+            self.gp_weight,
+            self.gp_norm,
+            self.perceptual_reduction,
+            self.d_condition,
+        )
 
 
 MSR2B = MSR2BRecipe()
@@ -197,11 +226,47 @@ CONDITIONAL = replace(MSR2B, d_condition="blur")
 LITERAL_STRIDES = replace(MSR2B, d_strides=(2, 2, 2, 2, 1))
 """A critic of four strided convolutions as section 3.2 words it: 15x15 scores."""
 
-BUDGET = replace(MSR2B, widths=(40, 80, 160), group_width=16, bypass_width=48, d_widths=(16, 32, 64, 128), crop=128,
-                 batch=2, augment="dihedral", precision="mixed_bfloat16", lr_g=4e-4, lr_d=4e-4)
+BUDGET = replace(
+    MSR2B,
+    widths=(40, 80, 160),
+    group_width=16,
+    bypass_width=48,
+    d_widths=(16, 32, 64, 128),
+    crop=128,
+    batch=2,
+    augment="dihedral",
+    precision="mixed_bfloat16",
+    lr_g=4e-4,
+    lr_d=4e-4,
+)
 """A narrow version for a comparison at the same compute: 7.7 GMACs for each 256x256 image.
 
 Departures, all for a short run on a CPU: 0.6 of the generator's width and half of its groups', a critic of a quarter
 of its width (its five updates with their second-order gradients would take most of the time), crops of 128 in
 batches of two, flips and turns, bfloat16, and four times the learning rates.
 """
+
+RECIPES = {
+    "msr2b": Named(MSR2B, "MSR2B (Qi and Wang 2023) as published"),
+    "msr2b-k3": Named(K3, "MSR2B (Qi and Wang 2023), Figure 5: 3 blocks in place of 9"),
+    "msr2b-k6": Named(K6, "MSR2B (Qi and Wang 2023), Figure 5: 6 blocks"),
+    "msr2b-k12": Named(K12, "MSR2B (Qi and Wang 2023), Figure 5: 12 blocks"),
+    "msr2b-resnet": Named(RESNET, "MSR2B (Qi and Wang 2023), Table 1: ResNet's bottleneck blocks"),
+    "msr2b-resnet-basic": Named(
+        RESNET_BASIC, "MSR2B (Qi and Wang 2023), Table 1: ResNet blocks of two 3x3 convolutions"
+    ),
+    "msr2b-res2net": Named(RES2NET, "MSR2B (Qi and Wang 2023), Table 1: Res2Net blocks"),
+    "msr2b-conv3": Named(CONV3, "MSR2B (Qi and Wang 2023): Part B without its 5x5 convolution"),
+    "msr2b-conv5": Named(CONV5, "MSR2B (Qi and Wang 2023): Part B without its 3x3 convolution"),
+    "msr2b-noparts": Named(NOPARTS, "MSR2B (Qi and Wang 2023): no Part B (the network of msr2b-res2net)"),
+    "msr2b-narrow": Named(NARROW, "MSR2B (Qi and Wang 2023): four groups of 16 channels"),
+    "msr2b-wide": Named(WIDE, "MSR2B (Qi and Wang 2023): four groups of 64 channels, bypasses of 64"),
+    "msr2b-nolocal": Named(NOLOCAL, "MSR2B (Qi and Wang 2023): without the local skip connections"),
+    "msr2b-noglobal": Named(NOGLOBAL, "MSR2B (Qi and Wang 2023): without the global skip connection"),
+    "msr2b-instance-norm": Named(INSTANCE_NORM, "MSR2B (Qi and Wang 2023): instance normalisation in the generator"),
+    "msr2b-noadversarial": Named(NOADVERSARIAL, "MSR2B (Qi and Wang 2023): the perceptual loss alone"),
+    "msr2b-conditional": Named(CONDITIONAL, "MSR2B (Qi and Wang 2023): a critic that sees the blurred image too"),
+    "msr2b-literal-strides": Named(LITERAL_STRIDES, "MSR2B (Qi and Wang 2023): a critic of four strided convolutions"),
+    "msr2b-budget": Named(BUDGET, "MSR2B (Qi and Wang 2023), narrow: 8 GMACs, for a comparison at the same compute"),
+}
+"""The recipes of this paper by name, for `madn.recipes`."""

@@ -15,8 +15,9 @@ import keras
 from keras import layers
 
 
-def build_discriminator(width: int = 64, activation: str = "sigmoid",
-                        name: str = "sisnet_discriminator") -> keras.Model:
+def build_discriminator(
+    width: int = 64, activation: str = "sigmoid", name: str = "sisnet_discriminator"
+) -> keras.Model:
     """D as a functional model: images (batch, height, width, 3) in [-1, 1], from 8 pixels -> scores (batch, 1).
 
     186,497 parameters. `activation`: "sigmoid" (Table 1; scores in (0, 1)) or "linear".

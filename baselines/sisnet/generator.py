@@ -34,7 +34,7 @@ from keras import layers
 
 from baselines.layers import ClipImages
 from baselines.sisnet.layers import CropLike, DepthToSpace, GrowTo, ReflectPad, StoredStatistics
-from madn.layers import InstanceNormalization, RequireMultiple, Resize
+from madn.nn.layers import InstanceNormalization, RequireMultiple, Resize
 
 # Pixels that a backbone's map lacks before and after, on both axes, to be the image's size over 2 ** scale.
 REFLECTED = {"detail_4": (0, 1), "detail_3": (1, 1), "detail_2": (1, 2), "detail_1": (1, 1), "info_0": (1, 1)}
@@ -89,8 +89,9 @@ def build_generator(
     y = fs_conv(merge(smooth, 4), stem_width // 2, "sharp")
 
     last = "zeros" if init == "zero_output" else init
-    change = layers.Conv2D(3, 3, padding="same", activation="tanh", kernel_initializer=last, dtype="float32",
-                           name="image")(y)
+    change = layers.Conv2D(
+        3, 3, padding="same", activation="tanh", kernel_initializer=last, dtype="float32", name="image"
+    )(y)
     change = layers.Rescaling(0.5, dtype="float32", name="change")(change)
     restored = layers.Add(dtype="float32", name="global_residual")([x, change])
     if backbone in PRETRAINED:
@@ -105,8 +106,10 @@ def keras_backbone(name: str, weights: str | None = None) -> keras.Model:
     Takes images in [-1, 1]. `weights="imagenet"` downloads (about 215 and 90 MB). In Keras' names the maps are those
     after the first convolution's activation, the first two poolings, and mixed_6a and mixed_7a (mixed7, mixed10).
     """
-    build, ends = {"inception_resnet_v2": (keras.applications.InceptionResNetV2, ("mixed_6a", "mixed_7a")),
-                   "inception_v3": (keras.applications.InceptionV3, ("mixed7", "mixed10"))}[name]
+    build, ends = {
+        "inception_resnet_v2": (keras.applications.InceptionResNetV2, ("mixed_6a", "mixed_7a")),
+        "inception_v3": (keras.applications.InceptionV3, ("mixed7", "mixed10")),
+    }[name]
     network = build(include_top=False, weights=weights, input_shape=(None, None, 3))
     activation = next(layer for layer in network.layers if isinstance(layer, layers.Activation))
     pools = [layer for layer in network.layers if isinstance(layer, layers.MaxPooling2D)][:2]
@@ -133,8 +136,15 @@ def inception_block(x, width: int, name: str):
     """Four branches of width / 4, each halving the size, concatenated: 1x1, 3x3, double 3x3, pooling."""
 
     def conv(x, kernel, branch, strides=1):
-        return layers.Conv2D(width // 4, kernel, strides, padding="same", activation="relu",
-                             kernel_initializer="he_uniform", name=f"{name}_{branch}")(x)
+        return layers.Conv2D(
+            width // 4,
+            kernel,
+            strides,
+            padding="same",
+            activation="relu",
+            kernel_initializer="he_uniform",
+            name=f"{name}_{branch}",
+        )(x)
 
     single = conv(conv(x, 1, "3x3_reduce"), 3, "3x3", 2)
     double = conv(conv(conv(x, 1, "double_reduce"), 3, "double_1"), 3, "double_2", 2)

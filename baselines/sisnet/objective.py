@@ -25,8 +25,8 @@ from dataclasses import dataclass
 
 from keras import ops
 
-from madn.losses import l2, relativistic_least_squares
-from madn.training.health import column, loss_verdict
+from madn.nn.losses import l2, relativistic_least_squares
+from madn.training.gan_monitor import column, loss_verdict
 
 DOMAINS = ("global", "local")
 # Factors on the difference of two images in [0, 1]. ImageNet: 1 / standard deviation of red, green and blue.
@@ -53,8 +53,12 @@ class SISNetObjective:
 
     @property
     def term_names(self) -> tuple[str, ...]:
-        return (("mse",) + ("perceptual",) * bool(self.tau_2) + ("content",)
-                + (("adversarial", "critic_global", "critic_local") if self.tau_3 else ()))
+        return (
+            ("mse",)
+            + ("perceptual",) * bool(self.tau_2)
+            + ("content",)
+            + (("adversarial", "critic_global", "critic_local") if self.tau_3 else ())
+        )
 
     def generator_losses(self, blurred, sharp, outputs: dict, critic) -> tuple:
         """(L_G, terms) for images (batch, height, width, 3) in [0, 1]; the terms but `content` are unweighted.
@@ -70,8 +74,10 @@ class SISNetObjective:
             terms["content"] = terms["content"] + self.tau_2 * terms["perceptual"]
         if not self.tau_3:
             return terms["content"], terms
-        losses = [generator_loss(critic(real, domain), critic(fake, domain), self.adversarial)
-                  for domain, (real, fake) in views(sharp, restored, critic).items()]
+        losses = [
+            generator_loss(critic(real, domain), critic(fake, domain), self.adversarial)
+            for domain, (real, fake) in views(sharp, restored, critic).items()
+        ]
         terms["adversarial"] = sum(losses) / len(losses)
         return terms["content"] + self.tau_3 * terms["adversarial"], terms
 
@@ -92,8 +98,9 @@ class SISNetObjective:
 
         With "wgan", collapse alone is told: a loss that falls below 0 is what the discriminator is trained for.
         """
-        verdicts = {domain: loss_verdict(column(rounds, f"critic_{domain}"), GUESSING[self.adversarial])
-                    for domain in DOMAINS}
+        verdicts = {
+            domain: loss_verdict(column(rounds, f"critic_{domain}"), GUESSING[self.adversarial]) for domain in DOMAINS
+        }
         if self.adversarial == "wgan":
             return {domain: None if verdict == "has won" else verdict for domain, verdict in verdicts.items()}
         return verdicts

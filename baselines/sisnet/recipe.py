@@ -26,13 +26,9 @@ The networks' and the losses' own choices are listed in generator.py, discrimina
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from baselines.sisnet.discriminator import build_discriminator
-from baselines.sisnet.generator import build_generator, keras_backbone, load_imagenet
-from baselines.sisnet.objective import DOMAINS, SISNetObjective
 from madn.errors import UserError
 from madn.training.perceptual import PerceptualRecipe
-from madn.training.schedules import ConstantThenLinear
-from madn.vgg import PerceptualLoss
+from madn.training.recipe import Named
 
 VGG_REFERENCE = 7.037
 """`PerceptualLoss.magnitude` with torchvision's feature magnitudes, which tau_2 was chosen with."""
@@ -44,6 +40,7 @@ class SISNetRecipe(PerceptualRecipe):
 
     paper: ClassVar[str] = "SIS-Net, Liu et al. 2020"
     vgg_network: ClassVar[str] = "vgg16"
+    update_order: ClassVar[str] = "alternating"
 
     batch: int = 1
     """Crops in a batch."""
@@ -57,8 +54,6 @@ class SISNetRecipe(PerceptualRecipe):
     """Initial learning rate of the generator."""
     lr_d: float = 1e-4
     """Initial learning rate of the discriminators."""
-    update_order: Literal["simultaneous", "alternating"] = "alternating"
-    """Simultaneous: both gradients at the same weights. Alternating: the discriminators first."""
     augment: Literal["none", "flips", "dihedral"] = "dihedral"
     """Flips, or flips and 90-degree turns, of both images alike."""
     constant_share: float = 0.1
@@ -99,6 +94,7 @@ class SISNetRecipe(PerceptualRecipe):
     """Images as the mean squared error takes them: standardised as ImageNet's, in [0, 1] or in [-1, 1]."""
     adversarial: Literal["ralsgan", "wgan", "lsgan", "rsgan"] = "ralsgan"
     """Adversarial loss: relativistic average least squares, or one that Figure 4 rejects."""
+
     def __post_init__(self):
         super().__post_init__()
         if min(self.width, self.d_width) < 1 or self.stem_width < 2:
@@ -132,37 +128,61 @@ class SISNetRecipe(PerceptualRecipe):
         return "all but the backbone" if self.freeze_backbone else "all of the network"
 
     def build_generator(self):
-        return build_generator(backbone=self.backbone, block_widths=self.block_widths, width=self.width,
-                               stem_width=self.stem_width, laterals=self.laterals, infobox=self.infobox, init=self.init)
+        from baselines.sisnet.generator import build_generator
+
+        return build_generator(
+            backbone=self.backbone,
+            block_widths=self.block_widths,
+            width=self.width,
+            stem_width=self.stem_width,
+            laterals=self.laterals,
+            infobox=self.infobox,
+            init=self.init,
+        )
 
     def build_critics(self):
+        from baselines.sisnet.discriminator import build_discriminator
+        from baselines.sisnet.objective import DOMAINS
+
         if not self.tau_3:
             return {}
-        return {domain: build_discriminator(self.d_width, self.d_activation, f"{domain}_discriminator")
-                for domain in DOMAINS}
+        return {
+            domain: build_discriminator(self.d_width, self.d_activation, f"{domain}_discriminator")
+            for domain in DOMAINS
+        }
 
     def perceptual(self):
+        from madn.nn.vgg import PerceptualLoss
+
         if not self.tau_2:
             return None
         return PerceptualLoss("vgg16", "block3_conv3", self.vgg_weights, reference=VGG_REFERENCE, gain=self.vgg_gain)
 
     def build_objective(self):
+        from baselines.sisnet.objective import SISNetObjective
+
         return SISNetObjective(self.perceptual(), self.tau_1, self.tau_2, self.tau_3, self.mse_space, self.adversarial)
 
     def build_model(self, total_steps, devices=None):
+        from baselines.sisnet.generator import load_imagenet
+
         model = super().build_model(total_steps, devices)
         if self.backbone_weights == "imagenet":
             load_imagenet(model.generator, self.backbone)
         return model
 
     def prepare(self):
+        from baselines.sisnet.generator import keras_backbone
+
         if self.backbone_weights == "imagenet":
             try:
                 keras_backbone(self.backbone, "imagenet")
             except Exception as problem:  # Keras raises a bare one where a download fails
                 reason = " ".join(str(problem).split())[:160]
-                raise UserError(f"the ImageNet weights of --backbone {self.backbone} cannot be had ({reason}); "
-                                "--backbone-weights none starts from random ones") from None
+                raise UserError(
+                    f"the ImageNet weights of --backbone {self.backbone} cannot be had ({reason}); "
+                    "--backbone-weights none starts from random ones"
+                ) from None
         return super().prepare()
 
     def stages(self, total_steps):
@@ -172,6 +192,8 @@ class SISNetRecipe(PerceptualRecipe):
         return [(replace(self, freeze_backbone=True), warmup), (self, total_steps - warmup)]
 
     def learning_rate(self, initial, total_steps):
+        from madn.training.schedules import ConstantThenLinear
+
         if self.freeze_backbone:
             return initial
         constant = round(self.constant_share * total_steps)
@@ -209,13 +231,19 @@ CYCLEGAN = replace(SISNET, adversarial="lsgan", d_activation="linear")
 RSGAN = replace(SISNET, adversarial="rsgan", d_activation="linear")
 """Figure 4: the relativistic standard GAN, whose loss holds the sigmoid."""
 
-SWEEPS = {f"FIGURE_5_{t}": replace(SISNET, tau_1=t / 10, tau_2=0.005) for t in range(1, 10)}
-"""Figure 5 (FIGURE_5_1 .. FIGURE_5_9): tau_1 from 0.1 to 0.9 at tau_2 = 0.005. Figure 6 (FIGURE_6_4_1 ..
-FIGURE_6_6_9): tau_2 from 0.001 to 0.009 at tau_1 = 0.4, 0.5 and 0.6."""
-SWEEPS |= {f"FIGURE_6_{t}_{p}": replace(SISNET, tau_1=t / 10, tau_2=p / 1000) for t in (4, 5, 6) for p in range(1, 10)}
-
-BUDGET = replace(SISNET, backbone="blocks", backbone_weights="none", block_widths=(64, 128, 256, 384, 512), d_width=32,
-                 init="zero_output", crop=128, batch=2, steps=3000, lr_g=3e-4, precision="mixed_bfloat16")
+BUDGET = replace(
+    SISNET,
+    backbone="blocks",
+    backbone_weights="none",
+    block_widths=(64, 128, 256, 384, 512),
+    d_width=32,
+    init="zero_output",
+    crop=128,
+    batch=2,
+    steps=3000,
+    lr_g=3e-4,
+    precision="mixed_bfloat16",
+)
 """For a comparison of the papers at one cost on a CPU: 8.09 GMACs for an image of 256x256.
 
 The info-box, the expanding path, the losses and the order of updates are the paper's. Departures, all for the short
@@ -224,9 +252,33 @@ network that nothing normalises; discriminators of 32 channels; crops of 128, tw
 bfloat16; and a start at the blurred image itself.
 """
 
-
-def __getattr__(name: str) -> SISNetRecipe:
-    """The sweeps by name, as the registry asks for them."""
-    if name in SWEEPS:
-        return SWEEPS[name]
-    raise AttributeError(f"module {__name__} has no attribute {name}")
+RECIPES = {
+    "sisnet": Named(SISNET, "SIS-Net (Liu et al. 2020) as published"),
+    "sisnet-nolatent": Named(NOLATENT, "SIS-Net (Liu et al. 2020), Table 2: Nolatent, no intermediate layer path"),
+    "sisnet-noploss": Named(NOPLOSS, "SIS-Net (Liu et al. 2020), Table 2: NoPloss, no perceptual loss"),
+    "sisnet-nosis": Named(NOSIS, "SIS-Net (Liu et al. 2020), Table 2: Nosis, no semantic information"),
+    "sisnet-wgan": Named(WGAN, "SIS-Net (Liu et al. 2020), Figure 4: WGAN's loss"),
+    "sisnet-cyclegan": Named(CYCLEGAN, "SIS-Net (Liu et al. 2020), Figure 4: cycleGAN's loss, least squares"),
+    "sisnet-rsgan": Named(RSGAN, "SIS-Net (Liu et al. 2020), Figure 4: the relativistic standard GAN's loss"),
+    "sisnet-cascade": Named(
+        CASCADE, "SIS-Net (Liu et al. 2020): info-box of pixel shuffles by two, one after the other"
+    ),
+    "sisnet-bilinear": Named(BILINEAR, "SIS-Net (Liu et al. 2020): info-box of bilinear enlargements"),
+    "sisnet-inception-v3": Named(INCEPTION_V3, "SIS-Net (Liu et al. 2020) with the cited backbone, Inception-v3"),
+    "sisnet-budget": Named(BUDGET, "SIS-Net (Liu et al. 2020), narrow: 8 GMACs, for a comparison at the same compute"),
+    **{
+        f"sisnet-fig5-{t}": Named(
+            replace(SISNET, tau_1=t / 10, tau_2=0.005), f"SIS-Net (Liu et al. 2020), Figure 5: tau_1 0.{t}, tau_2 0.005"
+        )
+        for t in range(1, 10)
+    },
+    **{
+        f"sisnet-fig6-{t}-{p}": Named(
+            replace(SISNET, tau_1=t / 10, tau_2=p / 1000),
+            f"SIS-Net (Liu et al. 2020), Figure 6: tau_1 0.{t}, tau_2 0.00{p}",
+        )
+        for t in (4, 5, 6)
+        for p in range(1, 10)
+    },
+}
+"""The recipes of this paper by name, for `madn.recipes`."""

@@ -11,7 +11,8 @@ import keras
 from baselines.patchgan import build_patchgan
 
 
-def build_discriminator(widths: tuple[int, int, int, int] = (64, 128, 256, 512),
-                        name: str = "structure_guided_discriminator") -> keras.Model:
+def build_discriminator(
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512), name: str = "structure_guided_discriminator"
+) -> keras.Model:
     """D: images (batch, height, width, 3) in [-1, 1] -> linear scores (batch, h, w, 1), 30x30 for 256x256."""
     return build_patchgan(widths, name=name)

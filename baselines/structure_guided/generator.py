@@ -38,7 +38,7 @@ import keras
 from keras import layers, ops
 
 from baselines.layers import ClipImages, LeakyReLUOfSum, doubling_deconv, padded_conv
-from madn.layers import ImageMean, InstanceNormalization, RequireMultiple, luma, sobel_magnitude
+from madn.nn.layers import ImageMean, InstanceNormalization, RequireMultiple, luma, sobel_magnitude
 
 
 def build_generator(
@@ -77,8 +77,13 @@ def build_generator(
         x = doubling_deconv(x, channels, name=f"{level}_deconv", kernel_initializer=_normal(init_std))
         x = layers.Add(name=f"{level}_skip")([blocks.normalized(x, level), skip])
     x = layers.Conv2D(
-        3, 7, padding="same", dtype="float32", name="out_conv",
-        kernel_initializer=_normal(init_std if output_init_std is None else output_init_std))(x)
+        3,
+        7,
+        padding="same",
+        dtype="float32",
+        name="out_conv",
+        kernel_initializer=_normal(init_std if output_init_std is None else output_init_std),
+    )(x)
     x = layers.Activation("tanh", dtype="float32", name="out_tanh")(x)
     if global_residual:
         x = layers.Rescaling(0.5, dtype="float32", name="residual")(x)
@@ -122,9 +127,17 @@ class Blocks:
         for t in range(1, self.rgcl_r + 1):
             if pair is None or not self.rgcl_share:
                 step = "" if self.rgcl_share else f"_{t}"
-                pair = [layers.Conv2D(width, kernel, padding="same", use_bias=bias,
-                                      kernel_initializer=_normal(self.init_std), name=f"{name}_{label}{step}")
-                        for kernel, bias, label in (((1, 3), True, "1x3"), ((3, 1), False, "3x1"))]
+                pair = [
+                    layers.Conv2D(
+                        width,
+                        kernel,
+                        padding="same",
+                        use_bias=bias,
+                        kernel_initializer=_normal(self.init_std),
+                        name=f"{name}_{label}{step}",
+                    )
+                    for kernel, bias, label in (((1, 3), True, "1x3"), ((3, 1), False, "3x1"))
+                ]
             h = layers.Add(name=f"{name}_sum{t}")([conv(h) for conv in pair])
             h = LeakyReLUOfSum(0.01, name=f"{name}_h{t}")(h)
         return h
@@ -134,8 +147,9 @@ class Blocks:
         if self.block == "conv3x3":
             return self.conv(x, x.shape[-1], 3, name, activation="relu")
         h = self.gradient_layers(x, name)
-        y = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=_normal(self.init_std),
-                                   name=f"{name}_depthwise")(h)
+        y = layers.DepthwiseConv2D(
+            3, padding="same", depthwise_initializer=_normal(self.init_std), name=f"{name}_depthwise"
+        )(h)
         if self.rgcl_tail == "fnorm":
             y = layers.Add(name=f"{name}_fnorm")([h, y])
         else:
@@ -193,8 +207,11 @@ def gradient_maps(generator: keras.Model, images, mbrb: int = 1, level: int = 1)
     features = keras.Model(generator.input, generator.get_layer("e3_relu").output)(images)
     inputs, added = keras.Model(network.input, network.get_layer(f"{prefix}_add").input)(features)
     step = "" if any(layer.name == f"{prefix}_1x3" for layer in network.layers) else "_1"
-    maps = {"horizontal": network.get_layer(f"{prefix}_1x3{step}")(inputs),
-            "vertical": network.get_layer(f"{prefix}_3x1{step}")(inputs), "rgcl": added}
+    maps = {
+        "horizontal": network.get_layer(f"{prefix}_1x3{step}")(inputs),
+        "vertical": network.get_layer(f"{prefix}_3x1{step}")(inputs),
+        "rgcl": added,
+    }
     maps = {key: ops.mean(ops.abs(ops.cast(value, "float32")), axis=-1) for key, value in maps.items()}
     return {"sobel": sobel_magnitude(luma(ops.convert_to_tensor(images)))[..., 0], **maps}
 

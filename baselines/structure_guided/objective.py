@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 from keras import ops
 
-from madn.losses import l1
-from madn.training.health import column, wasserstein_verdict
-from madn.vgg import PerceptualLoss
+from madn.nn.losses import l1
+from madn.nn.vgg import PerceptualLoss
+from madn.training.gan_monitor import column, wasserstein_verdict
 
 
 def gradient_loss(images, sharp):
@@ -28,15 +28,16 @@ def gradient_loss(images, sharp):
 
     Takes images (batch, height, width, channels) in [-1, 1], which doubles the value that they have in [0, 1].
     """
-    return (l1(images[:, :, 1:] - images[:, :, :-1], sharp[:, :, 1:] - sharp[:, :, :-1])
-            + l1(images[:, 1:] - images[:, :-1], sharp[:, 1:] - sharp[:, :-1]))
+    return l1(images[:, :, 1:] - images[:, :, :-1], sharp[:, :, 1:] - sharp[:, :, :-1]) + l1(
+        images[:, 1:] - images[:, :-1], sharp[:, 1:] - sharp[:, :-1]
+    )
 
 
 @dataclass(frozen=True)
 class StructureGuidedObjective:
     """Turns a batch and the generator's outputs into named terms and their weighted sum.
 
-    `perceptual`: a `madn.vgg.PerceptualLoss` on VGG19's relu4_3, or None where `content_weight` is 0 (Table 4).
+    `perceptual`: a `madn.nn.vgg.PerceptualLoss` on VGG19's relu4_3, or None where `content_weight` is 0 (Table 4).
     """
 
     perceptual: PerceptualLoss | None
@@ -50,8 +51,15 @@ class StructureGuidedObjective:
     @property
     def term_names(self) -> tuple[str, ...]:
         """`perceptual`, `gradient` unweighted, `content` their weighted sum; then the adversarial terms."""
-        return (*(("perceptual",) if self.perceptual else ()), "gradient", "content", "adversarial",
-                "critic_real", "critic_fake", "gradient_penalty")
+        return (
+            *(("perceptual",) if self.perceptual else ()),
+            "gradient",
+            "content",
+            "adversarial",
+            "critic_real",
+            "critic_fake",
+            "gradient_penalty",
+        )
 
     def generator_losses(self, blurred, sharp, outputs: dict, critic) -> tuple:
         """(L_G, terms) for images (batch, height, width, 3) in [0, 1]; `critic(images, "image")` gives the scores."""
@@ -69,8 +77,11 @@ class StructureGuidedObjective:
         """(L_D, terms), the generator's outputs under stop_gradient (Eq. 10)."""
         real = 2 * ops.cast(sharp, "float32") - 1
         fake = 2 * ops.stop_gradient(ops.cast(outputs["deblurred"], "float32")) - 1
-        terms = {"critic_real": _score(critic, real), "critic_fake": _score(critic, fake),
-                 "gradient_penalty": critic.gradient_penalty(real, fake, "image", norm=self.penalty_norm)}
+        terms = {
+            "critic_real": _score(critic, real),
+            "critic_fake": _score(critic, fake),
+            "gradient_penalty": critic.gradient_penalty(real, fake, "image", norm=self.penalty_norm),
+        }
         return terms["critic_fake"] - terms["critic_real"] + self.penalty * terms["gradient_penalty"], terms
 
     def critic_verdicts(self, rounds) -> dict:

@@ -12,14 +12,14 @@ The published run: `python -m madn.train --recipe structure_guided --data GOPRO 
 
 Differences from the paper, all of them choices where it says nothing:
 - the learning rate stays constant, and the five critic steps take the generator's batch, as in DeblurGAN: an epoch is
-  then 525 generator steps. With `--critic-batches fresh` it would be a fifth of that.
+  then 525 generator steps.
 - no augmentation; GoPro's `blur` images rather than `blur_gamma`.
 - "we replace RGCL with normal convolution layers": a 3x3 convolution and ReLU at each of its places, no residual.
 - "replace the multipath reuse module with a single path": one RGCL on all channels (`single`); three of them in a
   chain (`single3`) would cost 1.8 times the operations.
 - an epoch drops its last, partial batch.
 - the weight 10 of the content loss means the magnitude of the channel-normalised VGG19 file that it was set up with;
-  other files are calibrated to it by a gain (`madn.vgg`). A VGG19 in torchvision's magnitude, the paper's, was not at
+  other files are calibrated to it by a gain (`madn.nn.vgg`). A VGG19 in torchvision's magnitude, the paper's, was not at
   hand: with one, `--vgg-gain 1` is the paper's loss.
 - left out: other readings of RGCL's plain convolution and of the skips (concatenation), which miss the printed count.
 The network's and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
@@ -28,17 +28,14 @@ The network's and the losses' own choices are listed in generator.py, discrimina
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from baselines.structure_guided.discriminator import build_discriminator
-from baselines.structure_guided.generator import build_generator
-from baselines.structure_guided.objective import StructureGuidedObjective
 from madn.errors import UserError
 from madn.training.perceptual import PerceptualRecipe
-from madn.vgg import PerceptualLoss
+from madn.training.recipe import Named
 
 VGG_LAYER = "block4_conv3"
 """keras.applications' name of the paper's ReLU4_3."""
 VGG_REFERENCE = 3.093
-"""Magnitude that `content_weight` 10 is taken for, that of the channel-normalised VGG19 file; see madn.vgg."""
+"""Magnitude that `content_weight` 10 is taken for, that of the channel-normalised VGG19 file; see madn.nn.vgg."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +44,7 @@ class StructureGuidedRecipe(PerceptualRecipe):
 
     paper: ClassVar[str] = "Structures Guided, Qi 2022"
     vgg_network: ClassVar[str] = "vgg19"
+    update_order: ClassVar[str] = "alternating"
     critics_float32: ClassVar[bool] = True
 
     width: int = 64
@@ -94,14 +92,10 @@ class StructureGuidedRecipe(PerceptualRecipe):
     """Passes over all pairs, one random crop of each."""
     lr_d: float = 1e-4
     """Initial learning rate of the discriminator."""
-    adam_beta_1: float = 0.5
-    """Adam's decay of the first moment."""
-    update_order: Literal["simultaneous", "alternating"] = "alternating"
-    """Simultaneous: both gradients at the same weights. Alternating: the discriminator first."""
+    adam: tuple[float, float, float] = (0.5, 0.999, 1e-8)
+    """Adam's decays of the first and the second moment, and its epsilon."""
     critic_steps: int = 5
-    """Discriminator updates for each generator update; alternating order only."""
-    critic_batches: Literal["fresh", "same"] = "same"
-    """Critic steps each on a batch of their own, or all on the generator's."""
+    """Discriminator updates for each generator update, all on its batch."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -118,24 +112,47 @@ class StructureGuidedRecipe(PerceptualRecipe):
         return 4
 
     def build_generator(self):
+        from baselines.structure_guided.generator import build_generator
+
         return build_generator(
-            width=self.width, gradient_width=self.gradient_width, n_mbrb=self.n_mbrb, rgcl_r=self.rgcl_r,
-            rgcl_share=self.rgcl_share, rgcl_tail=self.rgcl_tail, block=self.block, mbrb=self.mbrb,
-            gradient_net=self.gradient_net, global_residual=self.global_residual, init_std=self.init_std,
-            output_init_std=self.output_init_std)
+            width=self.width,
+            gradient_width=self.gradient_width,
+            n_mbrb=self.n_mbrb,
+            rgcl_r=self.rgcl_r,
+            rgcl_share=self.rgcl_share,
+            rgcl_tail=self.rgcl_tail,
+            block=self.block,
+            mbrb=self.mbrb,
+            gradient_net=self.gradient_net,
+            global_residual=self.global_residual,
+            init_std=self.init_std,
+            output_init_std=self.output_init_std,
+        )
 
     def build_critics(self):
+        from baselines.structure_guided.discriminator import build_discriminator
+
         return {"image": build_discriminator(self.d_widths)}
 
     def perceptual(self):
+        from madn.nn.vgg import PerceptualLoss
+
         if not self.content_weight:
             return None
         return PerceptualLoss("vgg19", VGG_LAYER, self.vgg_weights, reference=VGG_REFERENCE, gain=self.vgg_gain)
 
     def build_objective(self):
+        from baselines.structure_guided.objective import StructureGuidedObjective
+
         return StructureGuidedObjective(
-            self.perceptual(), self.content_weight, self.gradient_weight, self.adversarial, self.penalty,
-            self.content_norm, self.penalty_norm)
+            self.perceptual(),
+            self.content_weight,
+            self.gradient_weight,
+            self.adversarial,
+            self.penalty,
+            self.content_norm,
+            self.penalty_norm,
+        )
 
 
 STRUCTURE_GUIDED = StructureGuidedRecipe()
@@ -159,8 +176,17 @@ NO_GRADIENT_NET = replace(STRUCTURE_GUIDED, gradient_net=False)
 FNORM, GATE = (replace(STRUCTURE_GUIDED, rgcl_tail=tail) for tail in ("fnorm", "gate"))
 """Other readings of Eq. 7's end: a branch of either sign, as in the network that RGCL is taken from, or a gate."""
 
-BUDGET = replace(STRUCTURE_GUIDED, width=32, gradient_width=64, d_widths=(32, 64, 128, 256), output_init_std=0.0,
-                 crop=128, batch=2, augment="dihedral", precision="mixed_bfloat16")
+BUDGET = replace(
+    STRUCTURE_GUIDED,
+    width=32,
+    gradient_width=64,
+    d_widths=(32, 64, 128, 256),
+    output_init_std=0.0,
+    crop=128,
+    batch=2,
+    augment="dihedral",
+    precision="mixed_bfloat16",
+)
 """For a comparison of all papers at about the same compute on a CPU: 8.3 G multiply-adds for a 256x256 image.
 
 Departures, all for the short run: half the channels in every network, crops of 128 in batches of two, flips and turns,
@@ -169,3 +195,20 @@ stay the paper's: at five times them a still narrower network's content loss did
 (3.01 to 2.78 in 300). PSNR lay below the blurred images' in both: no term holds the colours, which drift by some
 hundredths.
 """
+
+RECIPES = {
+    "structure_guided": Named(STRUCTURE_GUIDED, "Structures Guided (Qi 2022) as published"),
+    "structure_guided-nocontent": Named(NO_CONTENT, "Structures Guided, Table 4: without the content loss"),
+    "structure_guided-nogradient": Named(NO_GRADIENT, "Structures Guided, Table 4: without the gradient loss"),
+    "structure_guided-norgcl": Named(NO_RGCL, "Structures Guided, Table 5: 3x3 convolutions in the place of RGCLs"),
+    "structure_guided-nombrb": Named(
+        NO_MBRB, "Structures Guided, Table 5: a single path in the place of multipath reuse"
+    ),
+    "structure_guided-nogradientnet": Named(NO_GRADIENT_NET, "Structures Guided, Table 5: without GradientNet"),
+    "structure_guided-fnorm": Named(FNORM, "Structures Guided: RGCL's end as in Cross-SRN, another reading of Eq. 7"),
+    "structure_guided-gate": Named(GATE, "Structures Guided: RGCL's end as a gate, another reading of Eq. 7"),
+    "structure_guided-budget": Named(
+        BUDGET, "Structures Guided, narrow: 8 GMACs at 256x256, for a comparison on a CPU"
+    ),
+}
+"""The recipes of this paper by name, for `madn.recipes`."""

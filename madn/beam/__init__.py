@@ -2,7 +2,7 @@
 
 import warnings
 
-from madn.startup import held_back, start_keras
+from madn.system.startup import held_back, start_keras
 
 start_keras()
 # Beam's handler imports TensorFlow and TensorFlow Hub, in the launching process and on each worker, and all say much.

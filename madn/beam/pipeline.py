@@ -28,13 +28,13 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import KeyedModelHandler, PredictionResult, RunInference
 from apache_beam.ml.inference.tensorflow_inference import TFModelHandlerNumpy
 
-from madn.beam.files import Stop, content_of, is_there, put
+from madn.beam.storage import Stop, content_of, is_there, put
 from madn.errors import UserError
 from madn.imaging.colours import colours_of
 from madn.imaging.photos import Photo, decode_photo, encode_photo, read_photo
-from madn.imaging.places import Failure, Job, Source, failure_list, is_remote, look, settle
-from madn.imaging.restore import Restorer
-from madn.restoration import OUT_OF_MEMORY
+from madn.restoration.deblurring import OUT_OF_MEMORY
+from madn.restoration.places import Failure, Job, Source, failure_list, is_remote, look, settle
+from madn.restoration.restorer import Restorer
 
 NAMESPACE = "madn"  # of the counters restored, noted, skipped, failed and left out
 
@@ -59,20 +59,34 @@ class Settings:
 
 def build(pipeline: beam.Pipeline, sources: Sequence[Source], settings: Settings) -> None:
     """Add the whole work to a pipeline: results below `settings.output`, and the list `settings.failed`."""
-    found = [pipeline | f"Match {i}" >> MatchFiles(source.pattern, EmptyMatchTreatment.DISALLOW)
-             | f"Name {i}" >> beam.ParDo(Name(source, settings.output)).with_outputs("failed", main="named")
-             for i, source in enumerate(sources)]
-    settled = (tuple(each.named for each in found) | "Named" >> beam.Flatten() | "By target" >> beam.GroupByKey()
-               | "Settle" >> beam.ParDo(Settle()).with_outputs("failed", main="jobs"))
+    found = [
+        pipeline
+        | f"Match {i}" >> MatchFiles(source.pattern, EmptyMatchTreatment.DISALLOW)
+        | f"Name {i}" >> beam.ParDo(Name(source, settings.output)).with_outputs("failed", main="named")
+        for i, source in enumerate(sources)
+    ]
+    settled = (
+        tuple(each.named for each in found)
+        | "Named" >> beam.Flatten()
+        | "By target" >> beam.GroupByKey()
+        | "Settle" >> beam.ParDo(Settle()).with_outputs("failed", main="jobs")
+    )
     photos, unread = settled.jobs | "Read" >> beam.ParDo(Read(settings)).with_exception_handling(exc_class=UserError)
-    restored, lost = (photos | "Restore" >> RunInference(KeyedModelHandler(PhotoHandler(settings)))
-                      .with_exception_handling(exc_class=UserError))
+    restored, lost = photos | "Restore" >> RunInference(
+        KeyedModelHandler(PhotoHandler(settings))
+    ).with_exception_handling(exc_class=UserError)
     _, unwritten = restored | "Write" >> beam.ParDo(Write(settings)).with_exception_handling(exc_class=UserError)
-    letters = [unread | "Not read" >> beam.Map(lambda letter: failure(letter[0], letter)),
-               lost.failed_inferences | "Not restored" >> beam.Map(lambda letter: failure(letter[0][0][0], letter)),
-               unwritten | "Not written" >> beam.Map(lambda letter: failure(letter[0][0], letter))]
-    _ = ((*(each.failed for each in found), settled.failed, *letters) | "Failures" >> beam.Flatten()
-         | "In one list" >> beam.combiners.ToList() | "Write the list" >> beam.ParDo(WriteList(settings)))
+    letters = [
+        unread | "Not read" >> beam.Map(lambda letter: failure(letter[0], letter)),
+        lost.failed_inferences | "Not restored" >> beam.Map(lambda letter: failure(letter[0][0][0], letter)),
+        unwritten | "Not written" >> beam.Map(lambda letter: failure(letter[0][0], letter)),
+    ]
+    _ = (
+        (*(each.failed for each in found), settled.failed, *letters)
+        | "Failures" >> beam.Flatten()
+        | "In one list" >> beam.combiners.ToList()
+        | "Write the list" >> beam.ParDo(WriteList(settings))
+    )
 
 
 class Name(beam.DoFn):
@@ -133,7 +147,7 @@ class PhotoHandler(TFModelHandlerNumpy):
 
     def load_model(self) -> "OneByOne":
         """The base class's would call keras.models.load_model; raises `Stop` where there is no such network."""
-        from madn.loading import load_network
+        from madn.restoration.loading import load_network
 
         asked = self.settings
         try:

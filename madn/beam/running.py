@@ -13,11 +13,11 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions, WorkerOptions
 from apache_beam.runners.runner import PipelineState
 
-from madn.beam.files import Stop, check, content_of, remove_parts
 from madn.beam.pipeline import NAMESPACE, Settings, build
+from madn.beam.storage import Stop, check, content_of, remove_parts
 from madn.errors import UserError
-from madn.imaging import memory
-from madn.imaging.places import Source
+from madn.restoration.places import Source
+from madn.system import memory
 
 DIRECT = ("direct", "fnapi", "switchingdirect", "bundlebaseddirect")
 

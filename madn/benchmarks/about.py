@@ -6,7 +6,7 @@ import keras
 
 from madn.benchmarks import machine
 from madn.benchmarks.training import stages
-from madn.imaging.evaluation import versions
+from madn.system.versions import versions
 
 
 def about(sources: Sequence[str], train: bool) -> dict:
@@ -18,5 +18,4 @@ def about(sources: Sequence[str], train: bool) -> dict:
     for source in sources if train else ():
         every = stages(source)
         names[source] = [stage.stage_name if len(every) > 1 else "" for stage in every]
-    return {"machine": machine.describe(), "backend": keras.backend.backend(), "versions": versions(),
-            "stages": names}
+    return {"machine": machine.describe(), "backend": keras.backend.backend(), "versions": versions(), "stages": names}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from madn.imaging import memory
+from madn.system import memory
 
 LEAST = 3  # rounds, however long they take
 SAMPLE_SECONDS = 0.005
@@ -68,12 +68,15 @@ def _gpu_allocator() -> tuple[Callable[[], None], Callable[[], int]] | None:
     if keras.backend.backend() == "torch":
         import torch
 
-        return (torch.cuda.reset_peak_memory_stats, torch.cuda.max_memory_allocated) if torch.cuda.is_available() \
-            else None
+        return (
+            (torch.cuda.reset_peak_memory_stats, torch.cuda.max_memory_allocated) if torch.cuda.is_available() else None
+        )
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         if tf.config.list_physical_devices("GPU"):
-            return (lambda: tf.config.experimental.reset_memory_stats("GPU:0"),
-                    lambda: tf.config.experimental.get_memory_info("GPU:0")["peak"])
+            return (
+                lambda: tf.config.experimental.reset_memory_stats("GPU:0"),
+                lambda: tf.config.experimental.get_memory_info("GPU:0")["peak"],
+            )
     return None

@@ -3,15 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from madn import published, recipes
-from madn.counting import macs
-from madn.imaging.restore import padded_size
+from madn import recipes
+from madn.nn.macs import network_macs
+from madn.papers import published
+from madn.restoration.restorer import padded_size
 
 SIZES = ((256, 256), (1280, 720))  # width x height
 
 
 def count_table(names: Sequence[str]) -> Iterator[str]:
-    """A Markdown table: parameters, and multiply-adds (`madn.counting.macs`) of one image in billions.
+    """A Markdown table: parameters, and multiply-adds (`madn.nn.macs.macs`) of one image in billions.
 
     An image is padded to the recipe's multiple: the size that is counted stands beside the number.
     """
@@ -24,7 +25,7 @@ def count_table(names: Sequence[str]) -> Iterator[str]:
         cells = [name, f"{generator.count_params():,}", _critics(recipe.build_critics()) or "none"]
         for size in SIZES:
             width, height = (padded_size(n, recipe.multiple) for n in size)
-            billions = macs(generator, height, width).total / 1e9
+            billions = network_macs(generator, height, width).total / 1e9
             cells.append(f"{billions:,.3f}" + (f" ({width}x{height})" if (width, height) != size else ""))
         claim = claims.get(name)
         cells.append(f"{claim['claim']} ({claim['source']})" if claim else "")

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from madn.training.recipe import dtype_policy
+from madn.training.precision import dtype_policy
 from madn.training.settings import device
 
 LAYERS, CHANNELS = 10, 64  # of the plain stack
@@ -23,8 +23,14 @@ def on_gpu() -> bool:
 
 def describe() -> dict:
     """Processor, cores and device, as plain JSON values."""
-    return {"device": device(), "processor": _processor(), "cores": os.cpu_count(), "gpu": on_gpu(),
-            "system": f"{platform.system()} {platform.machine()}", "tf32": _tf32()}
+    return {
+        "device": device(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpu": on_gpu(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "tf32": _tf32(),
+    }
 
 
 def _processor() -> str:
@@ -58,8 +64,10 @@ def matrix_product(precision: str, side: int | None = None) -> tuple[Callable[[]
     _tf32()
     side = side or SIDES[on_gpu()]
     rng = np.random.default_rng(0)
-    left, right = (keras.ops.convert_to_tensor(rng.random((side, side), np.float32) - 0.5, dtype=_dtype(precision))
-                   for _ in range(2))
+    left, right = (
+        keras.ops.convert_to_tensor(rng.random((side, side), np.float32) - 0.5, dtype=_dtype(precision))
+        for _ in range(2)
+    )
     product = compiled(keras.ops.matmul)
     return lambda: _wait(product(left, right)), side**3
 
@@ -80,7 +88,7 @@ def convolution_stack(height: int, width: int, precision: str, batch: int = 1) -
 
 
 def compiled(call: Callable) -> Callable:
-    """The call as `madn.inference.Inference` compiles a network."""
+    """The call as `madn.restoration.inference.Inference` compiles a network."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

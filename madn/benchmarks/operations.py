@@ -17,7 +17,7 @@ def torch_macs(call: Callable[[], object]) -> int:
     """Run the call; the multiply-adds of its convolutions, matrix products and their gradients.
 
     By the formulas of torch.utils.flop_counter, whose own counter follows modules and so cannot run
-    `torch.autograd.grad`. What `madn.counting` counts, and the small products that resize images.
+    `torch.autograd.grad`. What `madn.nn.macs` counts, and the small products that resize images.
     """
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import flop_registry

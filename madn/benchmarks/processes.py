@@ -6,7 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from madn.errors import UserError, one_line
-from madn.startup import start_keras
+from madn.system.startup import start_keras
 
 
 def in_own_process(module: str, function: str, *arguments) -> dict:

@@ -2,19 +2,20 @@
 
 from dataclasses import replace
 
-from madn import counting, recipes
+from madn import recipes
 from madn.benchmarks.clock import PeakMemory, in_turns
-from madn.benchmarks.jobs import RestorationJob
 from madn.benchmarks.machine import convolution_stack, matrix_product, on_gpu
+from madn.benchmarks.measurements import RestorationJob
 from madn.benchmarks.operations import run_counted
-from madn.benchmarks.pictures import photo
-from madn.inference import Inference
-from madn.loading import Loaded, load_network
-from madn.training.recipe import dtype_policy
+from madn.benchmarks.sample_images import photo
+from madn.nn.macs import network_macs
+from madn.restoration.inference import Inference
+from madn.restoration.loading import Loaded, load_network
+from madn.training.precision import dtype_policy
 
 
 def measure(job: RestorationJob) -> dict:
-    """Time a photo's way through `madn.imaging.restore.Restorer`, as `madn.deblur` takes it, uint8 to uint8.
+    """Time a photo's way through `madn.restoration.restorer.Restorer`, as `madn.deblur` takes it, uint8 to uint8.
 
     The stack and the matrices have their turns between the photos: noise of the machine meets all three. The first
     photo, which compiles, is not timed; it is the one whose memory is taken. Operations of a photo in tiles are those
@@ -34,18 +35,24 @@ def measure(job: RestorationJob) -> dict:
     stack(), product()
     times = in_turns({"photo": lambda: restorer(pixels), "stack": stack, "product": product}, job.repeats, job.seconds)
     if macs is None and loaded.model is not None:
-        macs = plan.count * counting.macs(loaded.model, plan.height, plan.width).total
+        macs = plan.count * network_macs(loaded.model, plan.height, plan.width).total
     return {
-        "weights": "random" if job.source in recipes.RECIPES else loaded.description, "size": [width, height],
-        "tiles": str(plan), "tile_size": [plan.width, plan.height], "megapixels": width * height / 1e6,
-        "seconds": times["photo"], "macs": macs, "peak_memory_bytes": memory.bytes,
+        "weights": "random" if job.source in recipes.named() else loaded.description,
+        "size": [width, height],
+        "tiles": str(plan),
+        "tile_size": [plan.width, plan.height],
+        "megapixels": width * height / 1e6,
+        "seconds": times["photo"],
+        "macs": macs,
+        "peak_memory_bytes": memory.bytes,
         "stack": {"seconds": times["stack"], "macs": stack_macs},
-        "matrix_product": {"seconds": times["product"], "macs": product_macs}}
+        "matrix_product": {"seconds": times["product"], "macs": product_macs},
+    }
 
 
 def load(source: str, precision: str) -> Loaded:
     """A recipe by name, with random weights, or whatever `load_network` takes."""
-    if source not in recipes.RECIPES:
+    if source not in recipes.named():
         return load_network(source, precision="bfloat16" if precision == "mixed_bfloat16" else "float32")
     recipe = recipes.get(source)
     if hasattr(recipe, "backbone_weights"):

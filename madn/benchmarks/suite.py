@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime, timezone
 from pathlib import Path
 
 from madn.benchmarks import tables
-from madn.benchmarks.jobs import RestorationJob, TrainingJob
+from madn.benchmarks.measurements import RestorationJob, TrainingJob
 from madn.benchmarks.processes import in_own_process
-from madn.imaging.files import atomic
+from madn.system.writing import atomic
 
 
 class Record:
@@ -19,7 +19,7 @@ class Record:
 
     def __init__(self, file: Path | None, command: str, about: dict):
         self.file = file
-        self.found = {"command": command, "started": datetime.now(timezone.utc).isoformat(timespec="seconds"), **about}
+        self.found = {"command": command, "started": datetime.now(UTC).isoformat(timespec="seconds"), **about}
         self._write()
 
     def add(self, part: str, row: dict) -> None:
@@ -33,8 +33,9 @@ class Record:
                 part.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
 
 
-def run(restorations: Sequence[RestorationJob], trainings: Sequence[tuple[TrainingJob, str]],
-        record: Record) -> Iterator[str]:
+def run(
+    restorations: Sequence[RestorationJob], trainings: Sequence[tuple[TrainingJob, str]], record: Record
+) -> Iterator[str]:
     """The lines of both tables, each as soon as it is measured; every row goes to the record, too.
 
     `trainings`: each job with its stage's name, "" for a recipe of one stage.
@@ -42,8 +43,11 @@ def run(restorations: Sequence[RestorationJob], trainings: Sequence[tuple[Traini
     if restorations:
         yield tables.head(tables.RESTORATION)
     for job in restorations:
-        row = {"recipe": job.source, "precision": job.precision,
-               **in_own_process("madn.benchmarks.restoration", "measure", job)}
+        row = {
+            "recipe": job.source,
+            "precision": job.precision,
+            **in_own_process("madn.benchmarks.restoration", "measure", job),
+        }
         record.add("restoration", row)
         yield tables.restoration_row(row)
     if restorations and trainings:
@@ -51,7 +55,12 @@ def run(restorations: Sequence[RestorationJob], trainings: Sequence[tuple[Traini
     if trainings:
         yield tables.head(tables.TRAINING)
     for job, stage in trainings:
-        row = {"recipe": job.source, "stage": stage, "precision": job.precision, "jit": job.jit,
-               **in_own_process("madn.benchmarks.training", "measure", job)}
+        row = {
+            "recipe": job.source,
+            "stage": stage,
+            "precision": job.precision,
+            "jit": job.jit,
+            **in_own_process("madn.benchmarks.training", "measure", job),
+        }
         record.add("training", row)
         yield tables.training_row(row)

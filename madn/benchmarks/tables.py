@@ -4,10 +4,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
-RESTORATION = ("recipe", "precision", "photo", "s p50", "s p95", "of", "megapixels/s", "GMACs", "GMAC/s",
-               "of convolutions", "of matrix peak", "peak GB")
-TRAINING = ("recipe", "precision", "batch", "s p50", "s p95", "of", "crops/s", "GMACs", "GMAC/s", "of matrix peak",
-            "peak GB")
+RESTORATION = (
+    "recipe",
+    "precision",
+    "photo",
+    "s p50",
+    "s p95",
+    "of",
+    "megapixels/s",
+    "GMACs",
+    "GMAC/s",
+    "of convolutions",
+    "of matrix peak",
+    "peak GB",
+)
+TRAINING = (
+    "recipe",
+    "precision",
+    "batch",
+    "s p50",
+    "s p95",
+    "of",
+    "crops/s",
+    "GMACs",
+    "GMAC/s",
+    "of matrix peak",
+    "peak GB",
+)
 
 
 def head(columns: Sequence[str]) -> str:
@@ -61,8 +84,12 @@ def percentile(seconds: list[float], percent: float) -> float:
 
 def _times(row: dict, amount: float) -> list[str]:
     middle = percentile(row["seconds"], 50)
-    return [f"{middle:.3g}", f"{percentile(row['seconds'], 95):.3g}", str(len(row["seconds"])),
-            f"{amount / middle:.3g}"]
+    return [
+        f"{middle:.3g}",
+        f"{percentile(row['seconds'], 95):.3g}",
+        str(len(row["seconds"])),
+        f"{amount / middle:.3g}",
+    ]
 
 
 def _line(cells: Sequence[str], columns: int) -> str:

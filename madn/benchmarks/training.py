@@ -8,14 +8,15 @@ from pathlib import Path
 
 import keras
 
-from madn import counting, recipes
+from madn import recipes
 from madn.benchmarks.clock import PeakMemory, in_turns
-from madn.benchmarks.jobs import TrainingJob
 from madn.benchmarks.machine import matrix_product, on_gpu
+from madn.benchmarks.measurements import TrainingJob
 from madn.benchmarks.operations import run_counted
-from madn.benchmarks.pictures import crops
+from madn.benchmarks.sample_images import crops
 from madn.errors import UserError
-from madn.loading import load_network
+from madn.nn.macs import step_macs
+from madn.restoration.loading import load_network
 from madn.training.recipe import Recipe
 
 CPU_BATCH, CPU_CROP = 2, 128  # at most, where nothing else is asked for: a CPU's step is to end
@@ -23,7 +24,7 @@ CPU_BATCH, CPU_CROP = 2, 128  # at most, where nothing else is asked for: a CPU'
 
 def stages(source: str) -> list[Recipe]:
     """The recipe's stages, each a recipe of its own; a backbone starts from random weights."""
-    recipe = recipes.get(source) if source in recipes.RECIPES else load_network(source).recipe
+    recipe = recipes.get(source) if source in recipes.named() else load_network(source).recipe
     if recipe is None:
         raise UserError(f"{source}: a SavedModel does not train; give --only restoration")
     if hasattr(recipe, "backbone_weights"):
@@ -39,12 +40,17 @@ def measure(job: TrainingJob) -> dict:
     """
     memory = PeakMemory()
     recipe = stages(job.source)[job.stage]
-    recipe = replace(recipe, precision=job.precision, jit=job.jit, accumulate=1,
-                     batch=job.batch or (recipe.batch if on_gpu() else min(recipe.batch, CPU_BATCH)),
-                     crop=job.crop or (recipe.crop if on_gpu() else min(recipe.crop, CPU_CROP)))
+    recipe = replace(
+        recipe,
+        precision=job.precision,
+        jit=job.jit,
+        accumulate=1,
+        batch=job.batch or (recipe.batch if on_gpu() else min(recipe.batch, CPU_BATCH)),
+        crop=job.crop or (recipe.crop if on_gpu() else min(recipe.crop, CPU_CROP)),
+    )
     with tempfile.TemporaryDirectory() as folder:
         model = with_vgg(recipe, job.vgg_weights, Path(folder)).build_model(1000)
-    count = recipe.crops_per_step
+    count = recipe.batch
     blurred, sharp = crops(count, recipe.crop)
 
     def step() -> None:
@@ -59,10 +65,17 @@ def measure(job: TrainingJob) -> dict:
     product()
     times = in_turns({"step": step, "product": product}, job.repeats, job.seconds)
     if keras.backend.backend() == "tensorflow":
-        macs = counting.step_macs(model, count, recipe.crop).total
-    return {"batch": recipe.batch, "crop": recipe.crop,
-            "crops_per_step": count, "jit": recipe.jit, "seconds": times["step"], "macs": macs,
-            "peak_memory_bytes": memory.bytes, "matrix_product": {"seconds": times["product"], "macs": product_macs}}
+        macs = step_macs(model, count, recipe.crop).total
+    return {
+        "batch": recipe.batch,
+        "crop": recipe.crop,
+        "crops_per_step": count,
+        "jit": recipe.jit,
+        "seconds": times["step"],
+        "macs": macs,
+        "peak_memory_bytes": memory.bytes,
+        "matrix_product": {"seconds": times["product"], "macs": product_macs},
+    }
 
 
 def with_vgg(recipe: Recipe, files: Sequence[str], folder: Path) -> Recipe:

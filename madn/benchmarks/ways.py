@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from madn.errors import UserError
-from madn.imaging.files import read_image, write_image
-from madn.imaging.restore import restore
-from madn.loading import Loaded, load_network
+from madn.imaging.arrays import read_image, write_image
+from madn.restoration.loading import Loaded, load_network
+from madn.restoration.restorer import restore
 
 
 def restoration_table(model: str, photo: Path, tile: int, rounds: int = 3, out: Path | None = None) -> Iterator[str]:
@@ -39,13 +39,17 @@ def restoration_table(model: str, photo: Path, tile: int, rounds: int = 3, out: 
         difference = results[name] - results["plain Keras call"]
         error = float(np.square(difference).mean())
         closeness = "equal" if error == 0 else f"{-10 * np.log10(error):.1f} dB"
-        yield (f"| {name} | {min(times) / megapixels:.2f} | {plain / min(times):.2f} | {closeness} | "
-               f"{np.abs(difference).max() * 255:.2f} |")
+        yield (
+            f"| {name} | {min(times) / megapixels:.2f} | {plain / min(times):.2f} | {closeness} | "
+            f"{np.abs(difference).max() * 255:.2f} |"
+        )
     if out:
         write_image(out / f"{photo.stem}_whole.png", results["compiled"])
         tiled = next(name for name in results if name.startswith("tiles"))
-        write_image(out / f"{photo.stem}_{tile}_difference_x32.png",
-                    np.clip(0.5 + 32 * (results[tiled] - results["compiled"]), 0, 1))
+        write_image(
+            out / f"{photo.stem}_{tile}_difference_x32.png",
+            np.clip(0.5 + 32 * (results[tiled] - results["compiled"]), 0, 1),
+        )
 
 
 def _ways(loaded: Loaded, model: str, image: np.ndarray, tile: int) -> dict[str, Callable[[], np.ndarray]]:
@@ -55,13 +59,17 @@ def _ways(loaded: Loaded, model: str, image: np.ndarray, tile: int) -> dict[str,
     def whole(network) -> Callable[[], np.ndarray]:
         return lambda: restore(lambda batch: keras.ops.convert_to_numpy(network(batch)), image, loaded.multiple)
 
-    ways = {"plain Keras call": whole(lambda images: loaded.model(images, training=False)["deblurred"]),
-            "compiled": whole(loaded.network), "compiled, bfloat16": whole(half),
-            f"tiles: {restorer.plan(*image.shape[:2])}": lambda: restorer(image)[0]}
+    ways = {
+        "plain Keras call": whole(lambda images: loaded.model(images, training=False)["deblurred"]),
+        "compiled": whole(loaded.network),
+        "compiled, bfloat16": whole(half),
+        f"tiles: {restorer.plan(*image.shape[:2])}": lambda: restorer(image)[0],
+    }
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         generator = loaded.network.generator
-        ways["compiled with XLA"] = whole(tf.function(lambda images: generator(images, training=False),
-                                                      jit_compile=True, autograph=False))
+        ways["compiled with XLA"] = whole(
+            tf.function(lambda images: generator(images, training=False), jit_compile=True, autograph=False)
+        )
     return ways

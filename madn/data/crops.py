@@ -36,14 +36,22 @@ class PairCrops:
 
     The order is a new permutation in each epoch. `augment`: "none"; "flips" (left-right and up-down, each for half
     the crops); "dihedral" (the eight flips and 90-degree turns, equally often). Of `tries` windows the one with the
-    most detail is taken. With `shrink` above 1 a window is `least_shrink` to so many times as large (log-uniformly, and
-    no larger than its image) and shrunk to the crop. Raises `UserError` naming the file when one cannot be decoded.
+    most detail is taken. A window is `shrink[0]` to `shrink[1]` times as large
+    (log-uniformly, and no larger than its image) and shrunk to the crop. Raises `UserError` naming the file when one cannot be decoded.
     """
 
-    def __init__(self, pairs: Sequence[Pair], images: DecodedImages, crop: int, seed: int,
-                 augment: Augment = "none", tries: int = 1, shrink: float = 1.0, least_shrink: float = 1.0):
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        images: DecodedImages,
+        crop: int,
+        seed: int,
+        augment: Augment = "none",
+        tries: int = 1,
+        shrink: tuple[float, float] = (1.0, 1.0),
+    ):
         self.pairs, self.images, self.crop, self.seed, self.augment = tuple(pairs), images, crop, seed, augment
-        self.tries, self.shrink, self.least_shrink = tries, shrink, least_shrink
+        self.tries, self.shrink = tries, shrink
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -56,8 +64,9 @@ class PairCrops:
         if blurred.shape != sharp.shape:
             raise UserError(f"{pair.blurred}: {size(blurred)}, but its partner {pair.sharp} is {size(sharp)}")
         side = self.crop
-        if self.shrink > 1:  # no number is drawn otherwise: runs without it keep their crops
-            times = self.least_shrink * (self.shrink / self.least_shrink) ** rng.uniform()
+        least, most = self.shrink
+        if most > 1:  # no number is drawn otherwise: runs without it keep their crops
+            times = least * (most / least) ** rng.uniform()
             side = max(side, min(round(side * times), *sharp.shape[:2]))
         place = window(rng, pair.blurred, sharp, side, self.tries)
         return augmented(rng, *(shrunk(image[place], self.crop) for image in (blurred, sharp)), self.augment)
@@ -111,8 +120,7 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng((seed, ORDER, epoch)).permutation(count)
 
 
-def window(rng: np.random.Generator, path: Path, image: np.ndarray, length: int,
-           tries: int = 1) -> tuple[slice, slice]:
+def window(rng: np.random.Generator, path: Path, image: np.ndarray, length: int, tries: int = 1) -> tuple[slice, slice]:
     """A random square window, or of `tries` of them the one with the most detail."""
     if min(image.shape[:2]) < length:
         raise UserError(too_small(path, image, length))
@@ -135,8 +143,9 @@ def detail(image: np.ndarray) -> float:
     return float(np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean())
 
 
-def augmented(rng: np.random.Generator, blurred: np.ndarray, sharp: np.ndarray,
-              augment: Augment) -> tuple[np.ndarray, np.ndarray]:
+def augmented(
+    rng: np.random.Generator, blurred: np.ndarray, sharp: np.ndarray, augment: Augment
+) -> tuple[np.ndarray, np.ndarray]:
     mirror, flip, turns = rng.integers((2, 2, 4))
     if augment == "none":
         return blurred, sharp

@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from madn.errors import UserError
+from madn.imaging.arrays import to_float, to_uint8
 from madn.imaging.decoding import read_photo
-from madn.imaging.files import to_float, to_uint8
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,8 +48,9 @@ class DecodedImages:
     `notes` holds one line for each file whose pixels had to be converted.
     """
 
-    def __init__(self, cache: Literal["memory", "disk", "none"] = "memory", limit_gb: float = 4.0,
-                 folder: Path | None = None):
+    def __init__(
+        self, cache: Literal["memory", "disk", "none"] = "memory", limit_gb: float = 4.0, folder: Path | None = None
+    ):
         if cache not in ("memory", "disk", "none"):
             raise UserError(f"cache '{cache}' is not known: memory, disk or none")
         self.cache = cache
@@ -115,8 +116,10 @@ class DecodedImages:
         try:
             action()
         except OSError as problem:
-            raise UserError(f"{self.folder}: cannot keep decoded images here ({problem.strerror}); "
-                            "free some space, or cache in memory or not at all") from None
+            raise UserError(
+                f"{self.folder}: cannot keep decoded images here ({problem.strerror}); "
+                "free some space, or cache in memory or not at all"
+            ) from None
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item], says: str) -> list[Result]:

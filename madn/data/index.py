@@ -58,7 +58,8 @@ def find_pairs(root: str | Path, split: str = "train", blur_kind: str = "blur") 
     if not scenes:
         raise UserError(
             f"{root}: no pairs found; looked for {split}/SCENE/{{{blur_kind},sharp}}, SCENE/{{{blur_kind},sharp}}, "
-            f"{{{blur_kind},sharp}}, {split}_{blur_kind}/SEQUENCE beside {split}_sharp/SEQUENCE, and SCENE/{{blur,gt}}")
+            f"{{{blur_kind},sharp}}, {split}_{blur_kind}/SEQUENCE beside {split}_sharp/SEQUENCE, and SCENE/{{blur,gt}}"
+        )
     if kinds and blur_kind not in kinds:
         raise UserError(f"{base}: no blur kind '{blur_kind}' here; there is {', '.join(kinds)}: choose one of these")
     pairs, problems, notes = [], [], []
@@ -86,6 +87,7 @@ def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_
     identical to its partner, and what `find_pairs` could not pair. Raises `UserError` with one line for each,
     unless `skip_bad`: then they are in `problems`.
     """
+
     def inspect(pair: Pair) -> list[str]:
         arrays, problems = {}, []
         for path in (pair.blurred, pair.sharp):
@@ -164,20 +166,27 @@ def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
     if not sharp:
         return None
     if not blurred:
-        raise UserError(f"{root}: there is {sharp.name}, but no {split}_{blur_kind}: unpack it here, "
-                        "or choose the blur kind that is here")
+        raise UserError(
+            f"{root}: there is {sharp.name}, but no {split}_{blur_kind}: unpack it here, "
+            "or choose the blur kind that is here"
+        )
     return _index(*_match(blurred, sharp), "REDS", blur_kind, str(root))
 
 
 def _realblur(root: Path, split: str, blur_kind: str) -> PairIndex | None:
     """RealBlur-J or RealBlur-R, unpacked below `root` or being it; a single scene of it has no lists."""
+
     def scenes(folder: Path) -> list[Path]:
-        return [entry for entry in (folder, *_folders(folder))
-                if (entry / "gt").is_dir() and (entry / "blur").is_dir() and not (entry / "sharp").is_dir()]
+        return [
+            entry
+            for entry in (folder, *_folders(folder))
+            if (entry / "gt").is_dir() and (entry / "blur").is_dir() and not (entry / "sharp").is_dir()
+        ]
 
     bases = [folder for folder in (root / split, root) if folder.is_dir() and scenes(folder)][:1]
-    bases = bases or [folder for folder in _folders(root)
-                      if folder.name.lower().startswith("realblur") and scenes(folder)]
+    bases = bases or [
+        folder for folder in _folders(root) if folder.name.lower().startswith("realblur") and scenes(folder)
+    ]
     if not bases:
         return None
     if len(bases) > 1:
@@ -232,8 +241,9 @@ def _listed(file: Path, base: Path) -> tuple[list[Pair], list[str]]:
     return sorted(pairs, key=lambda pair: pair.blurred), problems
 
 
-def _match(blurred: Path, sharp: Path, scene: str | None = None,
-           prefixes: tuple[str, str] = ("", "")) -> tuple[list[Pair], list[str], list[str]]:
+def _match(
+    blurred: Path, sharp: Path, scene: str | None = None, prefixes: tuple[str, str] = ("", "")
+) -> tuple[list[Pair], list[str], list[str]]:
     """Pair files by relative path without suffix and without the `prefixes` of blurred and sharp names; the scene is
     `scene`, or else the relative folder. Returns the pairs, what has no partner, and notes on what is no image."""
     sides, problems, notes = [], [], []
@@ -250,8 +260,11 @@ def _match(blurred: Path, sharp: Path, scene: str | None = None,
             files.setdefault(key, path)
         sides.append(files)
     for files, others, where in ((sides[0], sides[1], sharp), (sides[1], sides[0], blurred)):
-        problems += [f"{path}: no partner {key} in {where}; add it or remove the file"
-                     for key, path in files.items() if key not in others]
+        problems += [
+            f"{path}: no partner {key} in {where}; add it or remove the file"
+            for key, path in files.items()
+            if key not in others
+        ]
     pairs = []
     for key in sorted(sides[0].keys() & sides[1].keys()):
         name = scene if scene is not None else key.parent.as_posix().removeprefix(".")
@@ -259,8 +272,9 @@ def _match(blurred: Path, sharp: Path, scene: str | None = None,
     return pairs, problems, notes
 
 
-def _index(pairs: list[Pair], problems: list[str], notes: list[str], layout: str, blur_kind: str | None,
-           root: str) -> PairIndex:
+def _index(
+    pairs: list[Pair], problems: list[str], notes: list[str], layout: str, blur_kind: str | None, root: str
+) -> PairIndex:
     if not pairs:
         raise UserError(some_lines(problems or [f"{root}: no images found ({layout} layout)", *notes]))
     return PairIndex(tuple(pairs), tuple(problems), layout, blur_kind, root, tuple(notes))

@@ -24,26 +24,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shares:
-    """What a process draws of each batch: of its `all` equal shares `here`, from share `first` on.
-
-    A batch of several updates (`blocks`) is shared block by block.
-    """
+    """What a process draws of each batch: of its `all` equal shares `here`, from share `first` on."""
 
     first: int = 0
     here: int = 1
     all: int = 1
-    blocks: int = 1
 
     def crops(self, number: int, batch: int) -> list[int]:
         """The crops of this process's share `number` of the run."""
         step, share = number // self.here, self.first + number % self.here
-        block = batch // self.blocks
-        size = block // self.all
-        return [step * batch + i * block + share * size + k for i in range(self.blocks) for k in range(size)]
+        size = batch // self.all
+        return [step * batch + share * size + k for k in range(size)]
 
 
-def training_dataset(source: CropSource, batch: int, first_step: int = 0, steps: int | None = None,
-                     workers: int | None = None, shares: Shares = Shares()) -> "tf.data.Dataset":
+def training_dataset(
+    source: CropSource,
+    batch: int,
+    first_step: int = 0,
+    steps: int | None = None,
+    workers: int | None = None,
+    shares: Shares = Shares(),
+) -> "tf.data.Dataset":
     """Batches `first_step`, `first_step` + 1, ... of a run: `steps` of them, or without end.
 
     Yields (blurred, sharp), each float32 (batch, crop, crop, 3) RGB in [0, 1]; of a batch that several devices share,
@@ -83,8 +84,9 @@ def training_dataset(source: CropSource, batch: int, first_step: int = 0, steps:
     return dataset.with_options(options)
 
 
-def numpy_batches(source: CropSource, batch: int, first_step: int = 0, steps: int | None = None,
-                  workers: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def numpy_batches(
+    source: CropSource, batch: int, first_step: int = 0, steps: int | None = None, workers: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The batches of `training_dataset`, bit for bit, without TensorFlow. Raises `UserError` itself."""
     workers = workers or os.cpu_count()
 

@@ -16,15 +16,23 @@ import skimage
 from madn.data.images import cache_folder, decode
 from madn.data.synthesis import blur_photo, camera_shake, reach
 from madn.errors import UserError
-from madn.imaging.files import to_uint8
+from madn.imaging.arrays import to_uint8
 
 VERSION = "samples-v1"  # raise it whenever the pictures change
 SEED = 2023
 LONGEST, ROTATION = 30.0, 0.008  # pixels and radians
 # Photographs and how often each is blurred. Coffee has the fewest, so that `hold_out` validates on it.
 SCENES = {
-    "train": {"brick.png": 6, "camera.png": 6, "coffee.png": 4, "coins.png": 6, "grass.png": 4, "gravel.png": 6,
-              "motorcycle_left.png": 10, "rocket.jpg": 8},
+    "train": {
+        "brick.png": 6,
+        "camera.png": 6,
+        "coffee.png": 4,
+        "coins.png": 6,
+        "grass.png": 4,
+        "gravel.png": 6,
+        "motorcycle_left.png": 10,
+        "rocket.jpg": 8,
+    },
     "test": {"astronaut.png": 4, "chelsea.png": 4},
 }
 

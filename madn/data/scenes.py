@@ -28,7 +28,7 @@ def hold_out(pairs: Sequence[Pair], validation: str = "auto") -> tuple[tuple[Pai
             raise UserError(f"validation '{validation}' leaves no pair to train on; name fewer scenes")
     elif len(scenes) == 1:
         ordered = sorted(pairs, key=lambda pair: pair.name)
-        held = ordered[-max(1, len(ordered) // 10):] if len(ordered) >= 4 else []
+        held = ordered[-max(1, len(ordered) // 10) :] if len(ordered) >= 4 else []
         return tuple(pair for pair in pairs if pair not in held), tuple(held)
     else:
         quarter = max(1, len(pairs) // 4)

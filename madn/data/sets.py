@@ -10,8 +10,8 @@ import numpy as np
 from madn.data.crops import CropSource, MixedCrops, PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, pair_folders
-from madn.data.photos import CameraCrops, PhotoCrops, VideoCrops, check_photos, find_photos, hold_out_photos
 from madn.data.scenes import hold_out
+from madn.data.synthetic import CameraCrops, PhotoCrops, VideoCrops, check_photos, find_photos, hold_out_photos
 from madn.errors import UserError
 
 VALIDATION_CROP = 256
@@ -42,25 +42,35 @@ class FixedCrops:
 
         def middle(image):
             top, left = ((n - side) // 2 for n in image.shape[:2])
-            return image[top:top + side, left:left + side]
+            return image[top : top + side, left : left + side]
 
-        return cls(np.stack([middle(images.read(pair.blurred)) for pair in pairs]),
-                   np.stack([middle(images.read(pair.sharp)) for pair in pairs]))
+        return cls(
+            np.stack([middle(images.read(pair.blurred)) for pair in pairs]),
+            np.stack([middle(images.read(pair.sharp)) for pair in pairs]),
+        )
 
     @classmethod
     def joined(cls, *parts: "FixedCrops | None") -> "FixedCrops | None":
         """Those of all parts, which are of one size; None where there is none."""
         parts = [part for part in parts if part]
-        return cls(*(np.concatenate([getattr(part, kind) for part in parts]) for kind in ("blurred", "sharp"))) \
-            if parts else None
+        return (
+            cls(*(np.concatenate([getattr(part, kind) for part in parts]) for kind in ("blurred", "sharp")))
+            if parts
+            else None
+        )
 
     def floats(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The first `count` crops as float32 in [0, 1]."""
         return tuple(x[:count].astype("float32") / 255 for x in (self.blurred, self.sharp))
 
 
-def open_pairs(data: str | Sequence[str] | None, blurred: str | Path | None = None, sharp: str | Path | None = None,
-               split: str = "train", blur_kind: str = "blur") -> PairIndex:
+def open_pairs(
+    data: str | Sequence[str] | None,
+    blurred: str | Path | None = None,
+    sharp: str | Path | None = None,
+    split: str = "train",
+    blur_kind: str = "blur",
+) -> PairIndex:
     """The unchecked pairs of one or several sets ("samples": the built-in one) or of two folders.
 
     Raises `UserError` where both or neither are named, and as `find_pairs` does.
@@ -91,15 +101,18 @@ def _open_set(name: str, split: str, blur_kind: str) -> PairIndex:
 def _joined(indices: Sequence[PairIndex]) -> PairIndex:
     """Several sets as one. Scenes of the same name are one scene, as those of RealBlur-J and RealBlur-R are."""
     return PairIndex(
-        sum((index.pairs for index in indices), ()), sum((index.problems for index in indices), ()),
+        sum((index.pairs for index in indices), ()),
+        sum((index.problems for index in indices), ()),
         " and ".join(dict.fromkeys(index.layout for index in indices)),
         " and ".join(dict.fromkeys(index.blur_kind for index in indices if index.blur_kind)) or None,
-        " and ".join(index.root for index in indices), sum((index.notes for index in indices), ()))
+        " and ".join(index.root for index in indices),
+        sum((index.notes for index in indices), ()),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """Which images to train on, and how they are kept."""
+    """Images: which ones, and how they are kept"""
 
     data: str | list[str] | None = None
     """Folder of pairs in the GoPro, REDS or RealBlur layout, or several; by default samples, the built-in set."""
@@ -123,10 +136,9 @@ class DataOptions:
     """Scenes held out to score the run: names with commas between, auto (a small scene) or none."""
     crop_tries: int = 1
     """Windows drawn for each training crop, of which the one with the most detail is taken: fewer skies."""
-    shrink: float = 1.0
-    """Windows of pairs are up to so many times as large as the crop and shrunk to it: shorter blurs, learnt first."""
-    least_shrink: float = 1.0
-    """With --shrink: windows are at least so many times as large as the crop, where their image is."""
+    shrink: tuple[float, float] = (1.0, 1.0)
+    """Windows of pairs are between so many and so many times as large as the crop, where their image is, and shrunk to
+    it: shorter blurs, learnt first."""
     skip_bad: bool = False
     """Leave bad pairs and photographs out and name them, instead of stopping."""
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -135,8 +147,9 @@ class DataOptions:
     """Bound of that cache, in 10^9 bytes; what does not fit is decoded each time."""
 
 
-def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augment: str,
-                blur_kind: str) -> tuple[CropSource, FixedCrops | None, dict]:
+def open_source(
+    options: DataOptions, crop: int, multiple: int, seed: int, augment: str, blur_kind: str
+) -> tuple[CropSource, FixedCrops | None, dict]:
     """Training crops, held-out crops and a summary of both, everything decoded and checked.
 
     Pairs and photographs together are mixed (`MixedCrops`), and of the photographs those are held out that
@@ -144,38 +157,40 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
     """
     if options.crop_tries < 1:
         raise UserError(f"--crop-tries must be at least 1; received {options.crop_tries}")
-    if not 1 <= options.shrink <= 16:
-        raise UserError(f"--shrink must be from 1 to 16; received {options.shrink:g}")
-    if not 1 <= options.least_shrink <= options.shrink:
-        raise UserError(f"--least-shrink must be from 1 to --shrink {options.shrink:g}; "
-                        f"received {options.least_shrink:g}")
+    least, most = options.shrink
+    if not 1 <= least <= most <= 16:
+        raise UserError(f"--shrink takes two factors from 1 to 16, the smaller one first; received {least:g} {most:g}")
     images = DecodedImages(options.cache, options.cache_gb)
     pairs_named = options.data is not None or options.blurred or options.sharp
     if options.photo_share is not None and not (options.photos and pairs_named):
         raise UserError("--photo-share needs both photographs (--photos DIR) and pairs (--data DIR)")
-    if options.photos is None and (options.held_photos is not None or options.photo_blur != "shake"
-                                   or options.longest_shake is not None):
+    if options.photos is None and (
+        options.held_photos is not None or options.photo_blur != "shake" or options.longest_shake is not None
+    ):
         raise UserError("--held-photos, --photo-blur and --longest-shake need photographs: --photos DIR")
     if options.longest_shake is not None and not 0 < options.longest_shake <= 256:
-        raise UserError("--longest-shake must be above 0 and at most 256 pixels; received "
-                        f"{options.longest_shake:g}")
+        raise UserError(f"--longest-shake must be above 0 and at most 256 pixels; received {options.longest_shake:g}")
     if options.photos is not None and not pairs_named:
-        if options.shrink > 1:
+        if most > 1:
             raise UserError("--shrink is for pairs; the blur of photographs is set by --longest-shake")
         if options.validation not in ("auto", "none"):
             raise UserError(f"--validation {options.validation}: photographs have no scenes; give auto or none")
         count = 0 if options.validation == "none" else options.held_photos
         return _open_photos(options, images, crop, crop, seed, augment, count)
     named = ["samples"] if not pairs_named else _names(options.data)
-    index = check_pairs(open_pairs(named, options.blurred, options.sharp, "train", blur_kind), images, crop,
-                        options.skip_bad)
+    index = check_pairs(
+        open_pairs(named, options.blurred, options.sharp, "train", blur_kind), images, crop, options.skip_bad
+    )
     train, held = hold_out(index.pairs, options.validation)
     fixed = FixedCrops.centres(held, images, multiple) if held else None
-    source = PairCrops(train, images, crop, seed, augment, options.crop_tries, options.shrink,
-                       options.least_shrink)
+    source = PairCrops(train, images, crop, seed, augment, options.crop_tries, options.shrink)
     kind = f", blur kind {index.blur_kind}" if index.blur_kind else ""
-    summary = {"train": f"{len(train)} pairs of {' and '.join(named) or index.root} ({index.layout}{kind})",
-               "validation": [pair.name for pair in held], "left_out": list(index.problems), "notes": list(index.notes)}
+    summary = {
+        "train": f"{len(train)} pairs of {' and '.join(named) or index.root} ({index.layout}{kind})",
+        "validation": [pair.name for pair in held],
+        "left_out": list(index.problems),
+        "notes": list(index.notes),
+    }
     if options.photos is not None:
         share = 0.5 if options.photo_share is None else options.photo_share
         side = fixed.sharp.shape[1] if fixed else VALIDATION_CROP
@@ -186,18 +201,27 @@ def open_source(options: DataOptions, crop: int, multiple: int, seed: int, augme
     return source, fixed, summary
 
 
-def _open_photos(options: DataOptions, images: DecodedImages, crop: int, held_crop: int, seed: int, augment: str,
-                 count: int | None) -> tuple[CropSource, FixedCrops | None, dict]:
+def _open_photos(
+    options: DataOptions, images: DecodedImages, crop: int, held_crop: int, seed: int, augment: str, count: int | None
+) -> tuple[CropSource, FixedCrops | None, dict]:
     """What `open_source` returns, of photographs; `count` of them held out, or a tenth."""
     kind = PHOTO_BLURS[options.photo_blur]
     motion = replace(kind.MOTION, longest=options.longest_shake or kind.MOTION.longest)
     least = motion.photo_side(max(crop, held_crop if count != 0 else 0))
     paths, notes = find_photos(options.photos)
-    photos, problems = check_photos(paths, images, least, options.skip_bad,
-                                    " (a margin for the blur is added to it, half of --longest-shake on each side)")
+    photos, problems = check_photos(
+        paths,
+        images,
+        least,
+        options.skip_bad,
+        " (a margin for the blur is added to it, half of --longest-shake on each side)",
+    )
     train, held = hold_out_photos(photos, len(photos) // 10 if count is None else count)
     fixed = FixedCrops.of(kind(held, images, held_crop, seed, motion=motion), len(held)) if held else None
-    about = {"train": f"{len(train)} photographs of {options.photos}, {kind.SAYS}",
-             "validation": [photo.name for photo in held], "left_out": list(problems),
-             "notes": [*notes, *(images.notes[path] for path in photos if path in images.notes)]}
+    about = {
+        "train": f"{len(train)} photographs of {options.photos}, {kind.SAYS}",
+        "validation": [photo.name for photo in held],
+        "left_out": list(problems),
+        "notes": [*notes, *(images.notes[path] for path in photos if path in images.notes)],
+    }
     return kind(train, images, crop, seed, augment, motion, options.crop_tries), fixed, about

@@ -56,7 +56,7 @@ def short_exposure(rng: np.random.Generator, frames: int, length: float, rotatio
     velocity = np.exp(2j * np.pi * rng.uniform())
     acceleration, jerk = (complex(rng.normal(), rng.normal()) for _ in range(2))
     path = velocity * time + acceleration / 2 * time**2 + jerk / 3 * time**3
-    halves = [np.abs(np.diff(half)).sum() for half in (path[:frames // 2 + 1], path[frames // 2:])]
+    halves = [np.abs(np.diff(half)).sum() for half in (path[: frames // 2 + 1], path[frames // 2 :])]
     path *= 0.5 * length / max(*halves, 1e-12)
     return np.stack([path.real, path.imag, rotation * rng.uniform(-1, 1) * 2 * time], axis=1)
 
@@ -82,8 +82,14 @@ def blur_photo(photo: np.ndarray, poses: np.ndarray, gamma: float = GAMMA) -> np
     return (total / len(poses)) ** np.float32(1.0 / gamma)
 
 
-def blur_scene(background: np.ndarray, thing: np.ndarray, mask: np.ndarray, camera: np.ndarray, own: np.ndarray,
-               gamma: float = GAMMA) -> tuple[np.ndarray, np.ndarray]:
+def blur_scene(
+    background: np.ndarray,
+    thing: np.ndarray,
+    mask: np.ndarray,
+    camera: np.ndarray,
+    own: np.ndarray,
+    gamma: float = GAMMA,
+) -> tuple[np.ndarray, np.ndarray]:
     """A thing that moves before a background: (blurred, sharp), float32 (H, W, 3) in [0, 1].
 
     background, thing: photographs (H, W, 3), uint8 or float in [0, 1]; mask: (H, W) in [0, 1], where the thing covers
@@ -119,8 +125,9 @@ def blob(rng: np.random.Generator, side: int) -> np.ndarray:
     return cv2.GaussianBlur(mask, (0, 0), 1.0)
 
 
-def camera_noise(rng: np.random.Generator, image: np.ndarray, shot: float, read: float,
-                 gamma: float = GAMMA) -> np.ndarray:
+def camera_noise(
+    rng: np.random.Generator, image: np.ndarray, shot: float, read: float, gamma: float = GAMMA
+) -> np.ndarray:
     """A sensor's noise on an image (H, W, 3) in [0, 1]: Gaussian in linear light, of variance shot * light + read^2.
 
     `shot` is the light of one electron, 1 being white; `read` the standard deviation in the dark (Foi et al.,

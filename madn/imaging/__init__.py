@@ -1,1 +1,1 @@
-"""Photo files <-> arrays, restoration at any size, metrics."""
+"""Photo and video files <-> arrays, with everything that they hold beside pixels; nothing of networks."""

@@ -29,15 +29,17 @@ def _item(content: bytes) -> Item:
     meta = next(part for kind, part in _boxes(content) if kind == b"meta")[4:]
     inside = dict(_boxes(meta))
     wide = inside[b"pitm"][0] > 0
-    primary, = struct.unpack_from(">I" if wide else ">H", inside[b"pitm"], 4)
+    (primary,) = struct.unpack_from(">I" if wide else ">H", inside[b"pitm"], 4)
     properties = dict(_boxes(inside[b"iprp"]))
     every = list(_boxes(properties[b"ipco"]))
     own = [every[index - 1] for index in _associated(properties[b"ipma"], primary) if 0 < index <= len(every)]
-    bits = max((max(part[5:5 + part[4]]) for kind, part in own if kind == b"pixi"), default=0)
-    codes = next((struct.unpack_from(">HHH", part, 4) for kind, part in own if kind == b"colr" and part[:4] == b"nclx"),
-                 None)
-    gain_map = b"tmap" in inside.get(b"iinf", b"") or any(kind == b"auxC" and b"gainmap" in part.lower()
-                                                          for kind, part in every)
+    bits = max((max(part[5 : 5 + part[4]]) for kind, part in own if kind == b"pixi"), default=0)
+    codes = next(
+        (struct.unpack_from(">HHH", part, 4) for kind, part in own if kind == b"colr" and part[:4] == b"nclx"), None
+    )
+    gain_map = b"tmap" in inside.get(b"iinf", b"") or any(
+        kind == b"auxC" and b"gainmap" in part.lower() for kind, part in every
+    )
     return Item(bits or max(map(_bits, every), default=8), codes, gain_map)
 
 
@@ -51,23 +53,25 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         size = size or len(content) - at
         if size < head:
             return
-        yield kind, content[at + head:at + size]
+        yield kind, content[at + head : at + size]
         at += size
 
 
 def _associated(ipma: bytes, item: int) -> list[int]:
     """The numbers, from 1, of the properties of an item."""
     version, flags = ipma[0], ipma[3]
-    count, = struct.unpack_from(">I", ipma, 4)
+    (count,) = struct.unpack_from(">I", ipma, 4)
     at = 8
     for _ in range(count):
-        number, = struct.unpack_from(">I" if version else ">H", ipma, at)
+        (number,) = struct.unpack_from(">I" if version else ">H", ipma, at)
         at += 4 if version else 2
         length, step = ipma[at], 2 if flags & 1 else 1
         at += 1
         if number == item:
-            return [int.from_bytes(ipma[at + step * i:at + step * (i + 1)], "big") & (0x7FFF if step == 2 else 0x7F)
-                    for i in range(length)]
+            return [
+                int.from_bytes(ipma[at + step * i : at + step * (i + 1)], "big") & (0x7FFF if step == 2 else 0x7F)
+                for i in range(length)
+            ]
         at += step * length
     return []
 

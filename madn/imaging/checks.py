@@ -12,9 +12,19 @@ from madn.imaging.colours import CURVES, HDR, PRIMARIES
 from madn.imaging.exif import read_directory, tiff_head
 
 # Pillow's mode -> modes without and with alpha that its pixels are taken as
-MODES = {"1": ("L", "LA"), "L": ("L", "LA"), "LA": ("L", "LA"), "La": ("L", "LA"), "P": ("RGB", "RGBA"),
-         "PA": ("RGB", "RGBA"), "RGB": ("RGB", "RGBA"), "RGBA": ("RGB", "RGBA"), "RGBX": ("RGB", "RGB"),
-         "YCbCr": ("RGB", "RGB"), "CMYK": ("RGB", "RGB")}
+MODES = {
+    "1": ("L", "LA"),
+    "L": ("L", "LA"),
+    "LA": ("L", "LA"),
+    "La": ("L", "LA"),
+    "P": ("RGB", "RGBA"),
+    "PA": ("RGB", "RGBA"),
+    "RGB": ("RGB", "RGBA"),
+    "RGBA": ("RGB", "RGBA"),
+    "RGBX": ("RGB", "RGB"),
+    "YCbCr": ("RGB", "RGB"),
+    "CMYK": ("RGB", "RGB"),
+}
 COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # samples of a pixel by a TIFF's photometric interpretation; 1 for the others
 ALPHA = (1, 2, 999)  # kinds of further samples; 999 is Corel Draw's
 
@@ -35,8 +45,10 @@ def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapi
     """Raise `UserError` for a picture that `read_photo` does not read; its pixels are not decoded for that."""
     width, height = picture.size
     if width * height > megapixels * 1e6:
-        raise UserError(f"{path}: says it has {width}x{height} pixels, more than the {megapixels:g} megapixels that "
-                        "are read; if that is right, allow more (--max-megapixels)")
+        raise UserError(
+            f"{path}: says it has {width}x{height} pixels, more than the {megapixels:g} megapixels that "
+            "are read; if that is right, allow more (--max-megapixels)"
+        )
     if picture.format in ("PNG", "WEBP", "AVIF") and getattr(picture, "is_animated", False):
         raise UserError(f"{path}: an animation of {picture.n_frames} pictures; save them one by one")
     bits = picture.tag_v2.get(258, (1,)) if picture.format == "TIFF" else (8,)
@@ -56,10 +68,12 @@ def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapi
     elif picture.format in ("AVIF", "HEIF"):
         item = boxes.shown_item(whole(file))
         if item.bits > 8:  # Pillow would cut them to 8 bits
-            raise UserError(f"{path}: {item.bits} bits a channel are not read of {picture.format}; save it as a 16-bit "
-                            "PNG or TIFF")
-        _check_codes(path, item.codes and (item.codes[0], item.codes[1], 0, 1) if 2 not in (item.codes or (2,))[:2]
-                     else None)
+            raise UserError(
+                f"{path}: {item.bits} bits a channel are not read of {picture.format}; save it as a 16-bit PNG or TIFF"
+            )
+        _check_codes(
+            path, item.codes and (item.codes[0], item.codes[1], 0, 1) if 2 not in (item.codes or (2,))[:2] else None
+        )
     elif picture.format in ("JPEG", "MPO"):
         _check_jpeg(path, whole(file))
 
@@ -67,8 +81,9 @@ def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapi
 def _check_jpeg(path: str | Path, content: bytes) -> None:
     scans = jpeg.structure(content).scans
     if scans > jpeg.MOST_SCANS:
-        raise UserError(f"{path}: goes over its pixels {scans} times, and more than {jpeg.MOST_SCANS} are not read; "
-                        "save it anew")
+        raise UserError(
+            f"{path}: goes over its pixels {scans} times, and more than {jpeg.MOST_SCANS} are not read; save it anew"
+        )
     if said := jpeg.damage(content):
         raise UserError(f"{path}: cannot be read as an image (part of it is missing or damaged; libjpeg says: {said})")
 
@@ -79,11 +94,13 @@ def _check_codes(path: str | Path, codes: tuple[int, int, int, int] | None) -> N
         return
     primaries, transfer, matrix, full = codes
     if transfer in HDR:
-        raise UserError(f"{path}: its brightness is HDR's ({HDR[transfer]}), which is not read; save it in standard "
-                        "brightness")
+        raise UserError(
+            f"{path}: its brightness is HDR's ({HDR[transfer]}), which is not read; save it in standard brightness"
+        )
     if primaries not in PRIMARIES or transfer not in CURVES or matrix or full != 1:
-        raise UserError(f"{path}: its colours (cICP {', '.join(map(str, codes))}) are not read; save it with a colour "
-                        "profile")
+        raise UserError(
+            f"{path}: its colours (cICP {', '.join(map(str, codes))}) are not read; save it with a colour profile"
+        )
 
 
 def _check_samples(path: str | Path, picture: Image.Image) -> None:
@@ -95,8 +112,11 @@ def _check_samples(path: str | Path, picture: Image.Image) -> None:
     extra = _tuple(tags.get(338, ()))
     count = max(len(extra), tags.get(277, colours) - colours)
     if count > 1 or count == 1 and extra and extra[0] not in ALPHA:
-        what = "a channel beside its colours that is not said to be transparency" if count == 1 else \
-            f"{count} channels beside its colours"
+        what = (
+            "a channel beside its colours that is not said to be transparency"
+            if count == 1
+            else f"{count} channels beside its colours"
+        )
         raise UserError(f"{path}: has {what}, which would be lost; save it as grey or RGB, with or without alpha")
 
 
@@ -116,8 +136,9 @@ def _check_pages(path: str | Path, picture: Image.Image, file: BinaryIO) -> None
         kinds = [inside[tag].numbers(order)[0] if tag in inside else 0 for tag in (254, 255)]
         if inside and not _is_part(*kinds):
             where = "stands behind a thumbnail" if picture.tag_v2.get(254, 0) & 1 else "is not its only picture"
-            raise UserError(f"{path}: its photo {where} (in a SubIFD, as in raw files), which is not read; save it as "
-                            "a plain TIFF")
+            raise UserError(
+                f"{path}: its photo {where} (in a SubIFD, as in raw files), which is not read; save it as a plain TIFF"
+            )
 
 
 def _is_part(kind: int, old_kind: int) -> bool:

@@ -17,15 +17,28 @@ D50 = np.array([0.9642, 1.0, 0.8249])
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 D65, DCI = (0.3127, 0.329), (0.314, 0.351)
 # Codes of ITU-T H.273, which PNG's cICP chunk and the nclx box of AVIF and HEIC have: white, red, green, blue.
-PRIMARIES = {1: (*D65, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06), 5: (*D65, 0.64, 0.33, 0.29, 0.6, 0.15, 0.06),
-             6: (*D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07), 7: (*D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
-             9: (*D65, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046), 11: (*DCI, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
-             12: (*D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)}
+PRIMARIES = {
+    1: (*D65, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
+    5: (*D65, 0.64, 0.33, 0.29, 0.6, 0.15, 0.06),
+    6: (*D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
+    7: (*D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
+    9: (*D65, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046),
+    11: (*DCI, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
+    12: (*D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
+}
 # Curves as ICC's parametric ones: gamma, or (gamma, a, b, c, d) for (a x + b) ^ gamma from d on, and c x below.
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 VIDEO_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
-CURVES = {1: VIDEO_CURVE, 4: (2.2,), 5: (2.8,), 6: VIDEO_CURVE, 8: (1.0,), 13: SRGB_CURVE, 14: VIDEO_CURVE,
-          15: VIDEO_CURVE}
+CURVES = {
+    1: VIDEO_CURVE,
+    4: (2.2,),
+    5: (2.8,),
+    6: VIDEO_CURVE,
+    8: (1.0,),
+    13: SRGB_CURVE,
+    14: VIDEO_CURVE,
+    15: VIDEO_CURVE,
+}
 HDR = {16: "PQ", 18: "HLG"}
 SRGB = (1, 13)
 GRID = np.linspace(0, 1, 4097)
@@ -46,8 +59,9 @@ def profile(primaries: tuple[float, ...], curve: tuple[float, ...], grey: bool =
     for name, content in parts.items():
         index += name + struct.pack(">II", start + len(body), len(content))
         body += content + bytes(-len(content) % 4)
-    head = struct.pack(">I4sI4s4s4s", start + len(body), b"\0" * 4, 0x04300000, b"mntr", b"GRAY" if grey else b"RGB ",
-                       b"XYZ ") + struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp")
+    head = struct.pack(
+        ">I4sI4s4s4s", start + len(body), b"\0" * 4, 0x04300000, b"mntr", b"GRAY" if grey else b"RGB ", b"XYZ "
+    ) + struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp")
     return (head + bytes(28) + _fixed(D50)).ljust(128, b"\0") + index + body
 
 
@@ -123,17 +137,24 @@ def colours_of(icc: bytes) -> Colours | None:
 def _curve(tag: bytes) -> np.ndarray:
     """A curve's values at `GRID`, rising."""
     if tag[:4] == b"para":
-        kind, = struct.unpack(">H", tag[8:10])
-        values = [value / 65536 for value in struct.unpack(f">{(1, 3, 4, 5, 7)[kind]}i",
-                                                           tag[12:12 + 4 * (1, 3, 4, 5, 7)[kind]])]
+        (kind,) = struct.unpack(">H", tag[8:10])
+        values = [
+            value / 65536
+            for value in struct.unpack(f">{(1, 3, 4, 5, 7)[kind]}i", tag[12 : 12 + 4 * (1, 3, 4, 5, 7)[kind]])
+        ]
         curve = _parametric(kind, values)
     elif tag[:4] == b"curv":
-        count, = struct.unpack(">I", tag[8:12])
-        table = np.frombuffer(tag[12:12 + 2 * count], ">u2")
+        (count,) = struct.unpack(">I", tag[8:12])
+        table = np.frombuffer(tag[12 : 12 + 2 * count], ">u2")
         if len(table) != count:
             raise ValueError("a curve is cut short")
-        curve = GRID if not count else GRID ** (table[0] / 256) if count == 1 else \
-            np.interp(GRID, np.linspace(0, 1, count), table / 65535)
+        curve = (
+            GRID
+            if not count
+            else GRID ** (table[0] / 256)
+            if count == 1
+            else np.interp(GRID, np.linspace(0, 1, count), table / 65535)
+        )
     else:
         raise ValueError("no curve")
     if not np.isfinite(curve).all():
@@ -151,9 +172,9 @@ def _parametric(kind: int, values: list[float]) -> np.ndarray:
 
 
 def _tags(icc: bytes) -> dict[bytes, bytes]:
-    count, = struct.unpack_from(">I", icc, 128)
+    (count,) = struct.unpack_from(">I", icc, 128)
     entries = (struct.unpack_from(">4sII", icc, 132 + 12 * i) for i in range(min(count, 100)))
-    return {name: icc[start:start + length] for name, start, length in entries}
+    return {name: icc[start : start + length] for name, start, length in entries}
 
 
 def _columns(primaries: tuple[float, ...]) -> np.ndarray:

@@ -32,7 +32,7 @@ from madn.imaging.guard import faults, quiet
 from madn.imaging.metadata import Metadata, orientation, profile_space, read_metadata
 
 MEGAPIXELS = 300.0
-BAND = 2 ** 20  # pixels converted at a time
+BAND = 2**20  # pixels converted at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,16 +115,22 @@ def _decode(picture: Image.Image, file: BinaryIO) -> Photo:
     kind = "JPEG" if picture.format == "MPO" else picture.format
     tables = getattr(picture, "quantization", None)
     metadata, notes = read_metadata(picture, file, (width, height), channels)
-    return Photo(pixels, alpha, kind, metadata,
-                 tuple(np.min(list(tables.values()), axis=0).tolist()) if tables else None,
-                 not tables and kind not in ("AVIF", "HEIF") and (kind != "WEBP" or _lossless_webp(file)), notes)
+    return Photo(
+        pixels,
+        alpha,
+        kind,
+        metadata,
+        tuple(np.min(list(tables.values()), axis=0).tolist()) if tables else None,
+        not tables and kind not in ("AVIF", "HEIF") and (kind != "WEBP" or _lossless_webp(file)),
+        notes,
+    )
 
 
 def _turn(array: np.ndarray, turned: int) -> np.ndarray:
     """A view of a stored (H, W, ...) array as the EXIF orientation `turned` wants it shown."""
     if turned > 4:
         array = array.swapaxes(0, 1)
-    return array[::-1 if turned in (3, 4, 7, 8) else 1, ::-1 if turned in (2, 3, 6, 7) else 1]
+    return array[:: -1 if turned in (3, 4, 7, 8) else 1, :: -1 if turned in (2, 3, 6, 7) else 1]
 
 
 def _fill8(picture: Image.Image, arrays: list[np.ndarray]) -> None:
@@ -157,8 +163,9 @@ def _fill16(picture: Image.Image, file: BinaryIO, raw: str, arrays: list[np.ndar
         arrays[1][:] = np.where((arrays[0] == np.array(key)).all(axis=2), 0, 65535)
 
 
-def _copy(picture: Image.Image, arrays: list[np.ndarray], values: Callable[[Image.Image], Any],
-          add: bool = False) -> None:
+def _copy(
+    picture: Image.Image, arrays: list[np.ndarray], values: Callable[[Image.Image], Any], add: bool = False
+) -> None:
     """Copy a picture in bands, each through `values`, into (pixels) or (pixels, alpha)."""
     width, height = picture.size
     rows, channels = max(1, BAND // width), arrays[0].shape[2]
@@ -167,9 +174,9 @@ def _copy(picture: Image.Image, arrays: list[np.ndarray], values: Callable[[Imag
         band = band.reshape(band.shape[0], width, -1)
         for array, part in zip(arrays, (band[:, :, :channels], band[:, :, -1]), strict=False):
             if add:
-                array[top:top + rows] |= part
+                array[top : top + rows] |= part
             else:
-                array[top:top + rows] = part
+                array[top : top + rows] = part
 
 
 def _opened(file: BinaryIO, kind: str) -> Image.Image:
@@ -180,8 +187,10 @@ def _opened(file: BinaryIO, kind: str) -> Image.Image:
 def _again(picture: Image.Image, file: BinaryIO, rawmode: str) -> Image.Image:
     """The picture decoded once more, its pixels taken to be laid out as `rawmode`."""
     again = _opened(file, picture.format)
-    again.tile = [tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
-                  for tile in again.tile]
+    again.tile = [
+        tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+        for tile in again.tile
+    ]
     again.load()
     return again
 

@@ -8,11 +8,23 @@ from typing import IO
 
 import numpy as np
 
-from madn.imaging.exif import (BYTE, ICC, LONG, RATIONAL, SHORT, UNDEFINED, XMP, Entry, bare, directory_of, entry,
-                               write_directory)
+from madn.imaging.exif import (
+    BYTE,
+    ICC,
+    LONG,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    XMP,
+    Entry,
+    bare,
+    directory_of,
+    entry,
+    write_directory,
+)
 from madn.imaging.metadata import Metadata
 
-BAND = 2 ** 20  # pixels written at a time
+BAND = 2**20  # pixels written at a time
 DEFLATE_LEVEL = 4  # 2 to 3 times as fast as zlib's usual 6, for files 1% larger
 
 
@@ -57,7 +69,7 @@ def write_png16(file: IO[bytes], pixels: np.ndarray, alpha: np.ndarray | None, d
         lines = np.empty((band.shape[0], 1 + band.shape[1]), np.uint8)
         lines[:, 0] = 1  # filter "Sub": each byte less the one a pixel before
         lines[:, 1:] = band
-        lines[:, 1 + 2 * channels:] -= band[:, :-2 * channels]
+        lines[:, 1 + 2 * channels :] -= band[:, : -2 * channels]
         _chunk(file, b"IDAT", deflate.compress(lines))
     _chunk(file, b"IDAT", deflate.flush())
     _chunk(file, b"IEND", b"")
@@ -85,19 +97,34 @@ def write_tiff(file: IO[bytes], pixels: np.ndarray, alpha: np.ndarray | None, da
     channels = pixels.shape[2] + (alpha is not None)
     sizes = [len(strip) for strip in strips]
     numbers: dict[int, tuple[int, list[int]]] = {
-        256: (LONG, [pixels.shape[1]]), 257: (LONG, [pixels.shape[0]]), 258: (SHORT, [pixels.itemsize * 8] * channels),
-        259: (SHORT, [8]), 262: (SHORT, [1 if pixels.shape[2] == 1 else 2]),  # deflate; grey or RGB
-        273: (LONG, [0] * len(strips)), 277: (SHORT, [channels]), 278: (LONG, [height]), 279: (LONG, sizes),
-        284: (SHORT, [1]), 317: (SHORT, [2])}
+        256: (LONG, [pixels.shape[1]]),
+        257: (LONG, [pixels.shape[0]]),
+        258: (SHORT, [pixels.itemsize * 8] * channels),
+        259: (SHORT, [8]),
+        262: (SHORT, [1 if pixels.shape[2] == 1 else 2]),  # deflate; grey or RGB
+        273: (LONG, [0] * len(strips)),
+        277: (SHORT, [channels]),
+        278: (LONG, [height]),
+        279: (LONG, sizes),
+        284: (SHORT, [1]),
+        317: (SHORT, [2]),
+    }
     if alpha is not None:
         numbers[338] = SHORT, [2]  # alpha that the colours are not multiplied by
     if data.dpi and not {282, 283} <= tags.keys():
-        numbers |= {tag: (RATIONAL, list(dpi.as_integer_ratio())) for tag, dpi in
-                    zip((282, 283), (Fraction(value).limit_denominator(10000) for value in data.dpi), strict=True)}
+        numbers |= {
+            tag: (RATIONAL, list(dpi.as_integer_ratio()))
+            for tag, dpi in zip(
+                (282, 283), (Fraction(value).limit_denominator(10000) for value in data.dpi), strict=True
+            )
+        }
         numbers[296] = SHORT, [2]
     tags |= {tag: entry(order, kind, values) for tag, (kind, values) in numbers.items()}
-    tags |= {tag: Entry(kind, len(content), content)
-             for tag, kind, content in ((ICC, UNDEFINED, icc), (XMP, BYTE, data.xmp)) if content}
+    tags |= {
+        tag: Entry(kind, len(content), content)
+        for tag, kind, content in ((ICC, UNDEFINED, icc), (XMP, BYTE, data.xmp))
+        if content
+    }
     start = 8 + len(write_directory(tags, order, 8))
     tags[273] = entry(order, LONG, [start + place for place in np.cumsum([0, *sizes[:-1]]).tolist()])
     file.write((b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8) + write_directory(tags, order, 8))

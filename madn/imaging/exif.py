@@ -16,15 +16,45 @@ START = b"Exif\0\0"
 ORIENTATION, XMP, ICC, CAMERA, PLACE, INTEROP, WIDTH, HEIGHT = 274, 700, 34675, 34665, 34853, 40965, 40962, 40963
 IPTC, PHOTOSHOP, LAYERS = 33723, 34377, 37724
 SHORT, LONG, RATIONAL, BYTE, UNDEFINED = 3, 4, 5, 1, 7
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1,
-         16: 8, 17: 8, 18: 8}  # bytes of each type; the last three are BigTIFF's alone
+SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    129: 1,
+    16: 8,
+    17: 8,
+    18: 8,
+}  # bytes of each type; the last three are BigTIFF's alone
 INNER = {None: (CAMERA, PLACE), CAMERA: (INTEROP,), PLACE: (), INTEROP: ()}  # directories of a directory
 # How a TIFF stores its pixels, its further pictures and layers, and what is kept elsewhere (XMP, ICC).
-STRUCTURE = {*range(254, 269), 273, *range(277, 282), *range(284, 294), 301, *range(317, 326), 330, *range(332, 348),
-             *range(512, 533), XMP, PHOTOSHOP, ICC, LAYERS}
+STRUCTURE = {
+    *range(254, 269),
+    273,
+    *range(277, 282),
+    *range(284, 294),
+    301,
+    *range(317, 326),
+    330,
+    *range(332, 348),
+    *range(512, 533),
+    XMP,
+    PHOTOSHOP,
+    ICC,
+    LAYERS,
+}
 # Of a block that stands by itself: only what points to other pictures, and what is kept elsewhere.
 ELSEWHERE = {273, 279, 324, 325, 330, 513, 514, XMP, PHOTOSHOP, ICC, LAYERS}
-MOST_BYTES = 64 * 2 ** 20  # of one entry
+MOST_BYTES = 64 * 2**20  # of one entry
 
 
 @dataclass
@@ -39,8 +69,10 @@ class Entry:
     def numbers(self, order: str) -> list[int]:
         """The values of an entry of whole numbers without signs."""
         size = SIZES[self.type]
-        return [int.from_bytes(self.value[at:at + size], "little" if order == "<" else "big")
-                for at in range(0, len(self.value), size)]
+        return [
+            int.from_bytes(self.value[at : at + size], "little" if order == "<" else "big")
+            for at in range(0, len(self.value), size)
+        ]
 
 
 Directory = dict[int, Entry]
@@ -57,7 +89,7 @@ def byte_order(block: bytes) -> str:
 def bare(exif: bytes) -> bytes:
     """A block without its "Exif" heading, which some writers write twice."""
     while exif.startswith(START):
-        exif = exif[len(START):]
+        exif = exif[len(START) :]
     return exif
 
 
@@ -76,7 +108,7 @@ def upright(exif: bytes, size: tuple[int, int]) -> bytes:
             struct.pack_into(order + "HIHH", block, at + 2, SHORT, 1, 1, 0)
         if tag == CAMERA:
             _resize(block, order, struct.unpack_from(order + "I", block, at + 8)[0], size)
-    block[end:end + 4] = bytes(4)[:len(block) - end]
+    block[end : end + 4] = bytes(4)[: len(block) - end]
     return without(bytes(_without_thumbnail(block, order, following)), ELSEWHERE)
 
 
@@ -85,12 +117,13 @@ def without(exif: bytes, tags: Collection[int]) -> bytes:
     block = bytearray(bare(exif))
     order = byte_order(block)
     start, end = _bounds(block, order, struct.unpack_from(order + "I", block, 4)[0])
-    kept = b"".join(block[at:at + 12] for at in range(start, end, 12)
-                    if struct.unpack_from(order + "H", block, at)[0] not in tags)
+    kept = b"".join(
+        block[at : at + 12] for at in range(start, end, 12) if struct.unpack_from(order + "H", block, at)[0] not in tags
+    )
     if not kept:
         return b""
-    block[start - 2:start] = struct.pack(order + "H", len(kept) // 12)
-    block[start:end + 4] = (kept + block[end:end + 4]).ljust(len(block[start:end + 4]), b"\0")
+    block[start - 2 : start] = struct.pack(order + "H", len(kept) // 12)
+    block[start : end + 4] = (kept + block[end : end + 4]).ljust(len(block[start : end + 4]), b"\0")
     return START + bytes(block)
 
 
@@ -101,13 +134,13 @@ def read_directory(file: BinaryIO, order: str, at: int, big: bool = False, withi
     """
     file.seek(at)
     head, layout, inline = ("Q", "HHQ8s", 8) if big else ("H", "HHI4s", 4)
-    count, = struct.unpack(order + head, file.read(struct.calcsize("=" + head)))
+    (count,) = struct.unpack(order + head, file.read(struct.calcsize("=" + head)))
     size = struct.calcsize("=" + layout)
     raw = file.read(min(count, 65535) * size)
     found: Directory = {}
     for place in range(0, len(raw) - size + 1, size):
         tag, kind, number, value = struct.unpack_from(order + layout, raw, place)
-        where, = struct.unpack(order + ("Q" if big else "I"), value)
+        (where,) = struct.unpack(order + ("Q" if big else "I"), value)
         if tag in INNER[within]:
             with contextlib.suppress(struct.error, OverflowError, OSError):
                 if inner := read_directory(file, order, where, big, tag):
@@ -184,7 +217,7 @@ def entry(order: str, kind: int, values: Iterable[int] | bytes) -> Entry:
 
 def _bounds(block: bytes, order: str, at: int) -> tuple[int, int]:
     """(first byte of the entries, the byte behind them) of the directory at `at`."""
-    count, = struct.unpack_from(order + "H", block, at)
+    (count,) = struct.unpack_from(order + "H", block, at)
     end = at + 2 + 12 * count
     if end > len(block):
         raise ValueError("a directory of EXIF is cut short")
@@ -203,7 +236,7 @@ def _resize(block: bytearray, order: str, at: int, size: tuple[int, int]) -> Non
             pixels = size[tag - WIDTH]
             kind = SHORT if kind == SHORT and pixels < 65536 else LONG
             value = struct.pack(order + ("H" if kind == SHORT else "I"), pixels).ljust(4, b"\0")
-            block[place + 2:place + 12] = struct.pack(order + "HI", kind, 1) + value
+            block[place + 2 : place + 12] = struct.pack(order + "HI", kind, 1) + value
 
 
 def _without_thumbnail(block: bytearray, order: str, at: int) -> bytearray:
@@ -219,7 +252,7 @@ def _without_thumbnail(block: bytearray, order: str, at: int) -> bytearray:
         tag, kind, count = struct.unpack_from(order + "HHI", block, place)
         if tag in (273, 279, 513, 514) and count == 1:
             places[tag] = struct.unpack_from(order + ("H" if kind == SHORT else "I"), block, place + 8)[0]
-    block[start - 2:end + 4] = bytes(min(end + 4, len(block)) - start + 2)
+    block[start - 2 : end + 4] = bytes(min(end + 4, len(block)) - start + 2)
     for where, length in ((513, 514), (273, 279)):
         first, last = places.get(where, 0), places.get(where, 0) + places.get(length, 0)
         if 8 <= first < last <= len(block):

@@ -14,8 +14,19 @@ from pathlib import Path
 from madn.imaging.formats import is_read, refusal
 
 # Beside hidden names: thumbnails of network drives, what archives of macOS carry, and bins; in small letters.
-HOUSEKEEPING = {"@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "lost+found", "system volume information",
-                "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+HOUSEKEEPING = {
+    "@eadir",
+    "__macosx",
+    "#recycle",
+    "@recycle",
+    "$recycle.bin",
+    "lost+found",
+    "system volume information",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "icon\r",
+}
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"}  # as `madn.imaging.video` writes them
 HIDDEN, LOOP = "hidden or housekeeping file", "looping link"  # other kinds than suffixes
 
@@ -37,9 +48,15 @@ class Found:
 
     def refusals(self) -> list[tuple[str, str]]:
         """A line for each kind of photo that is not read: (the first of them, how many there are and why)."""
-        return [(str(files[0]), refusal(files[0]) if len(files) == 1 else
-                 f"one of {len(files)} {suffix} files: {refusal(files[0], many=True)}")
-                for suffix, files in sorted(self.refused.items())]
+        return [
+            (
+                str(files[0]),
+                refusal(files[0])
+                if len(files) == 1
+                else f"one of {len(files)} {suffix} files: {refusal(files[0], many=True)}",
+            )
+            for suffix, files in sorted(self.refused.items())
+        ]
 
     def remark(self) -> str:
         """What is not taken, in one line: "3 .nrw files, 2 .txt files"; empty where that is nothing."""
@@ -56,10 +73,10 @@ def is_housekeeping(name: str) -> bool:
     return name.startswith(".") or name.lower() in HOUSEKEEPING
 
 
-def below(folder: str | Path, results: str | Path | None = None,
-          wanted: Callable[[Path], bool] = lambda path: True) -> Found:
-    """Everything below a folder, of which files are `wanted`; what lies in `results`, earlier results, is left out.
-    """
+def below(
+    folder: str | Path, results: str | Path | None = None, wanted: Callable[[Path], bool] = lambda path: True
+) -> Found:
+    """Everything below a folder, of which files are `wanted`; what lies in `results`, earlier results, is left out."""
     found, top = Found(), os.path.realpath(folder)
     done = {top} | ({os.path.realpath(results)} - {top} if results is not None else set())
     places, links = [(Path(folder), False)], []  # each with whether it is hidden
@@ -112,6 +129,7 @@ def take(found: Found, path: Path, hidden: bool = False) -> None:
 
 def counted(left_out: Counter[str]) -> str:
     """Counts as people say them: "3 .nrw files, 2 .txt files, 1 file without a suffix"."""
+
     def said(kind: str, count: int) -> str:
         s = "s" if count > 1 else ""
         if not kind:

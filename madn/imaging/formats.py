@@ -8,15 +8,33 @@ from PIL import features
 
 from madn.errors import UserError
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".mpo": "JPEG",
-           ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".avif": "AVIF", ".heic": "HEIF",
-           ".heif": "HEIF", ".hif": "HEIF"}
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".mpo": "JPEG",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
+}
 WAY_OUT = "convert {} to JPEG, PNG or TIFF"
-_RAW = (".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw "
-        ".rw2 .rwl .sr2 .srf .srw .x3f")
+_RAW = (
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw "
+    ".rw2 .rwl .sr2 .srf .srw .x3f"
+)
 # Photos that are not read: where they lie among others they are named, so that nobody takes them for restored.
-NOT_READ = {**dict.fromkeys(_RAW.split(), "raw"), ".jxl": "JPEG XL",
-            **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx"), "JPEG 2000")}
+NOT_READ = {
+    **dict.fromkeys(_RAW.split(), "raw"),
+    ".jxl": "JPEG XL",
+    **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx"), "JPEG 2000"),
+}
 
 
 def kind_of(path: str | Path) -> str:

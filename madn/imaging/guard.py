@@ -32,8 +32,10 @@ def faults(path: str | Path) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path}: cannot be read as an image (not an image, or of a kind that is not read: JPEG, PNG, "
-                        "TIFF, WebP, BMP and AVIF with 8 or 16 bits are)") from None
+        raise UserError(
+            f"{path}: cannot be read as an image (not an image, or of a kind that is not read: JPEG, PNG, "
+            "TIFF, WebP, BMP and AVIF with 8 or 16 bits are)"
+        ) from None
     except Exception as problem:  # Pillow's parsers fail in any way that a hostile file leads them to
         unnamed = "not enough memory" if isinstance(problem, MemoryError) else "it is damaged"
         reason = getattr(problem, "strerror", None) or str(problem) or unnamed
@@ -100,7 +102,7 @@ def overheard(wanted: Callable[[str], bool]) -> Iterator[list[str]]:
                 os.dup2(kept, _STDERR)
                 os.close(kept)
             with contextlib.suppress(BlockingIOError):
-                for line in os.read(reading, 2 ** 16).splitlines(keepends=True):
+                for line in os.read(reading, 2**16).splitlines(keepends=True):
                     if wanted(text := line.decode("utf-8", "replace")):
                         lines.append(text)
                     elif kept is not None:

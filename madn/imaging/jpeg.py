@@ -15,8 +15,10 @@ import numpy as np
 from madn.imaging.guard import overheard
 
 XMP_START, MORE_XMP_START = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
-POINTER = re.compile(rb"\s*xmpNote:HasExtendedXMP\s*=\s*([\"'])([0-9A-Fa-f]{32})\1"
-                     rb"|<xmpNote:HasExtendedXMP>\s*()([0-9A-Fa-f]{32})\s*</xmpNote:HasExtendedXMP>")
+POINTER = re.compile(
+    rb"\s*xmpNote:HasExtendedXMP\s*=\s*([\"'])([0-9A-Fa-f]{32})\1"
+    rb"|<xmpNote:HasExtendedXMP>\s*()([0-9A-Fa-f]{32})\s*</xmpNote:HasExtendedXMP>"
+)
 MOST_SCANS = 100  # of a progressive file, as libtiff has it; cameras write 10, and thousands take hours
 BLOCK = 65533  # bytes that one marker segment holds
 DAMAGE = re.compile(r"Corrupt JPEG data|Premature end of JPEG|Inconsistent progression")
@@ -38,7 +40,7 @@ class Structure:
 def structure(content: bytes) -> Structure:
     """Walk the segments of a file as far as they can be followed."""
     segments, scans, at = [], 0, 2
-    while len(head := content[at:at + 4]) >= 2 and head[0] == 255:
+    while len(head := content[at : at + 4]) >= 2 and head[0] == 255:
         marker = head[1]
         if marker == 255:  # fill bytes
             at += 1
@@ -51,7 +53,7 @@ def structure(content: bytes) -> Structure:
         if len(head) < 4:
             break
         length = int.from_bytes(head[2:], "big")
-        segments.append((marker, content[at + 4:at + 2 + length]))
+        segments.append((marker, content[at + 4 : at + 2 + length]))
         at += 2 + max(length, 2)
         if marker == 0xDA:  # compressed data, in which 255 stands before 0 or a restart
             scans += 1
@@ -64,8 +66,9 @@ def damage(content: bytes) -> str:
     """What libjpeg has to say of a file's compressed data; "" where all is well."""
     with overheard(lambda line: bool(DAMAGE.search(line) or HARMLESS.search(line))) as lines:
         try:
-            cv2.imdecode(np.frombuffer(content, np.uint8),
-                         cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION)
+            cv2.imdecode(
+                np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION
+            )
         except cv2.error:  # kinds and sizes that OpenCV does not read are Pillow's to judge
             return ""
     return next((line.strip() for line in lines if DAMAGE.search(line)), "")
@@ -80,7 +83,7 @@ def more_xmp(found: Structure, xmp: bytes) -> bytes:
     parts, length = {}, 0
     for marker, content in found.segments:
         if marker == 0xE1 and content.startswith(MORE_XMP_START) and len(content) >= len(MORE_XMP_START) + 40:
-            content = content[len(MORE_XMP_START):]
+            content = content[len(MORE_XMP_START) :]
             if content[:32].upper() == name:
                 length, place = struct.unpack(">II", content[32:40])
                 parts[place] = content[40:]
@@ -93,8 +96,13 @@ def xmp_segments(xmp: bytes, more: bytes) -> bytes:
     segments = [XMP_START + xmp]
     if more and (pointer := POINTER.search(xmp)):
         room = BLOCK - len(MORE_XMP_START) - 40
-        segments += [MORE_XMP_START + (pointer[2] or pointer[4]) + struct.pack(">II", len(more), place)
-                     + more[place:place + room] for place in range(0, len(more), room)]
+        segments += [
+            MORE_XMP_START
+            + (pointer[2] or pointer[4])
+            + struct.pack(">II", len(more), place)
+            + more[place : place + room]
+            for place in range(0, len(more), room)
+        ]
     return b"".join(b"\xff\xe1" + struct.pack(">H", 2 + len(segment)) + segment for segment in segments)
 
 
@@ -105,10 +113,10 @@ def without_pointer(xmp: bytes) -> bytes:
 
 def further_pictures(content: bytes, found: Structure) -> list[str]:
     """What a file holds behind its first picture, and beside it: gain maps, further pictures, videos; no previews."""
-    said, behind = [], content[found.end:]
+    said, behind = [], content[found.end :]
     heads = b"".join(part for marker, part in found.segments if marker in (0xE1, 0xE2))
     video = re.search(rb"ftyp(mp4|isom|iso\d|qt  |avc1|M4V|hvc1)", behind)
-    pictures = behind[:video.start() if video else None]
+    pictures = behind[: video.start() if video else None]
     if b"\xff\xd8\xff" not in pictures:
         pass
     elif any(mark in heads or mark in pictures for mark in GAIN_MAPS):
@@ -122,8 +130,10 @@ def further_pictures(content: bytes, found: Structure) -> list[str]:
 
 def has_iptc(found: Structure) -> bool:
     """Whether the file has IPTC records, in a block of Photoshop's."""
-    return any(marker == 0xED and content.startswith(b"Photoshop 3.0\0") and b"8BIM\x04\x04" in content
-               for marker, content in found.segments)
+    return any(
+        marker == 0xED and content.startswith(b"Photoshop 3.0\0") and b"8BIM\x04\x04" in content
+        for marker, content in found.segments
+    )
 
 
 def _index(found: Structure) -> tuple[str, bytes] | None:
@@ -141,8 +151,8 @@ def _entries(found: Structure) -> list[int]:
         return []
     order, block = index
     try:
-        at, = struct.unpack_from(order + "I", block, 4)
-        count, = struct.unpack_from(order + "H", block, at)
+        (at,) = struct.unpack_from(order + "I", block, 4)
+        (count,) = struct.unpack_from(order + "H", block, at)
         tags = {struct.unpack_from(order + "H", block, at + 2 + 12 * i)[0]: at + 2 + 12 * i for i in range(count)}
         length, place = struct.unpack_from(order + "II", block, tags[0xB002] + 4)
         return [struct.unpack_from(order + "I", block, place + 16 * i)[0] & 0xFFFFFF for i in range(length // 16)]

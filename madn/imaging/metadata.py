@@ -21,8 +21,15 @@ from madn.imaging.checks import whole
 from madn.imaging.colours import of_codes
 
 ORIENTED = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\d")
-OTHER_PICTURES = (b"GImg:image", b"GImage:", b"GDepth:", b"Container:Directory", b"MicroVideo", b"hdrgm:",
-                  b"HDRGainMap")
+OTHER_PICTURES = (
+    b"GImg:image",
+    b"GImage:",
+    b"GDepth:",
+    b"Container:Directory",
+    b"MicroVideo",
+    b"hdrgm:",
+    b"HDRGainMap",
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,9 @@ def orientation(picture: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def read_metadata(picture: Image.Image, file: BinaryIO, size: tuple[int, int],
-                  channels: int) -> tuple[Metadata, tuple[str, ...]]:
+def read_metadata(
+    picture: Image.Image, file: BinaryIO, size: tuple[int, int], channels: int
+) -> tuple[Metadata, tuple[str, ...]]:
     """The metadata of an open and loaded Pillow picture whose upright pixels have `size` (width, height), and notes.
 
     The notes are lines, each a sentence about what of the file is not kept.
@@ -150,7 +158,7 @@ def _bmp_profile(file: BinaryIO) -> bytes:
         return b""
     start, length = struct.unpack_from("<II", head, 112)
     file.seek(14 + start)
-    return file.read(min(length, 2 ** 24))
+    return file.read(min(length, 2**24))
 
 
 def _xmp(packet: Any) -> bytes:

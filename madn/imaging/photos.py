@@ -26,12 +26,13 @@ from PIL import Image, PngImagePlugin
 
 from madn.errors import UserError
 from madn.imaging import exif, jpeg
+from madn.imaging.arrays import SAVE_OPTIONS
 from madn.imaging.decoding import MEGAPIXELS, Photo, decode_photo, read_photo
 from madn.imaging.encoding import DEFLATE_LEVEL, bands, with_alpha, write_png16, write_tiff
-from madn.imaging.files import SAVE_OPTIONS, atomic
 from madn.imaging.formats import image_format
 from madn.imaging.guard import quiet
 from madn.imaging.metadata import Metadata, profile_space
+from madn.system.writing import atomic
 
 __all__ = ["MEGAPIXELS", "Photo", "decode_photo", "encode_photo", "read_photo", "write_photo"]
 
@@ -61,10 +62,12 @@ def encode_photo(file: BinaryIO, name: str | Path, pixels: np.ndarray, like: Pho
 def _alpha(path: str | Path, pixels: np.ndarray, like: Photo) -> np.ndarray | None:
     """The alpha channel to write; raises what is said of `write_photo`."""
     if pixels.shape != like.pixels.shape or pixels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"pixels must be uint8 or uint16 of shape {like.pixels.shape}, "
-                         f"received {pixels.dtype} of shape {pixels.shape}")
+        raise ValueError(
+            f"pixels must be uint8 or uint16 of shape {like.pixels.shape}, "
+            f"received {pixels.dtype} of shape {pixels.shape}"
+        )
     kind = image_format(Path(path))
-    if max(pixels.shape[:2]) > LONGEST_SIDE.get(kind, 2 ** 31):
+    if max(pixels.shape[:2]) > LONGEST_SIDE.get(kind, 2**31):
         raise UserError(f"{path}: {kind} holds at most {LONGEST_SIDE[kind]} pixels a side; write a .png or .tif")
     if like.alpha is not None and kind in ("JPEG", "BMP"):
         if like.alpha.min() < np.iinfo(like.alpha.dtype).max:
@@ -84,8 +87,9 @@ def _encode(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | N
     return notes
 
 
-def _holdable(kind: str, pixels: np.ndarray, alpha: np.ndarray | None,
-              data: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+def _holdable(
+    kind: str, pixels: np.ndarray, alpha: np.ndarray | None, data: Metadata
+) -> tuple[Metadata, tuple[str, ...]]:
     """The metadata that a format holds, and what it does not, in words."""
     notes = []
 
@@ -98,8 +102,9 @@ def _holdable(kind: str, pixels: np.ndarray, alpha: np.ndarray | None,
     if kind == "BMP":
         for field, what in (("exif", "EXIF"), ("icc", "colour profile"), ("xmp", "XMP")):
             drop(field, f"BMP holds no {what}")
-    if profile_space(data.icc) == "GRAY" and (kind in OF_COLOUR or kind == "TIFF" and alpha is not None
-                                              and pixels.dtype == np.uint16):
+    if profile_space(data.icc) == "GRAY" and (
+        kind in OF_COLOUR or kind == "TIFF" and alpha is not None and pixels.dtype == np.uint16
+    ):
         drop("icc", f"{kind} holds such pixels as RGB only, which its grey colour profile does not fit")
     if kind == "JPEG" and len(data.exif) > jpeg.BLOCK:
         drop("exif", "its EXIF is larger than the 64 KB that JPEG holds")
@@ -111,8 +116,7 @@ def _holdable(kind: str, pixels: np.ndarray, alpha: np.ndarray | None,
     return data, tuple(notes)
 
 
-def _save(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | None, like: Photo,
-          data: Metadata) -> None:
+def _save(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | None, like: Photo, data: Metadata) -> None:
     mode = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}[pixels.shape[2], alpha is not None]
     picture = Image.new(mode, (pixels.shape[1], pixels.shape[0]))
     for top, rows in bands(pixels.shape):

@@ -17,15 +17,17 @@ import cv2
 import numpy as np
 
 from madn.errors import UserError
-from madn.imaging.files import atomic
 from madn.imaging.finding import is_video
+from madn.system.writing import atomic
 
 # FFmpeg writes its own lines on standard error, beside ours; it asks for this when its first file is opened.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "jpeg", ".avi": "MJPG", ".mkv": "FFV1", ".webm": "VP80"}
-NOTE = ("video: each frame is restored by itself, so that the picture may flicker; sound and subtitles are not carried "
-        "over; results ending in .mkv are lossless (FFV1), all others are compressed again")
+NOTE = (
+    "video: each frame is restored by itself, so that the picture may flicker; sound and subtitles are not carried "
+    "over; results ending in .mkv are lossless (FFV1), all others are compressed again"
+)
 UNKNOWN_FPS = 25.0  # where a file does not say
 MOST_PIXELS = 2**26  # of a frame; 8K has half of that
 LEAST_FREE = 32 * 2**20  # bytes: an encoder does not say when the disk is full
@@ -52,8 +54,12 @@ class Video:
         return max(0, (self.announced or 0) - self.frames)
 
 
-def restore_video(source: str | Path, target: str | Path, restore_frame: RestoreFrame,
-                  on_frame: Callable[[int, int | None], None] = lambda done, announced: None) -> Video:
+def restore_video(
+    source: str | Path,
+    target: str | Path,
+    restore_frame: RestoreFrame,
+    on_frame: Callable[[int, int | None], None] = lambda done, announced: None,
+) -> Video:
     """Restore a video frame by frame; `target` takes its place when the last frame is written and read again.
 
     `restore_frame` takes uint8 (H, W, 3) RGB and gives the same. A camera's rotation is applied. Encoders want even
@@ -94,8 +100,10 @@ class _Reader:
         width, height = (self.capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MOST_PIXELS:
             self.close()
-            raise UserError(f"{path}: says that its frames are {width:.0f}x{height:.0f}; more than {MOST_PIXELS:,} "
-                            "pixels are not read")
+            raise UserError(
+                f"{path}: says that its frames are {width:.0f}x{height:.0f}; more than {MOST_PIXELS:,} "
+                "pixels are not read"
+            )
         self.first = self._read()
         if self.first is None:
             self.close()
@@ -121,17 +129,25 @@ class _Reader:
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if good else None
 
 
-def _write(reader: _Reader, encoded: Path, target: Path, restore_frame: RestoreFrame,
-           on_frame: Callable[[int, int | None], None]) -> Video:
+def _write(
+    reader: _Reader,
+    encoded: Path,
+    target: Path,
+    restore_frame: RestoreFrame,
+    on_frame: Callable[[int, int | None], None],
+) -> Video:
     height, width = (n + n % 2 for n in reader.first.shape[:2])
     codec, frames = CODECS[target.suffix.lower()], 0
     with _silent_stderr():  # of the tag that a WebM file has no place for
-        writer = cv2.VideoWriter(os.path.abspath(encoded), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), reader.fps,
-                                 (width, height))
+        writer = cv2.VideoWriter(
+            os.path.abspath(encoded), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), reader.fps, (width, height)
+        )
     try:
         if not writer.isOpened():
-            raise UserError(f"{target}: {width}x{height} at {reader.fps:g} frames per second cannot be written as "
-                            f"{target.suffix} ({codec}) here; try .mkv")
+            raise UserError(
+                f"{target}: {width}x{height} at {reader.fps:g} frames per second cannot be written as "
+                f"{target.suffix} ({codec}) here; try .mkv"
+            )
         for frame in reader:
             restored = restore_frame(frame)
             if restored.shape != frame.shape or restored.dtype != np.uint8:
@@ -156,8 +172,10 @@ def _check(encoded: Path, target: Path, frames: int) -> None:
     finally:
         capture.release()
     if found != frames:
-        raise UserError(f"{target}: only {found} of {frames} frames can be read again (disk full?); make room, or "
-                        "choose another place")
+        raise UserError(
+            f"{target}: only {found} of {frames} frames can be read again (disk full?); make room, or "
+            "choose another place"
+        )
 
 
 def _tag_colours(path: Path) -> None:
@@ -175,9 +193,16 @@ def _tag_colours(path: Path) -> None:
             file.seek(place)
         file.seek(place)
         movie, outer, start = bytearray(file.read()), [], 0
-        for kind, header in ((b"moov", 8), (b"trak", 8), (b"mdia", 8), (b"minf", 8), (b"stbl", 8), (b"stsd", 16),
-                             (b"mp4v", 86)):
-            while movie[start + 4:start + 8] != kind:
+        for kind, header in (
+            (b"moov", 8),
+            (b"trak", 8),
+            (b"mdia", 8),
+            (b"minf", 8),
+            (b"stbl", 8),
+            (b"stsd", 16),
+            (b"mp4v", 86),
+        ):
+            while movie[start + 4 : start + 8] != kind:
                 if start + 8 > len(movie) or (size := struct.unpack_from(">I", movie, start)[0]) < 8:
                     return
                 start += size

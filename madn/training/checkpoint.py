@@ -18,7 +18,7 @@ import keras
 from keras.src.saving import saving_lib
 
 from madn.errors import UserError
-from madn.imaging.files import atomic, sync_folder
+from madn.system.writing import atomic, sync_folder
 from madn.training.recipe import Recipe
 
 RECIPE, PLACE, MEANS = "madn_recipe", "madn_place", "madn_means"
@@ -64,13 +64,15 @@ def newest_whole(states: Iterable[Path]) -> Path:
         except OSError:  # a bad sector, say
             content = b""
         end = len(content) - len(SEAL) - hashlib.sha256().digest_size
-        if content[max(end, 0):] == SEAL + hashlib.sha256(memoryview(content)[:max(end, 0)]).digest():
+        if content[max(end, 0) :] == SEAL + hashlib.sha256(memoryview(content)[: max(end, 0)]).digest():
             return path
         damaged.append(path)
         print(f"warning: {path}: damaged or cut short; looking for the checkpoint before", flush=True)
     folder = damaged[0].parent
-    raise UserError(f"{folder}: every checkpoint is damaged ({', '.join(path.name for path in damaged)}): start again "
-                    f"with another --run, from the generator alone with --weights {folder / ('last' + SUFFIX)}")
+    raise UserError(
+        f"{folder}: every checkpoint is damaged ({', '.join(path.name for path in damaged)}): start again "
+        f"with another --run, from the generator alone with --weights {folder / ('last' + SUFFIX)}"
+    )
 
 
 def read_place(path: Path) -> Place:
@@ -96,8 +98,10 @@ def tracked_means(model: keras.Model) -> dict[str, list[float]]:
         return {}
     model.sync()
     with model.devices.scope():
-        return {name: [float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(v))) for v in tracker.variables]
-                for name, tracker in model.trackers.items()}
+        return {
+            name: [float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(v))) for v in tracker.variables]
+            for name, tracker in model.trackers.items()
+        }
 
 
 def track_on(model: keras.Model, means: Mapping[str, list[float]]) -> None:
@@ -132,8 +136,10 @@ def load_generator(generator: keras.Model, path: Path, recipe: Recipe | None = N
         mine = recipe.fields()
         theirs = {key: value for key, value in stored["fields"].items() if key in own and value != mine[key]}
         what = ", ".join(f"{key} {value} (here {mine[key]})" for key, value in theirs.items())
-        raise UserError(f"{path}: weights of another network: recipe {stored['recipe']}, {what}; "
-                        "give the same options, or other weights") from None
+        raise UserError(
+            f"{path}: weights of another network: recipe {stored['recipe']}, {what}; "
+            "give the same options, or other weights"
+        ) from None
 
 
 def load_start(generator: keras.Model, path: Path, recipe: Recipe) -> None:
@@ -178,8 +184,10 @@ def _load(model: keras.Model, path: Path) -> None:
             model.load_weights(path)
     except (ValueError, KeyError, OSError, UserWarning) as problem:
         reason = " ".join(str(problem).split())[:200]
-        raise UserError(f"{path}: these weights do not fit the network, which may have another width: give the recipe "
-                        f"and the options they were trained with ({reason})") from None
+        raise UserError(
+            f"{path}: these weights do not fit the network, which may have another width: give the recipe "
+            f"and the options they were trained with ({reason})"
+        ) from None
 
 
 def _weights(model: keras.Model, attributes: Mapping[str, str]) -> io.BytesIO:

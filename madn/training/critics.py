@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from madn.training.draws import Draws
 from madn.training.gradients import input_gradient
+from madn.training.random_numbers import Draws
 
 
 class Critics:

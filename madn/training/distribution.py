@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import keras
 
-from madn import replicas
 from madn.errors import UserError, WorkerLost
+from madn.nn import replicas
 
 
 class Devices:
@@ -35,7 +35,8 @@ class Devices:
             kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
             self.strategy = tf.distribute.MirroredStrategy(
                 [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices(kind)],
-                cross_device_ops=None if kind == "GPU" else tf.distribute.ReductionToOneDevice())
+                cross_device_ops=None if kind == "GPU" else tf.distribute.ReductionToOneDevice(),
+            )
         else:
             check_cluster(os.environ.get("TF_CONFIG"))
             self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -71,11 +72,19 @@ class Devices:
 
         try:
             yield
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError,
-                tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError) as problem:
+        except (
+            tf.errors.UnavailableError,
+            tf.errors.AbortedError,
+            tf.errors.CancelledError,
+            tf.errors.InternalError,
+            tf.errors.DeadlineExceededError,
+            tf.errors.FailedPreconditionError,
+        ) as problem:
             reason = problem.message.strip().splitlines()[-1][:160]
-            raise WorkerLost("another worker has stopped or does not answer: start all of them again with --resume "
-                             f"({type(problem).__name__}: {reason})") from None
+            raise WorkerLost(
+                "another worker has stopped or does not answer: start all of them again with --resume "
+                f"({type(problem).__name__}: {reason})"
+            ) from None
 
     def agree(self, number: int, what: str) -> None:
         """Raises `UserError` where the processes of a run have different numbers."""
@@ -88,8 +97,10 @@ class Devices:
 
         found = float(self.strategy.experimental_local_results(self.strategy.run(tf.function(mean)))[0])
         if found != number:
-            raise UserError(f"this worker has {what} {number}, others have another ({found:g} in the mean): all must "
-                            "see one run folder and the same images")
+            raise UserError(
+                f"this worker has {what} {number}, others have another ({found:g} in the mean): all must "
+                "see one run folder and the same images"
+            )
 
     @property
     def shares(self) -> tuple[int, int, int]:
@@ -121,16 +132,22 @@ class Devices:
 
         def distributed(parts: list):
             first, here, _ = self.shares
-            return tuple(self.strategy.experimental_distribute_values_from_function(
-                lambda context, i=i: parts[context.replica_id_in_sync_group - first][i]) for i in range(len(parts[0])))
+            return tuple(
+                self.strategy.experimental_distribute_values_from_function(
+                    lambda context, i=i: parts[context.replica_id_in_sync_group - first][i]
+                )
+                for i in range(len(parts[0]))
+            )
 
         return lambda parts: step(parts[0] if self.strategy is None else distributed(parts))
 
 
 def check_cluster(text: str | None) -> None:
     """Raises `UserError` where TF_CONFIG does not name a cluster and a task of it."""
-    way_out = ('set it as TensorFlow has it: {"cluster": {"worker": ["host:port", ...]}, '
-               '"task": {"type": "worker", "index": 0}}')
+    way_out = (
+        'set it as TensorFlow has it: {"cluster": {"worker": ["host:port", ...]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
     if not text:
         raise UserError(f"--strategy multiworker needs TF_CONFIG; {way_out}")
     try:

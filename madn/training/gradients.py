@@ -8,7 +8,7 @@ import keras
 from keras import ops, tree
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
-from madn import replicas
+from madn.nn import replicas
 
 BACKENDS = "training runs on the TensorFlow, PyTorch and JAX backends"
 
@@ -30,8 +30,10 @@ def losses_and_gradients(compute: Callable[[], tuple], variables: Sequence[Seque
 
         with tf.GradientTape(persistent=len(variables) > 1) as tape:
             losses, rest = compute()
-        gradients = [tape.gradient(loss, [v.value for v in own], unconnected_gradients=tf.UnconnectedGradients.ZERO)
-                     for loss, own in zip(losses, variables, strict=True)]
+        gradients = [
+            tape.gradient(loss, [v.value for v in own], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            for loss, own in zip(losses, variables, strict=True)
+        ]
     elif backend == "torch":
         import torch
 
@@ -69,8 +71,10 @@ def _differentiated_by_jax(compute: Callable[[], tuple], variables: Sequence[Seq
         results = jax.tree.unflatten(structure, run(*given.values()))
         return results[0][0][i], results
 
-    found = [jax.value_and_grad(functools.partial(nth, i=i), has_aux=True)([v.value for v in own])
-             for i, own in enumerate(variables)]
+    found = [
+        jax.value_and_grad(functools.partial(nth, i=i), has_aux=True)([v.value for v in own])
+        for i, own in enumerate(variables)
+    ]
     (losses, rest), changes = found[0][0][1]
     pure.keep(changes)
     return losses, rest, [gradients for _, gradients in found]
@@ -132,7 +136,7 @@ def in_parts(compute: Callable, batch, parts: int):
 def _part(batch, i: int, parts: int):
     sizes = [ops.shape(x)[0] // parts for x in tree.flatten(batch) if x is not None]
     first = i * sizes[0]
-    return tree.map_structure(lambda x: None if x is None else x[first:first + sizes[0]], batch), first
+    return tree.map_structure(lambda x: None if x is None else x[first : first + sizes[0]], batch), first
 
 
 def _after(total):
@@ -200,3 +204,8 @@ def without_gradients():
 
         return torch.no_grad()
     return contextlib.nullcontext()
+
+
+def global_norm(gradients: Sequence):
+    """Euclidean norm of all gradients together, float32."""
+    return ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))

@@ -8,20 +8,29 @@ from madn.data.crops import CropSource
 from madn.data.pipeline import Shares, input_errors, numpy_batches, training_dataset
 from madn.data.sets import FixedCrops
 from madn.errors import UserError
-from madn.training.callbacks import Clock, Pictures, Progress, Record
+from madn.training.callbacks.reporting import Clock, Pictures, Progress, Record
+from madn.training.callbacks.safety import Checkpoints, Faults, StopCleanly, Waiting, signals_left_to_the_chief
 from madn.training.checkpoint import Place, load_start, load_state, newest_whole, read_place
 from madn.training.distribution import Devices
 from madn.training.model import AdversarialModel
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
-from madn.training.safety import Checkpoints, Faults, StopCleanly, Waiting, signals_left_to_the_chief
 
 PICTURES = 4
 
 
-def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validation: FixedCrops | None = None,
-          round_steps: int = 0, weights: Path | None = None, minutes: float | None = None,
-          checkpoint_minutes: float = 0, devices: Devices | None = None) -> int:
+def train(
+    name: str,
+    recipe: Recipe,
+    source: CropSource,
+    run: RunFolder,
+    validation: FixedCrops | None = None,
+    round_steps: int = 0,
+    weights: Path | None = None,
+    minutes: float | None = None,
+    checkpoint_minutes: float = 0,
+    devices: Devices | None = None,
+) -> int:
     """Train `recipe` on the crops of `source`, in rounds of `round_steps`.
 
     0 of them: an epoch, but at least 100 steps or a tenth of all. `minutes` end the run before its last step; stages
@@ -47,7 +56,7 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
             run.remove_leftovers()
     first_step, model = place.first_step, None
     devices.agree(total, "a run with the number of steps")
-    for number, (stage, steps) in list(enumerate(stages))[place.stage:]:
+    for number, (stage, steps) in list(enumerate(stages))[place.stage :]:
         previous, model = model, stage.build_model(steps, devices)
         model.first_step = first_step
         if previous is not None:
@@ -66,18 +75,41 @@ def train(name: str, recipe: Recipe, source: CropSource, run: RunFolder, validat
         if model.updates < steps:
             if len(stages) > 1:
                 print(f"stage {number + 1} of {len(stages)}: {stage.stage_name}, {steps} steps", flush=True)
-            share = sum(length for _, length in stages[:number + 1]) / total
-            _train_stage(name, stage, model,
-                         Place(number, first_step, total if len(stages) > 1 else 0, place.seconds), means,
-                         first_step + steps, total, source, run, validation, round_steps,
-                         minutes and 60 * minutes * share, 60 * checkpoint_minutes)
+            share = sum(length for _, length in stages[: number + 1]) / total
+            _train_stage(
+                name,
+                stage,
+                model,
+                Place(number, first_step, total if len(stages) > 1 else 0, place.seconds),
+                means,
+                first_step + steps,
+                total,
+                source,
+                run,
+                validation,
+                round_steps,
+                minutes and 60 * minutes * share,
+                60 * checkpoint_minutes,
+            )
         first_step, means = model.step, {}
     return model.step
 
 
-def _train_stage(name: str, recipe: Recipe, model: AdversarialModel, place: Place, means: dict, last_step: int,
-                 total: int, source: CropSource, run: RunFolder, validation: FixedCrops | None, round_steps: int,
-                 seconds: float | None, checkpoint_seconds: float) -> None:
+def _train_stage(
+    name: str,
+    recipe: Recipe,
+    model: AdversarialModel,
+    place: Place,
+    means: dict,
+    last_step: int,
+    total: int,
+    source: CropSource,
+    run: RunFolder,
+    validation: FixedCrops | None,
+    round_steps: int,
+    seconds: float | None,
+    checkpoint_seconds: float,
+) -> None:
     """Train one stage's model from the step it is at to `last_step`, or until the run has taken `seconds`.
 
     `means`: of the logs of a round that was broken off.
@@ -88,7 +120,7 @@ def _train_stage(name: str, recipe: Recipe, model: AdversarialModel, place: Plac
     devices = model.devices
     progress = Progress(model.step, total, hidden=not devices.chief)
     record = Record(run, facts, place, run.rows(), "val_psnr" if validation else "psnr", model.step, progress.say)
-    faults = Faults(run, source, recipe.crops_per_step, progress.say)
+    faults = Faults(run, source, recipe.batch, progress.say)
     checkpoints = Checkpoints(run, place, record.elapsed, faults.check, checkpoint_seconds, means)
     clock = Clock(record, seconds)
     stop = StopCleanly(checkpoints)
@@ -101,10 +133,15 @@ def _train_stage(name: str, recipe: Recipe, model: AdversarialModel, place: Plac
                 if clock.over:
                     break
                 model.fit(
-                    _batches(source, recipe, first, steps * rounds, devices), steps_per_epoch=steps, epochs=rounds,
-                    verbose=0, shuffle=False,  # the crops come shuffled
-                    validation_data=validation and validation.floats(), validation_batch_size=recipe.batch,
-                    callbacks=callbacks)
+                    _batches(source, recipe, first, steps * rounds, devices),
+                    steps_per_epoch=steps,
+                    epochs=rounds,
+                    verbose=0,
+                    shuffle=False,  # the crops come shuffled
+                    validation_data=validation and validation.floats(),
+                    validation_batch_size=recipe.batch,
+                    callbacks=callbacks,
+                )
     finally:
         progress.close()
 
@@ -130,9 +167,9 @@ def segments(step: int, total: int, round_steps: int) -> list[tuple[int, int, in
 def _batches(source: CropSource, recipe: Recipe, first: int, steps: int, devices: Devices):
     """Batches for generator steps `first`, ...; tf.data, or NumPy on JAX and where TensorFlow is not installed."""
     if keras.backend.backend() == "jax":  # which has no use for TensorFlow, and would share the memory with it
-        return numpy_batches(source, recipe.crops_per_step, first, steps)
+        return numpy_batches(source, recipe.batch, first, steps)
     try:
-        shares = Shares(*devices.shares, blocks=recipe.crops_per_step // recipe.batch)
-        return training_dataset(source, recipe.crops_per_step, first, steps, shares=shares)
+        shares = Shares(*devices.shares)
+        return training_dataset(source, recipe.batch, first, steps, shares=shares)
     except ImportError:
-        return numpy_batches(source, recipe.crops_per_step, first, steps)
+        return numpy_batches(source, recipe.batch, first, steps)

@@ -7,16 +7,15 @@ from dataclasses import replace
 import keras
 from keras import ops
 
-from madn import replicas
-from madn.losses import batch_psnr
-from madn.training.clipping import clip, global_norm
+from madn.nn import replicas
+from madn.nn.losses import batch_psnr
 from madn.training.critics import Critics
 from madn.training.distribution import Devices
-from madn.training.draws import Draws
-from madn.training.gradients import apply_gradients, in_parts, losses_and_gradients, without_gradients
+from madn.training.finite_checks import Fault, Watch
+from madn.training.gradients import apply_gradients, global_norm, in_parts, losses_and_gradients, without_gradients
+from madn.training.random_numbers import Draws
 from madn.training.remat import rematerialised
 from madn.training.state import Stateful, with_state
-from madn.training.watch import Fault, Watch
 
 GENERATOR_GRADIENT, CRITIC_GRADIENT = "the generator's gradient", "the discriminator's gradient"
 
@@ -36,8 +35,15 @@ class AdversarialModel(Stateful, keras.Model):
     its input since it was last set to 0. Call `compile`, then `fit` on (blurred, sharp) batches, float32 in [0, 1].
     """
 
-    def __init__(self, generator: keras.Model, objective, critics: dict[str, keras.Model] | None = None,
-                 seed: int = 0, devices: Devices | None = None, **kwargs):
+    def __init__(
+        self,
+        generator: keras.Model,
+        objective,
+        critics: dict[str, keras.Model] | None = None,
+        seed: int = 0,
+        devices: Devices | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.devices = devices or Devices()
         self.generator, self.objective = generator, objective
@@ -46,24 +52,29 @@ class AdversarialModel(Stateful, keras.Model):
         self.critic = Critics(dict(self.critics), self.draws)
         self.first_step, self.waited, self._returned = 0, 0.0, None
         with self.devices.scope():
-            self.trackers = {name: keras.metrics.Mean(name=name)
-                             for name in ("loss", *objective.term_names, "gradient_norm", "psnr", "blurred_psnr")}
+            self.trackers = {
+                name: keras.metrics.Mean(name=name)
+                for name in ("loss", *objective.term_names, "gradient_norm", "psnr", "blurred_psnr")
+            }
             if self.critics:
                 self.trackers["critic_loss"] = keras.metrics.Mean(name="critic_loss")
             self.watch = Watch([*objective.term_names, "loss", "critic_loss", GENERATOR_GRADIENT, CRITIC_GRADIENT])
         self.built = True
 
-    def compile(self, g_optimizer, d_optimizer=None, update_order: str = "simultaneous", critic_steps: int = 1,
-                critic_batches: str = "fresh", clip_mode: str = "none", clip_minimum: float = 1e-5,
-                clip_maximum: float = 2.0, clip_scope: str = "generator", accumulate: int = 1,
-                remat: str = "none", jit_compile: bool = False):
+    def compile(
+        self,
+        g_optimizer,
+        d_optimizer=None,
+        update_order: str = "simultaneous",
+        critic_steps: int = 1,
+        accumulate: int = 1,
+        remat: str = "none",
+        jit_compile: bool = False,
+    ):
         """Set the optimisers and the order of updates.
 
         update_order: "simultaneous" takes both gradients at the same weights in one pass (MADN's Algorithm 1);
-            "alternating" updates the critics first, `critic_steps` times, then the generator.
-        critic_batches: of these critic steps. "same": all take the whole batch, restored once. "fresh": each takes a
-            part of its own, and the generator the last one: the batch holds `critic_steps` times as many crops.
-        clip_scope: "generator" or "both".
+            "alternating" updates the critics first, `critic_steps` times on the same batch, then the generator.
         remat: "blocks" computes most of the generator again in the backward pass (`rematerialised`); "none" keeps all.
         accumulate: the parts that a batch is computed in, one after the other, to save memory; a term that looks at
             the whole batch (relativistic losses) sees a part.
@@ -71,19 +82,18 @@ class AdversarialModel(Stateful, keras.Model):
         Both optimisers are built here, so that a checkpoint holds the state of both from the first step on.
         """
         if update_order == "simultaneous" and critic_steps != 1:
-            raise ValueError("simultaneous updates take one critic step; received critic_steps="
-                             f"{critic_steps}; use update_order='alternating'")
-        for name, value, known in (("update_order", update_order, ("simultaneous", "alternating")),
-                                   ("critic_batches", critic_batches, ("fresh", "same"))):
-            if value not in known:
-                raise ValueError(f"{name} is one of {', '.join(known)}; received {value!r}")
+            raise ValueError(
+                "simultaneous updates take one critic step; received critic_steps="
+                f"{critic_steps}; use update_order='alternating'"
+            )
+        if update_order not in ("simultaneous", "alternating"):
+            raise ValueError(f"update_order is simultaneous or alternating; received {update_order!r}")
         super().compile(optimizer=g_optimizer, jit_compile=jit_compile or keras.backend.backend() == "jax")
         self.d_optimizer = d_optimizer
-        self.update_order, self.critic_steps, self.critic_batches = update_order, critic_steps, critic_batches
-        self.clipping = (clip_mode, clip_minimum, clip_maximum)
-        self.clip_scope, self.accumulate = clip_scope, accumulate
+        self.update_order, self.critic_steps, self.accumulate = update_order, critic_steps, accumulate
         self._restore = functools.partial(
-            rematerialised(self.generator) if remat == "blocks" else self.generator, training=True)
+            rematerialised(self.generator) if remat == "blocks" else self.generator, training=True
+        )
         with self.devices.scope():
             g_optimizer.build(self.generator.trainable_variables)
             if self.critics:
@@ -175,7 +185,7 @@ class AdversarialModel(Stateful, keras.Model):
         if not self.critics or self.update_order == "simultaneous":
             self._update(blurred, sharp, train_generator=True, train_critics=bool(self.critics))
         else:
-            blurred, sharp = self._update_critics(blurred, sharp)
+            self._update_critics(blurred, sharp)
             self._update(blurred, sharp, train_generator=True, train_critics=False)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
@@ -189,16 +199,11 @@ class AdversarialModel(Stateful, keras.Model):
         return {name: self.trackers[name].result() for name in scores}
 
     def _update_critics(self, blurred, sharp):
-        """The critic steps before a generator step; returns the crops that the generator is to learn from."""
-        same = self.critic_batches == "same"
-        parts = [(blurred, sharp)] if same else list(zip(
-            ops.split(blurred, self.critic_steps), ops.split(sharp, self.critic_steps), strict=True))
-        for part_blurred, part_sharp in parts:
-            with without_gradients():
-                outputs = self.generator(part_blurred, training=True)
-            for _ in range(self.critic_steps if same else 1):
-                self._update(part_blurred, part_sharp, train_generator=False, train_critics=True, outputs=outputs)
-        return parts[-1]
+        """The critic steps before a generator step, all on its batch, which is restored once."""
+        with without_gradients():
+            outputs = self.generator(blurred, training=True)
+        for _ in range(self.critic_steps):
+            self._update(blurred, sharp, train_generator=False, train_critics=True, outputs=outputs)
 
     def _update(self, blurred, sharp, train_generator: bool, train_critics: bool, outputs: dict | None = None):
         """The updates asked for, all gradients taken at the same weights.
@@ -217,7 +222,8 @@ class AdversarialModel(Stateful, keras.Model):
         def compute(batch, first):
             self.draws.begin(update, first_here + first)
             _, logs, gradients = losses_and_gradients(
-                lambda: self._player_losses(*batch, train_generator, train_critics), [own for _, own, _ in players])
+                lambda: self._player_losses(*batch, train_generator, train_critics), [own for _, own, _ in players]
+            )
             return gradients, {name: ops.stop_gradient(value) for name, value in logs.items()}
 
         gradients, logs = in_parts(compute, (blurred, sharp, outputs), self.accumulate)
@@ -225,8 +231,6 @@ class AdversarialModel(Stateful, keras.Model):
         norms = {what: ops.stop_gradient(global_norm(own)) for own, (*_, what) in zip(gradients, players, strict=True)}
         self.watch.look_at(step, {**logs, **norms})
         for own, (optimizer, variables, _) in zip(gradients, players, strict=True):
-            if optimizer is self.optimizer or self.clip_scope == "both":
-                own = clip(own, *self.clipping)
             apply_gradients(optimizer, own, variables)
         if train_generator:
             logs["gradient_norm"] = norms[GENERATOR_GRADIENT]
@@ -237,8 +241,10 @@ class AdversarialModel(Stateful, keras.Model):
         """The losses to differentiate, and everything that is logged of them."""
         restored = self._restore(blurred) if outputs is None else outputs
         losses, logs = [], _scores(blurred, sharp, restored) if train_generator else {}
-        for name, wanted, of_objective in (("loss", train_generator, "generator_losses"),
-                                           ("critic_loss", train_critics, "critic_losses")):
+        for name, wanted, of_objective in (
+            ("loss", train_generator, "generator_losses"),
+            ("critic_loss", train_critics, "critic_losses"),
+        ):
             if wanted:  # an objective without critics has no `critic_losses`
                 total, terms = getattr(self.objective, of_objective)(blurred, sharp, restored, self.critic)
                 losses.append(total)

@@ -17,8 +17,15 @@ class ConvolutionMuon(keras.optimizers.Muon):
     The other arguments are those of `keras.optimizers.Muon`.
     """
 
-    def __init__(self, learning_rate=0.001, least: int = 16, bias_lr_ratio: float = 1.0, weight_decay=None,
-                 adam_weight_decay=None, **kwargs):
+    def __init__(
+        self,
+        learning_rate=0.001,
+        least: int = 16,
+        bias_lr_ratio: float = 1.0,
+        weight_decay=None,
+        adam_weight_decay=None,
+        **kwargs,
+    ):
         super().__init__(learning_rate, weight_decay=weight_decay, adam_weight_decay=adam_weight_decay, **kwargs)
         self.least, self.bias_lr_ratio = least, bias_lr_ratio
 

@@ -1,22 +1,26 @@
 """What the recipes with a perceptual loss share: where its VGG weights come from."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from madn.training.recipe import Recipe
-from madn.vgg import PerceptualLoss
+
+if TYPE_CHECKING:
+    from madn.nn.vgg import PerceptualLoss
 
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualRecipe(Recipe):
-    """A recipe whose objective has a perceptual loss; a paper's recipe says which."""
+    """Perceptual loss: of which VGG weights; a paper's recipe says of which layer."""
 
     vgg_network: ClassVar[str]  # vgg16 or vgg19
 
     vgg_weights: str | None = None
     """File of VGG weights (VGG16 for sisnet, else VGG19) in keras.applications' format; by default its download."""
     vgg_gain: float | None = None
-    """Factor on the perceptual loss; by default calibrated to the weights (madn.vgg)."""
+    """Factor on the perceptual loss; by default calibrated to the weights (madn.nn.vgg)."""
 
     def perceptual(self) -> PerceptualLoss | None:
         """The loss, or None in a variant without it. Raises `UserError` where its weights are not to be had."""

@@ -1,30 +1,37 @@
-"""What every recipe says: batch, crop, optimisers, schedule, clipping. A paper's recipe adds its own fields."""
+"""What every recipe says: batch, crop, optimisers, schedule, clipping. A paper's recipe adds its own fields.
 
-import contextlib
+A recipe is plain data, and so is the module that holds it: networks, losses and optimisers are imported by the methods
+that build them. So recipes can be listed, and a command line refused, before Keras and its backend are imported.
+"""
+
+from __future__ import annotations
+
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-import keras
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from madn.errors import UserError
-from madn.training.distribution import Devices
-from madn.training.model import AdversarialModel
-from madn.training.muon import ConvolutionMuon
+
+if TYPE_CHECKING:
+    import keras
+
+    from madn.training.distribution import Devices
+    from madn.training.model import AdversarialModel
+
+INTERNAL = {"internal": True}
+"""Metadata of a field that a recipe's stages set, and no command line."""
+
+
+class Named(NamedTuple):
+    """A recipe of the registry, and what it is in a line that names its paper."""
+
+    recipe: Recipe
+    summary: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Settings of one training run; a subclass adds its paper's networks and objective.
-
-    Raises `UserError` for a value out of range, naming the field.
-    """
-
-    paper: ClassVar[str] = ""
-    crop_multiple: ClassVar[int] = 32
-    retired: ClassVar[dict] = {}  # fields that stored files may have -> the value that is still built; ...: any
-    critics_float32: ClassVar[bool] = False  # a gradient penalty asks for it, whatever `precision` says
+class Optimisation:
+    """Training: batches, learning rates, length"""
 
     batch: int = 16
     """Crops in a batch."""
@@ -38,34 +45,22 @@ class Recipe:
     """Initial learning rate of the generator."""
     lr_d: float = 4e-4
     """Initial learning rate of the discriminator."""
-    optimizer: Literal["adam", "muon"] = "adam"
-    """Muon: for the generator's convolutions, Adam for the rest of it; see madn.training.muon."""
-    bias_lr_ratio: float = 1.0
-    """With Muon: the learning rate of biases, as a share of the others'."""
-    adam_beta_1: float = 0.9
-    """Adam's decay of the first moment."""
-    adam_beta_2: float = 0.999
-    """Adam's decay of the second moment."""
-    adam_epsilon: float = 1e-8
-    """Adam's epsilon."""
-    update_order: Literal["simultaneous", "alternating"] = "simultaneous"
-    """Simultaneous: both gradients at the same weights. Alternating: the discriminator first."""
-    critic_steps: int = 1
-    """Discriminator updates for each generator update; alternating order only."""
-    critic_batches: Literal["fresh", "same"] = "fresh"
-    """Critic steps each on a batch of their own, or all on the generator's."""
-    clip_mode: Literal["none", "global_norm", "value", "magnitude", "literal"] = "none"
-    """Gradient clipping: see madn.training.clipping."""
-    clip_minimum: float = 1e-5
-    """Least magnitude of a gradient's element (magnitude and literal)."""
-    clip_maximum: float = 2.0
-    """Greatest norm, or magnitude of an element."""
-    clip_scope: Literal["generator", "both"] = "generator"
-    """Whose gradients are clipped."""
+    adam: tuple[float, float, float] = (0.9, 0.999, 1e-8)
+    """Adam's decays of the first and the second moment, and its epsilon."""
+    clip_norm: float | None = None
+    """Gradients of the generator with a larger global norm are scaled down to it; None: never."""
     augment: Literal["none", "flips", "dihedral"] = "none"
     """Flips, or flips and 90-degree turns, of both images alike."""
     blur_kind: Literal["blur", "blur_gamma"] = "blur"
     """Which of GoPro's blurred folders to use."""
+    seed: int = 0
+    """Seed of the weights, the crops and the held-out pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computation:
+    """Computation: precision, memory, speed"""
+
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     """mixed_bfloat16 computes the networks in bfloat16; losses and metrics stay in float32."""
     remat: Literal["none", "blocks"] = "none"
@@ -74,13 +69,38 @@ class Recipe:
     """Parts that a batch is computed in, one after the other, to save memory."""
     jit: bool = False
     """Compile the training step with XLA; JAX always does."""
-    seed: int = 0
-    """Seed of the weights, the crops and the held-out pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Computation, Optimisation):
+    """Settings of one training run; a subclass adds its paper's networks and objective.
+
+    Raises `UserError` for a value out of range, naming the field.
+    """
+
+    paper: ClassVar[str] = ""
+    crop_multiple: ClassVar[int] = 32
+    update_order: ClassVar[str] = "simultaneous"
+    """Simultaneous: both gradients at the same weights. Alternating: the discriminator first."""
+    critic_steps: ClassVar[int] = 1
+    """Discriminator updates for each generator update, all on its batch; alternating order only."""
+    critics_float32: ClassVar[bool] = False
+    """A gradient penalty asks for it, whatever `precision` says."""
+    retired: ClassVar[dict] = {
+        "optimizer": "adam",
+        "bias_lr_ratio": ...,
+        "clip_minimum": ...,
+        "clip_scope": "generator",
+        "critic_batches": ...,
+    }
+    """Fields that stored files may have -> the value that is still built; ...: any."""
 
     def __post_init__(self):
         for field in ("batch", "crop", "epochs", "critic_steps", "accumulate"):
             if getattr(self, field) < 1:
                 raise UserError(f"--{field.replace('_', '-')} must be at least 1; received {getattr(self, field)}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise UserError(f"--clip-norm must be above 0; received {self.clip_norm:g}")
         if self.seed < 0:
             raise UserError(f"--seed must be 0 or more; received {self.seed}")
         if self.steps is not None and self.steps < 1:
@@ -89,8 +109,6 @@ class Recipe:
             raise UserError(f"--crop must be a multiple of {self.crop_multiple}; received {self.crop}")
         if self.batch % self.accumulate:
             raise UserError(f"--accumulate must divide the batch of {self.batch}; received {self.accumulate}")
-        if self.update_order == "simultaneous" and self.critic_steps != 1:
-            raise UserError("--critic-steps above 1 needs --update-order alternating")
 
     @property
     def multiple(self) -> int:
@@ -136,7 +154,7 @@ class Recipe:
         """
         return {}
 
-    def stages(self, total_steps: int) -> list[tuple["Recipe", int]]:
+    def stages(self, total_steps: int) -> list[tuple[Recipe, int]]:
         """(recipe, steps) of each stage: one after the other, each with optimisers and a schedule of its own."""
         return [(self, total_steps)]
 
@@ -147,7 +165,21 @@ class Recipe:
 
     @classmethod
     def renamed(cls, fields: dict) -> dict:
-        """Stored fields under the names that they have today; `retired` ones may stay."""
+        """Stored fields under the names that they have today; `retired` ones may stay.
+
+        Raises `UserError` for a value that is no longer built.
+        """
+        fields = dict(fields)
+        for name in ("update_order", "critic_steps"):
+            if name in fields and not _is_field(cls, name) and fields.pop(name) != getattr(cls, name):
+                raise UserError(f"{name} is no longer a setting; earlier versions of madn read what has another")
+        if "adam_beta_1" in fields:
+            fields["adam"] = tuple(fields.pop(f"adam_{name}") for name in ("beta_1", "beta_2", "epsilon"))
+        if "clip_mode" in fields:
+            mode, norm = fields.pop("clip_mode"), fields.pop("clip_maximum", 2.0)
+            if mode not in ("none", "global_norm"):
+                raise UserError(f"clip_mode {mode} is no longer built; earlier versions of madn read what has it")
+            fields["clip_norm"] = norm if mode == "global_norm" else None
         return fields
 
     def grows_from(self, fields: dict) -> dict | None:
@@ -161,14 +193,9 @@ class Recipe:
             if layer.weights:
                 generator.get_layer(layer.name).set_weights(layer.get_weights())
 
-    @property
-    def crops_per_step(self) -> int:
-        """Crops that one generator update consumes, those of its critic steps included."""
-        return self.batch * (self.critic_steps if self.critic_batches == "fresh" else 1)
-
     def steps_per_epoch(self, pairs: int) -> int:
-        """Generator updates in one pass over `pairs`, the last, incomplete batch dropped; at least 1."""
-        return max(1, pairs // self.crops_per_step)
+        """Generator updates that an epoch of `pairs` counts for, whole batches alone; at least 1."""
+        return max(1, pairs // self.batch)
 
     def total_steps(self, pairs: int) -> int:
         """Generator updates of the whole run."""
@@ -178,21 +205,37 @@ class Recipe:
         """The schedule, step by step; constant unless a recipe says otherwise."""
         return initial
 
-    def build_optimizer(self, kind: str, initial: float, total_steps: int) -> keras.optimizers.Optimizer:
-        """An optimiser, "adam" or "muon", with this recipe's schedule."""
-        rate = self.learning_rate(initial, total_steps)
-        if kind == "muon":
-            return ConvolutionMuon(rate, bias_lr_ratio=self.bias_lr_ratio, adam_beta_1=self.adam_beta_1,
-                                   adam_beta_2=self.adam_beta_2, epsilon=self.adam_epsilon)
-        return keras.optimizers.Adam(rate, beta_1=self.adam_beta_1, beta_2=self.adam_beta_2, epsilon=self.adam_epsilon)
+    def build_g_optimizer(self, total_steps: int) -> keras.optimizers.Optimizer:
+        """The generator's optimiser, with its schedule and clipping."""
+        return self._adam(self.lr_g, total_steps, global_clipnorm=self.clip_norm)
+
+    def build_d_optimizer(self, total_steps: int) -> keras.optimizers.Optimizer:
+        """The discriminators' optimiser, with its schedule."""
+        return self._adam(self.lr_d, total_steps)
+
+    def _adam(self, initial: float, total_steps: int, **options) -> keras.optimizers.Adam:
+        import keras
+
+        beta_1, beta_2, epsilon = self.adam
+        return keras.optimizers.Adam(
+            self.learning_rate(initial, total_steps), beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, **options
+        )
 
     def build_model(self, total_steps: int, devices: Devices | None = None) -> AdversarialModel:
         """Networks, objective and optimisers, seeded and compiled; `total_steps` long the schedule."""
+        import keras
+
+        from madn.training.distribution import Devices
+        from madn.training.model import AdversarialModel
+        from madn.training.precision import dtype_policy
+
         devices = devices or Devices()
         parts = devices.count * self.accumulate
         if self.batch % parts:
-            raise UserError(f"--batch must be a multiple of {parts}, for {devices.count} devices and --accumulate "
-                            f"{self.accumulate}; received {self.batch}")
+            raise UserError(
+                f"--batch must be a multiple of {parts}, for {devices.count} devices and --accumulate "
+                f"{self.accumulate}; received {self.batch}"
+            )
         if self.jit and devices.count > 1:
             raise UserError("--jit compiles for one device; leave it out with --strategy")
         keras.utils.set_random_seed(self.seed)
@@ -203,28 +246,24 @@ class Recipe:
                 critics = self.build_critics()
             for name in self.frozen:
                 generator.get_layer(name).trainable = False
-            optimizers = (self.build_optimizer(self.optimizer, self.lr_g, total_steps),
-                          self.build_optimizer("adam", self.lr_d, total_steps) if critics else None)
+            optimizers = (self.build_g_optimizer(total_steps), self.build_d_optimizer(total_steps) if critics else None)
         model = AdversarialModel(generator, self.build_objective(), critics, self.seed, devices)
         model.compile(
-            *optimizers, update_order=self.update_order, critic_steps=self.critic_steps,
-            critic_batches=self.critic_batches, clip_mode=self.clip_mode, clip_minimum=self.clip_minimum,
-            clip_maximum=self.clip_maximum, clip_scope=self.clip_scope, remat=self.remat,
-            accumulate=self.accumulate, jit_compile=self.jit)
+            *optimizers,
+            update_order=self.update_order,
+            critic_steps=self.critic_steps,
+            remat=self.remat,
+            accumulate=self.accumulate,
+            jit_compile=self.jit,
+        )
         return model
 
     def fields(self) -> dict:
         """All settings as plain JSON values."""
-        return {name: list(value) if isinstance(value, tuple) else value
-                for name, value in dataclasses.asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
+        }
 
 
-@contextlib.contextmanager
-def dtype_policy(policy: str) -> Iterator[None]:
-    """Build layers under a dtype policy."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+def _is_field(recipe: type, name: str) -> bool:
+    return name in {field.name for field in dataclasses.fields(recipe)}

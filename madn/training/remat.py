@@ -66,7 +66,8 @@ def _run(steps: Sequence[Step], taken, given, *tensors) -> list:
     values = dict(zip(map(id, taken), tensors, strict=True))
     for step in steps:
         args, kwargs = tree.map_structure(
-            lambda x: values[id(x)] if isinstance(x, keras.KerasTensor) else x, (step.args, step.kwargs))
+            lambda x: values[id(x)] if isinstance(x, keras.KerasTensor) else x, (step.args, step.kwargs)
+        )
         values.update(zip(map(id, step.outputs), tree.flatten(step.run(*args, **kwargs)), strict=True))
     return [values[id(x)] for x in given]
 
@@ -127,9 +128,13 @@ def _take_apart(model: keras.Model, inputs: list, training: bool, steps: list[St
         return note(operation, args, kwargs, operation.compute_output_spec(*args, **kwargs))
 
     training = training and not getattr(model, "as_at_inference", False)
-    inputs = [x if x.dtype == own.dtype else  # a nested model casts what it takes to the dtype of its inputs
-              note(functools.partial(ops.cast, dtype=own.dtype), (x,), {}, keras.KerasTensor(x.shape, own.dtype))
-              for x, own in zip(inputs, model.inputs, strict=True)]
+    inputs = [
+        x
+        if x.dtype == own.dtype
+        # a nested model casts what it takes to the dtype of its inputs
+        else note(functools.partial(ops.cast, dtype=own.dtype), (x,), {}, keras.KerasTensor(x.shape, own.dtype))
+        for x, own in zip(inputs, model.inputs, strict=True)
+    ]
     outputs = model._run_through_graph(inputs, lambda operation: functools.partial(call, operation))
     return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
 
@@ -137,7 +142,8 @@ def _take_apart(model: keras.Model, inputs: list, training: bool, steps: list[St
 def _is_functional(operation) -> bool:
     """Whether it is a functional model that runs as its graph says, or says that it differs in `training` alone."""
     return isinstance(operation, Functional) and (
-        type(operation).call is Functional.call or getattr(operation, "as_at_inference", False))
+        type(operation).call is Functional.call or getattr(operation, "as_at_inference", False)
+    )
 
 
 def _cut(steps: Sequence[Step], last: dict[int, int]) -> list[tuple[int, int]]:

@@ -1,11 +1,11 @@
 """The run folder: settings, checkpoints, logs and pictures of one training run.
 
-    settings.json                     recipe, every field, data, versions, device, command
-    checkpoints/state-*.weights.h5    generator, critics, optimisers at a step: what --resume reads; the last three
-    checkpoints/last.weights.h5       the generator as it is
-    checkpoints/best.weights.h5       the generator at its best validation PSNR
-    log.csv, tensorboard/             every loss term, PSNR and learning rate
-    samples/                          blurred | restored | sharp crops; latest.png is the newest
+settings.json                     recipe, every field, data, versions, device, command
+checkpoints/state-*.weights.h5    generator, critics, optimisers at a step: what --resume reads; the last three
+checkpoints/last.weights.h5       the generator as it is
+checkpoints/best.weights.h5       the generator at its best validation PSNR
+log.csv, tensorboard/             every loss term, PSNR and learning rate
+samples/                          blurred | restored | sharp crops; latest.png is the newest
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from madn.errors import UserError
-from madn.imaging.files import HOST, atomic, remove_leftovers
+from madn.system.writing import HOST, atomic, remove_leftovers
 
 SETTINGS = "settings.json"
 STATE = re.compile(r"state-(\d+)\.weights\.h5")
@@ -57,7 +57,7 @@ class RunFolder:
     def keep_states(self, newest: Path) -> None:
         """Keep the last few states up to `newest`; one beyond it was damaged, as the run has come from before it."""
         states = self.states()
-        wanted = states[states.index(newest):][:KEEP]
+        wanted = states[states.index(newest) :][:KEEP]
         for path in states:
             if path not in wanted:
                 path.unlink(missing_ok=True)
@@ -70,10 +70,14 @@ class RunFolder:
         except OSError as problem:
             # Libraries may not hand on why they could not write.
             full = problem.errno in FULL or (problem.errno is None and shutil.disk_usage(self.path).free < 1e6)
-            why, way_out = ("the disk is full", "Make room") if full else (
-                f"cannot be written ({problem.strerror or problem})", "Choose another --run, or put it right")
-            raise UserError(f"{self.path}: {why}; what was saved before is whole. {way_out}, then go on with "
-                            "--resume") from None
+            why, way_out = (
+                ("the disk is full", "Make room")
+                if full
+                else (f"cannot be written ({problem.strerror or problem})", "Choose another --run, or put it right")
+            )
+            raise UserError(
+                f"{self.path}: {why}; what was saved before is whole. {way_out}, then go on with --resume"
+            ) from None
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files of a process that was killed while it wrote."""
@@ -99,14 +103,20 @@ class RunFolder:
         """
         settings = self.settings()
         if settings and recipe not in (None, settings["recipe"]):
-            raise UserError(f"{self.path}: this run folder belongs to recipe {settings['recipe']}, not {recipe}; "
-                            "choose another --run")
+            raise UserError(
+                f"{self.path}: this run folder belongs to recipe {settings['recipe']}, not {recipe}; "
+                "choose another --run"
+            )
         if settings is None and self.states():
-            raise UserError(f"{self.path}: checkpoints of a run whose {SETTINGS} is gone; choose another --run (with "
-                            f"--weights it starts from a generator, if {self.checkpoints} holds one)")
+            raise UserError(
+                f"{self.path}: checkpoints of a run whose {SETTINGS} is gone; choose another --run (with "
+                f"--weights it starts from a generator, if {self.checkpoints} holds one)"
+            )
         if (self.checkpoints / "state.weights.h5").is_file():
-            raise UserError(f"{self.path}: a run of an earlier version, which this one cannot go on with; choose "
-                            f"another --run, and start from its generator with --weights {self.generator('last')}")
+            raise UserError(
+                f"{self.path}: a run of an earlier version, which this one cannot go on with; choose "
+                f"another --run, and start from its generator with --weights {self.generator('last')}"
+            )
         if not resume and self.states():
             raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or choose another --run")
         return settings if resume else None
@@ -116,8 +126,11 @@ class RunFolder:
 
         Its length, its cache and the place of its VGG file may change.
         """
-        changed = [key for key in asked if key not in ("steps", "epochs", "cache", "cache_gb", "vgg_weights")
-                   and asked[key] != stored.get(key)]
+        changed = [
+            key
+            for key in asked
+            if key not in ("steps", "epochs", "cache", "cache_gb", "vgg_weights") and asked[key] != stored.get(key)
+        ]
         if changed:
             what = ", ".join(f"{key} {stored.get(key)} (asked: {asked[key]})" for key in changed)
             raise UserError(f"{self.path}: this run has other settings: {what}; leave them out or choose another --run")

@@ -20,5 +20,14 @@ class ConstantThenLinear(keras.optimizers.schedules.LearningRateSchedule):
         return self.initial + (self.end - self.initial) * share
 
     def get_config(self):
-        return {"initial": self.initial, "constant_steps": self.constant_steps, "linear_steps": self.linear_steps,
-                "end": self.end}
+        return {
+            "initial": self.initial,
+            "constant_steps": self.constant_steps,
+            "linear_steps": self.linear_steps,
+            "end": self.end,
+        }
+
+
+def polynomial(initial: float, steps: int, power: float) -> keras.optimizers.schedules.PolynomialDecay:
+    """lr = initial (1 - step / steps) ** power, down to 0."""
+    return keras.optimizers.schedules.PolynomialDecay(initial, decay_steps=steps, end_learning_rate=0.0, power=power)

@@ -1,11 +1,11 @@
 """What a run was: recipe, fields, data, versions, device and command, for settings.json."""
 
 import platform
-from datetime import datetime, timezone
+from datetime import UTC, datetime, timezone
 
 import keras
 
-from madn.imaging.evaluation import versions
+from madn.system.versions import versions
 from madn.training.recipe import Recipe
 
 
@@ -17,8 +17,10 @@ def describe(name: str, recipe: Recipe, command: str, about: dict, before: dict 
     """
     process = {
         "command": command,
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": device(), "backend": keras.backend.backend(), "versions": versions(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device(),
+        "backend": keras.backend.backend(),
+        "versions": versions(),
     }
     said = {"recipe": name, "paper": recipe.paper, "fields": recipe.fields(), **about}
     if before is None:

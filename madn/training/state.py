@@ -19,8 +19,7 @@ def with_state(step: Callable) -> Callable:
         state, data = arguments
         kinds = [kind for kind in KINDS if len(state) == len(KINDS) or kind != "optimizer_variables"]
         groups = [model.variables_of(kind) for kind in kinds]
-        pairs = [pair for group, values in zip(groups, state, strict=True)
-                 for pair in zip(group, values, strict=True)]
+        pairs = [pair for group, values in zip(groups, state, strict=True) for pair in zip(group, values, strict=True)]
         with keras.StatelessScope(pairs) as scope:
             logs = step(model, data)
         return logs, tuple([scope.get_current_value(v) for v in group] for group in groups)

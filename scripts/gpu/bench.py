@@ -12,7 +12,7 @@ import gc
 import json
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime, timezone
 from pathlib import Path
 
 from gpu import machine, parts
@@ -34,11 +34,25 @@ def measurements(command: Sequence[str], kit: Path) -> list[dict]:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=2.0)
     asked = parser.parse_args(command)
-    common = {"repeats": asked.repeats, "seconds": asked.seconds,
-              "vgg_weights": [str(file.relative_to(kit)) for file in sorted((kit / "weights").glob("vgg*"))]}
-    return [{"what": what, "recipe": recipe, "precision": precision, "batch_asked": asked.batch,
-             "crop_asked": asked.crop, "size": asked.size, **common}
-            for what in ("training", "restoration") for precision in asked.precision for recipe in asked.recipes]
+    common = {
+        "repeats": asked.repeats,
+        "seconds": asked.seconds,
+        "vgg_weights": [str(file.relative_to(kit)) for file in sorted((kit / "weights").glob("vgg*"))],
+    }
+    return [
+        {
+            "what": what,
+            "recipe": recipe,
+            "precision": precision,
+            "batch_asked": asked.batch,
+            "crop_asked": asked.crop,
+            "size": asked.size,
+            **common,
+        }
+        for what in ("training", "restoration")
+        for precision in asked.precision
+        for recipe in asked.recipes
+    ]
 
 
 def left_to_do(work: Sequence[dict], rows: Sequence[dict], backend: str) -> list[dict]:
@@ -80,12 +94,19 @@ def run(job: Job, call: Call) -> int:
         while (rest := left_to_do(work, read(rows_file), backend)) and until - time.monotonic() > 5:
             parts.write_json(home / "work.json", {"work": rest})
             before, seconds = len(read(rows_file)), until - time.monotonic()
-            code = follow(module("gpu.bench", home / "work.json", rows_file, round(seconds, 1)), log, call.kit,
-                          environment, seconds + 20, tick, 2.0)
+            code = follow(
+                module("gpu.bench", home / "work.json", rows_file, round(seconds, 1)),
+                log,
+                call.kit,
+                environment,
+                seconds + 20,
+                tick,
+                2.0,
+            )
             tick()
             if code == 0:
                 break
-            died = rest[len(read(rows_file)) - before:]
+            died = rest[len(read(rows_file)) - before :]
             why = (last_lines(log, 1) or "no message")[:200].removeprefix("madn: error: ")
             if code == 2 and len(died) == len(rest):  # it has not begun: this backend cannot be started here
                 skipped[backend] = why
@@ -120,9 +141,18 @@ def earlier_rows(places: Sequence[Path], name: str, device: str) -> list[dict]:
 def write(job: Job, call: Call, rows: list[dict], skipped: dict[str, str]) -> None:
     """job.json with every row and why a backend was skipped, and the table for people."""
     call.out.mkdir(parents=True, exist_ok=True)
-    parts.write_json(call.out / "job.json", {
-        "job": job.name, "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "device": call.device,
-        "versions": machine.versions(), "rehearsal_on_cpu": call.cpu, "skipped": skipped, "rows": rows})
+    parts.write_json(
+        call.out / "job.json",
+        {
+            "job": job.name,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "device": call.device,
+            "versions": machine.versions(),
+            "rehearsal_on_cpu": call.cpu,
+            "skipped": skipped,
+            "rows": rows,
+        },
+    )
     (call.out / "table.txt").write_text("\n".join(line(row, rows) for row in rows) + "\n")
 
 
@@ -143,8 +173,10 @@ def line(row: dict, rows: Sequence[dict]) -> str:
     peak, macs = product["macs"] / min(product["seconds"]), operations(row, rows)
     share = f"{macs / middle / peak:.0%} of the matrix rate" if macs else "operations unknown"
     size = f"{row['crops_per_step']} of {row['crop']}" if row["what"] == "training" else "x".join(map(str, row["size"]))
-    return (f"{who}, {size}: {middle:.4f} s, {share} ({2e-12 * peak:.1f} TFLOP/s), "
-            f"{row['peak_memory_bytes'] / 2**30:.1f} GiB")
+    return (
+        f"{who}, {size}: {middle:.4f} s, {share} ({2e-12 * peak:.1f} TFLOP/s), "
+        f"{row['peak_memory_bytes'] / 2**30:.1f} GiB"
+    )
 
 
 def operations(row: dict, rows: Sequence[dict]) -> int | None:
@@ -172,11 +204,15 @@ def measure_all(work: Sequence[dict], rows_file: Path, seconds: float, backend: 
 
 def measured(todo: dict) -> list[dict]:
     """One row, or one for each stage of a recipe that trains in stages."""
-    from madn.benchmarks.jobs import RestorationJob, TrainingJob
+    from madn.benchmarks.measurements import RestorationJob, TrainingJob
     from madn.benchmarks.processes import guarded
 
-    common = {"source": todo["recipe"], "precision": todo["precision"], "repeats": todo["repeats"],
-              "seconds": todo["seconds"]}
+    common = {
+        "source": todo["recipe"],
+        "precision": todo["precision"],
+        "repeats": todo["repeats"],
+        "seconds": todo["seconds"],
+    }
     if todo["what"] == "restoration":
         from madn.benchmarks import restoration
 
@@ -188,8 +224,9 @@ def measured(todo: dict) -> list[dict]:
     for number, stage in enumerate(training.stages(todo["recipe"])):
         batch = todo["batch_asked"]
         while True:
-            job = TrainingJob(**common, stage=number, batch=batch, crop=todo["crop_asked"],
-                              vgg_weights=tuple(todo["vgg_weights"]))
+            job = TrainingJob(
+                **common, stage=number, batch=batch, crop=todo["crop_asked"], vgg_weights=tuple(todo["vgg_weights"])
+            )
             row = guarded(lambda: training.measure(job))
             if batch == 1 or not any(sign in row.get("failed", "").lower() for sign in NO_MEMORY):
                 break
@@ -212,7 +249,7 @@ def free_memory(backend: str | None = None) -> None:
 
 
 def main(argv: list[str]) -> None:
-    from madn.startup import start_keras
+    from madn.system.startup import start_keras
 
     start_keras(training=True)
     import keras
@@ -221,6 +258,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from madn.errors import run_door
+    from madn.errors import run_command
 
-    run_door(main)
+    run_command(main)

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from gpu import KitError, jobs, parts
 from madn import recipes
-from madn.commandline import parse
-from madn.errors import UserError, run_door
+from madn.errors import UserError, run_command
+from madn.system.commandline import parse
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 LISTS = ("gpu-kit.txt", "gpu-kit-more.txt")
-PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 24, 17)] + ["manylinux2014_x86_64",
-                                                                            "manylinux1_x86_64"]
+PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 24, 17)] + [
+    "manylinux2014_x86_64",
+    "manylinux1_x86_64",
+]
 MOST_PACK = 45
 TRANSFER, CHECKOUT = 64 * parts.MIB, 12 * parts.MIB  # what one call takes along, and what a checkout takes of it
 
@@ -51,7 +53,7 @@ class Options:
 
 
 def main(argv: list[str]) -> None:
-    """The door: the kit, and a line for each pack and each job."""
+    """The command: the kit, and a line for each pack and each job."""
     options = parse(Options, argv, "python -m gpu.build", __doc__)
     kit, limit = options.out, int(options.pack_mb * parts.MIB)
     try:
@@ -116,8 +118,22 @@ def write_wheels(kit: Path, python: str) -> None:
 def fetch(requirements: Path, folder: Path, python: str) -> None:
     """Download wheels for that machine, not for this one."""
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
-    _pip(["download", "--no-deps", "--only-binary=:all:", "--python-version", python, "--implementation", "cp",
-          *platforms, "-d", str(folder), "-r", str(requirements)])
+    _pip(
+        [
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--python-version",
+            python,
+            "--implementation",
+            "cp",
+            *platforms,
+            "-d",
+            str(folder),
+            "-r",
+            str(requirements),
+        ]
+    )
 
 
 def write_own_wheel(folder: Path) -> None:
@@ -137,8 +153,8 @@ def write_own_wheel(folder: Path) -> None:
 def write_images(options: Options, kit: Path, limit: int) -> None:
     """Crops, test pairs and photographs."""
     from gpu import crops
-    from madn.data.photos import find_photos
     from madn.data.sets import open_pairs
+    from madn.data.synthetic import find_photos
 
     print("cutting crops", flush=True)
     for _ in crops.write_crops(open_pairs(options.data).pairs, kit, limit, options.packs):
@@ -150,7 +166,7 @@ def write_images(options: Options, kit: Path, limit: int) -> None:
 
 def write_weights(named: tuple[Path, ...], kit: Path) -> None:
     """Each file in float16, under the name that the queue knows it by. Raises `UserError` for one it does not know."""
-    from madn.ship import store_float16
+    from madn.weights.publishing import store_float16
 
     (kit / "weights").mkdir()
     for path in named:
@@ -160,8 +176,9 @@ def write_weights(named: tuple[Path, ...], kit: Path) -> None:
         for file in files:
             name = weights_name(file.name)
             if name is None and not path.is_dir():
-                raise UserError(f"{file}: its name must hold vgg16 or vgg19, or be srn.weights.h5 or "
-                                "madn-srn.weights.h5")
+                raise UserError(
+                    f"{file}: its name must hold vgg16 or vgg19, or be srn.weights.h5 or madn-srn.weights.h5"
+                )
             if name:
                 store_float16(file, kit / "weights" / name)
                 if file.stat().st_size < (kit / "weights" / name).stat().st_size:  # in float16 and compressed already
@@ -180,8 +197,13 @@ def report(kit: Path, queue: dict[str, jobs.Job]) -> list[str]:
     sizes = {entry.name: size_of(entry) for entry in sorted(kit.iterdir()) if entry.is_dir() and entry.name != "runs"}
     base = sizes["gpu"] + sizes["wheels"] + sum(file.stat().st_size for file in kit.iterdir() if file.is_file())
     sizes |= {f"weights/{file.name}": file.stat().st_size for file in sorted((kit / "weights").iterdir())}
-    lines = ["", f"{kit}:", *(f"  {size / parts.MIB:7.2f} MiB  {name}" for name, size in sizes.items()),
-             f"  {base / parts.MIB:7.2f} MiB  run.sh, queue.json, gpu and wheels, which every job takes along", ""]
+    lines = [
+        "",
+        f"{kit}:",
+        *(f"  {size / parts.MIB:7.2f} MiB  {name}" for name, size in sizes.items()),
+        f"  {base / parts.MIB:7.2f} MiB  run.sh, queue.json, gpu and wheels, which every job takes along",
+        "",
+    ]
     for job in queue.values():
         start = next(([file] for file in job.start if file in sizes), list(job.start)[:1])
         taken = [*job.packs, *start]
@@ -198,12 +220,15 @@ def size_of(folder: Path) -> int:
 
 
 def _pip(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         raise UserError(f"pip {arguments[0]} failed: {(said or ['no message'])[0]}")
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -38,16 +38,25 @@ def module(name: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", name, *map(str, arguments)]
 
 
-def follow(command: list[str], log: Path, cwd: Path, environment: Mapping[str, str], seconds: float,
-           tick: Callable[[], None], patience: float = 60.0) -> int:
+def follow(
+    command: list[str],
+    log: Path,
+    cwd: Path,
+    environment: Mapping[str, str],
+    seconds: float,
+    tick: Callable[[], None],
+    patience: float = 60.0,
+) -> int:
     """Run a command, its output appended to `log`, calling `tick` once a second; returns its exit code.
 
     After `seconds`, or where this process is asked to stop, it is asked to stop (SIGTERM: `madn.train` saves then), and
     killed when it has not ended `patience` seconds later.
     """
     deadline = time.monotonic() + seconds
-    with open(log, "ab") as output, subprocess.Popen(command, cwd=cwd, env=environment, stdout=output,
-                                                     stderr=subprocess.STDOUT) as process:
+    with (
+        open(log, "ab") as output,
+        subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
         try:
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(1)

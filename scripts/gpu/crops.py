@@ -20,7 +20,7 @@ from madn.data.crops import detail
 from madn.data.images import decode
 from madn.data.index import Pair
 from madn.errors import UserError
-from madn.imaging.files import save_picture
+from madn.imaging.arrays import save_picture
 
 SIDE = 360  # pixels: a crop of 256 has a hundred places in each direction
 LEAST_SIDE = 256
@@ -52,8 +52,11 @@ def windows(pair: Pair, sharp: np.ndarray) -> list[Window]:
     side = min(SIDE, *sharp.shape[:2])
     if side < LEAST_SIDE:
         return []
-    found = [Window(pair, top, left, side, detail(sharp[top:top + side, left:left + side]))
-             for top in places(sharp.shape[0], side) for left in places(sharp.shape[1], side)]
+    found = [
+        Window(pair, top, left, side, detail(sharp[top : top + side, left : left + side]))
+        for top in places(sharp.shape[0], side)
+        for left in places(sharp.shape[1], side)
+    ]
     return sorted(found, key=lambda window: -window.detail)
 
 
@@ -75,8 +78,13 @@ def write_crops(pairs: Sequence[Pair], kit: Path, limit: int, packs: int) -> Ite
 
     def write(window: Window, folder: Path) -> list[Path]:
         place = (slice(window.top, window.top + window.side), slice(window.left, window.left + window.side))
-        return _write_pair([image[place] for image in images[window.pair.name]], folder, "train", window.pair,
-                           f"_{window.top}_{window.left}")
+        return _write_pair(
+            [image[place] for image in images[window.pair.name]],
+            folder,
+            "train",
+            window.pair,
+            f"_{window.top}_{window.left}",
+        )
 
     for window in order:
         made = write(window, kit / f"crops{pack}")

@@ -48,20 +48,25 @@ class Job:
         """
         missing = [pack for pack in self.packs if not (kit / pack).exists()]
         if missing:
-            raise KitError(f"job {self.name} reads {', '.join(missing)}, which the kit here does not hold: carry it "
-                           "too, or build it (make gpu-kit with DATA, PHOTOS and WEIGHTS)")
+            raise KitError(
+                f"job {self.name} reads {', '.join(missing)}, which the kit here does not hold: carry it "
+                "too, or build it (make gpu-kit with DATA, PHOTOS and WEIGHTS)"
+            )
         words = [str(steps or 1000) if word == STEPS else word for word in self.command]
         if self.start:
             there = [file for file in self.start if (kit / file).is_file()]
             if not there:
-                raise KitError(f"job {self.name} starts from {' or '.join(self.start)}, and the kit here holds "
-                               "neither: build it with WEIGHTS=FOLDER")
+                raise KitError(
+                    f"job {self.name} starts from {' or '.join(self.start)}, and the kit here holds "
+                    "neither: build it with WEIGHTS=FOLDER"
+                )
             words += ["--weights", there[0], *self.start[there[0]]]
         return words + (self.cpu if cpu else [])
 
 
-def read_queue(file: Path, project: Path | None = None,
-               check_recipe: Callable[[str], None] | None = None) -> dict[str, Job]:
+def read_queue(
+    file: Path, project: Path | None = None, check_recipe: Callable[[str], None] | None = None
+) -> dict[str, Job]:
     """Name -> job, in the file's order. `project`: its folder, where the results that are named must be.
 
     Raises `KitError` for a file or a job that is not as `Job` says.
@@ -122,9 +127,12 @@ def _problem(job: Job) -> str | None:
         return "names no --recipe in its command"
     if job.kind == "train" and "test" not in job.packs:
         return "is not measured: it lacks the pack test"
-    if job.status != "todo" and not (isinstance(job.status, dict) and set(job.status) == set(DONE)
-                                     and all(isinstance(value, str) and value for value in job.status.values())):
-        return f"has a status that is neither \"todo\" nor {{{', '.join(DONE)}}}"
+    if job.status != "todo" and not (
+        isinstance(job.status, dict)
+        and set(job.status) == set(DONE)
+        and all(isinstance(value, str) and value for value in job.status.values())
+    ):
+        return f'has a status that is neither "todo" nor {{{", ".join(DONE)}}}'
     if isinstance(job.status, dict) and not re.fullmatch(r"\d{4}-\d\d-\d\d", job.status["date"]):
         return f"has the date {job.status['date']!r}, which is not like 2026-01-31"
     return None

@@ -28,17 +28,31 @@ def install(kit: Path, work: Path) -> Path:
     stamp = site / "installed"
     said = "\n".join(f"{file.name} {file.stat().st_size}" for file in wanted)
     if not stamp.is_file() or stamp.read_text() != said:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile",
-                   "--no-cache-dir", "--disable-pip-version-check", "--upgrade", "--target", str(site),
-                   *map(str, wanted)]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--no-deps",
+            "--no-compile",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+            "--upgrade",
+            "--target",
+            str(site),
+            *map(str, wanted),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise KitError(f"pip cannot install the kit's wheels: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
         stamp.write_text(said)
     lacking = [name for name in _needed(kit) if not _is_there(name, site)]
     if lacking:
-        raise KitError(f"this Python lacks {', '.join(lacking)}, and so does the kit here: carry its wheels-* packs "
-                       "too")
+        raise KitError(
+            f"this Python lacks {', '.join(lacking)}, and so does the kit here: carry its wheels-* packs too"
+        )
     return site
 
 
@@ -79,9 +93,14 @@ def _joined(kit: Path, work: Path) -> dict[str, Path]:
 def environment(site: Path, kit: Path, work: Path, backend: str, cpu: bool) -> dict[str, str]:
     """The environment of a job's processes: its packages, its backend, and no GPU for --cpu."""
     paths = [str(site), str(kit), *filter(None, [os.environ.get("PYTHONPATH")])]
-    added = {"PYTHONPATH": os.pathsep.join(paths), "KERAS_BACKEND": backend, "PYTHONUNBUFFERED": "1",
-             "JAX_COMPILATION_CACHE_DIR": str(work / "jax-cache"), "MADN_CACHE": str(work / "cache"),
-             "MPLBACKEND": "agg"}
+    added = {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "KERAS_BACKEND": backend,
+        "PYTHONUNBUFFERED": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(work / "jax-cache"),
+        "MADN_CACHE": str(work / "cache"),
+        "MPLBACKEND": "agg",
+    }
     if cpu:
         added |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
     return {**os.environ, **added}

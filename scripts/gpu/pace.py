@@ -1,6 +1,6 @@
 """How fast a recipe trains on a backend, tried for a while: steps a second once it is compiled.
 
-    python -m gpu.pace SECONDS OPTIONS-OF-MADN-TRAIN      in a process of its own, by KERAS_BACKEND; prints JSON
+python -m gpu.pace SECONDS OPTIONS-OF-MADN-TRAIN      in a process of its own, by KERAS_BACKEND; prints JSON
 """
 
 import dataclasses
@@ -26,14 +26,14 @@ def choose(paces: Mapping[str, dict]) -> str:
     return max(timed, key=timed.get)
 
 
-def tried(backend: str, options: list[str], seconds: float, environment: Mapping[str, str], kit: Path,
-          longest: float) -> dict:
+def tried(
+    backend: str, options: list[str], seconds: float, environment: Mapping[str, str], kit: Path, longest: float
+) -> dict:
     """Try a backend in a process of its own, which has `longest` seconds to start, to compile and to train for
     `seconds`: {"steps_per_second", ...}, or {"failed": why}."""
     command = [sys.executable, "-m", "gpu.pace", str(seconds), *options]
     try:
-        done = subprocess.run(command, cwd=kit, env=environment, capture_output=True, text=True,
-                              timeout=longest)
+        done = subprocess.run(command, cwd=kit, env=environment, capture_output=True, text=True, timeout=longest)
     except subprocess.TimeoutExpired:
         return {"failed": f"not a step ended in {longest:.0f} seconds"}
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
@@ -54,13 +54,17 @@ def rate(times: list[tuple[int, float]]) -> float:
 def recipe_and_options(argv: list[str]):
     """What `madn.train` makes of its command line: the recipe with its fields, and the options beside."""
     from madn import recipes
-    from madn.commandline import parse
+    from madn.system.commandline import parse
     from madn.train import Options
 
     recipe = recipes.get(argv[argv.index("--recipe") + 1])
-    command = dataclasses.make_dataclass("Command", [
-        ("training", Options, dataclasses.field(default=Options())),
-        ("recipe", type(recipe), dataclasses.field(default=recipe))])
+    command = dataclasses.make_dataclass(
+        "Command",
+        [
+            ("training", Options, dataclasses.field(default=Options())),
+            ("recipe", type(recipe), dataclasses.field(default=recipe)),
+        ],
+    )
     parsed = parse(command, argv, "madn.train")
     return parsed.recipe, parsed.training
 
@@ -74,7 +78,7 @@ def measure(argv: list[str], seconds: float, clock: Callable[[], float] = time.m
     stages = recipe.stages(recipe.steps or 1000)
     stage, steps = max(stages, key=lambda stage: stage[1])
     model = stage.build_model(steps)
-    images = np.random.default_rng(0).random((2, stage.crops_per_step, stage.crop, stage.crop, 3), np.float32)
+    images = np.random.default_rng(0).random((2, stage.batch, stage.crop, stage.crop, 3), np.float32)
     times = []
 
     class Timing(keras.callbacks.Callback):
@@ -93,18 +97,23 @@ def measure(argv: list[str], seconds: float, clock: Callable[[], float] = time.m
 
     model.stop_training = False
     model.fit(batches(), steps_per_epoch=1_000_000, epochs=1, verbose=0, shuffle=False, callbacks=[Timing()])
-    return {"steps_per_second": rate(times), "steps": times[-1][0] - times[0][0],
-            "crops_per_step": stage.crops_per_step, "crop": stage.crop, "stages": len(stages)}
+    return {
+        "steps_per_second": rate(times),
+        "steps": times[-1][0] - times[0][0],
+        "crops_per_step": stage.batch,
+        "crop": stage.crop,
+        "stages": len(stages),
+    }
 
 
 def main(argv: list[str]) -> None:
-    from madn.startup import start_keras
+    from madn.system.startup import start_keras
 
     start_keras(training=True)
     print(json.dumps(measure(argv[1:], float(argv[0]))))
 
 
 if __name__ == "__main__":
-    from madn.errors import run_door
+    from madn.errors import run_command
 
-    run_door(main)
+    run_command(main)

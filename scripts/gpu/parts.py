@@ -1,6 +1,6 @@
 """Weights on their way: files in parts that small transfers take, and whole again.
 
-    python -m gpu.parts join FOLDER OUT.weights.h5      the weights that a call left in FOLDER, checked and whole
+python -m gpu.parts join FOLDER OUT.weights.h5      the weights that a call left in FOLDER, checked and whole
 """
 
 import hashlib

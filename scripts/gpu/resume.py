@@ -43,8 +43,11 @@ def find(job: str, home: Path, places: Sequence[Path]) -> Left:
         sent = facts["sent"]
         missing = [part["name"] for part in sent["parts"] if not _whole(place / part["name"], part["bytes"])]
         if missing:
-            print(f"{place}: job.json names weights of step {sent['step']}, but {missing[0]} is missing or cut short; "
-                  "they are left out", flush=True)
+            print(
+                f"{place}: job.json names weights of step {sent['step']}, but {missing[0]} is missing or cut short; "
+                "they are left out",
+                flush=True,
+            )
         else:
             found.append(Left(sent["kind"], sent["step"], facts, place))
     ranks = ("nothing", "generator", "state", "run")
@@ -68,12 +71,21 @@ def restore(left: Left, home: Path, environment: Mapping[str, str], kit: Path) -
         return
     generator = home / "generator.weights.h5"
     join(parts, generator, sent["sha256"])
-    command = [sys.executable, "-m", "gpu.state", str(run), str(generator), str(left.step),
-               str(left.facts["trained_seconds"])]
+    command = [
+        sys.executable,
+        "-m",
+        "gpu.state",
+        str(run),
+        str(generator),
+        str(left.step),
+        str(left.facts["trained_seconds"]),
+    ]
     done = subprocess.run(command, cwd=kit, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise KitError("no state can be made of the generator that came back: "
-                       f"{((done.stderr + done.stdout).strip().splitlines() or ['?'])[-1]}")
+        raise KitError(
+            "no state can be made of the generator that came back: "
+            f"{((done.stderr + done.stdout).strip().splitlines() or ['?'])[-1]}"
+        )
 
 
 def _facts(folder: Path) -> dict | None:

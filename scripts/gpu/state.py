@@ -5,12 +5,11 @@
 The schedule of the learning rate, the crops and the log go on as if nothing had been lost. Critics start anew.
 """
 
-import sys
 from pathlib import Path
 
 from madn import recipes
-from madn.errors import run_door
-from madn.startup import start_keras
+from madn.errors import run_command
+from madn.system.startup import start_keras
 from madn.training.runfolder import RunFolder
 
 
@@ -43,4 +42,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -5,7 +5,7 @@ import filecmp
 import json
 import shutil
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime, timezone
 from pathlib import Path
 
 from gpu import KitError, machine, pace, parts, resume
@@ -42,14 +42,26 @@ class Training:
         resume.restore(left, self.home, environment, call.kit)
         options = job.options(call.kit, call.cpu, self.facts["steps"])
         if left.kind != "nothing" and "--weights" in options:  # the run has weights of its own
-            del options[options.index("--weights"):options.index("--weights") + 2]
+            del options[options.index("--weights") : options.index("--weights") + 2]
         before, self.shown = self.trained_seconds(), len(self.rows())
         planned = before + 60 * call.minutes if call.cpu else 60 * job.minutes
-        self.facts |= {"recipe_options": options, "device": call.device, "versions": machine.versions(),
-                       "rehearsal_on_cpu": call.cpu, "went_on_from": [left.kind, left.step]}
-        self.facts["calls"] = [*self.facts.get("calls", []), {
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "device": call.device, "backend": backend,
-            "from": left.kind, "step": left.step}]
+        self.facts |= {
+            "recipe_options": options,
+            "device": call.device,
+            "versions": machine.versions(),
+            "rehearsal_on_cpu": call.cpu,
+            "went_on_from": [left.kind, left.step],
+        }
+        self.facts["calls"] = [
+            *self.facts.get("calls", []),
+            {
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "device": call.device,
+                "backend": backend,
+                "from": left.kind,
+                "step": left.step,
+            },
+        ]
         if left.folder == call.out:  # until there is something newer
             self.facts |= {key: left.facts[key] for key in ("sent", "settings")}
         if planned - before < LEAST_SECONDS:
@@ -73,20 +85,38 @@ class Training:
         beside = call.slack * (START_SECONDS + MEASURE_SECONDS + SAVE_SECONDS)
         seconds = min(60 * call.minutes, planned - before, call.left() - beside)
         if seconds < LEAST_SECONDS:
-            raise KitError(f"{call.left():.0f} seconds of the call's {call.limit:g} minutes are left, and this job "
-                           f"needs {beside + LEAST_SECONDS:.0f}: give a higher --limit")
+            raise KitError(
+                f"{call.left():.0f} seconds of the call's {call.limit:g} minutes are left, and this job "
+                f"needs {beside + LEAST_SECONDS:.0f}: give a higher --limit"
+            )
         staged = self.facts["paces"][call.device][backend].get("stages", 1) > 1
         minutes = (planned if staged else before + seconds) / 60
         rounds = max(1, round(self.facts["steps_per_second"] * min(job.round_seconds, seconds / 3)))
         parts.write_json(self.home / "job.json", self.facts)  # the schedule, whatever happens now
-        command = module("madn.train", *options, "--run", self.run, "--resume", "--minutes", round(minutes, 3),
-                         "--round-steps", rounds, "--checkpoint-minutes", CHECKPOINT_MINUTES)
+        command = module(
+            "madn.train",
+            *options,
+            "--run",
+            self.run,
+            "--resume",
+            "--minutes",
+            round(minutes, 3),
+            "--round-steps",
+            rounds,
+            "--checkpoint-minutes",
+            CHECKPOINT_MINUTES,
+        )
         print(f"training on {backend} for {seconds / 60:.1f} minutes, a line every {rounds} steps", flush=True)
         patience = call.slack * (START_SECONDS if staged else 2 * START_SECONDS)
         try:
             self.facts["exit_code"] = follow(
-                command, self.log, call.kit, environment,
-                min(call.left() - call.slack * MEASURE_SECONDS, seconds + patience), self.tick)
+                command,
+                self.log,
+                call.kit,
+                environment,
+                min(call.left() - call.slack * MEASURE_SECONDS, seconds + patience),
+                self.tick,
+            )
         finally:  # also where it is told to stop: training has saved its state then
             self.send()
         return self.facts["exit_code"]
@@ -99,8 +129,9 @@ class Training:
             for backend in [job.backend] if job.backend else BACKENDS:
                 options = job.options(call.kit, call.cpu, facts.get("steps"))
                 environment = machine.environment(call.site, call.kit, call.work, backend, call.cpu)
-                known[backend] = pace.tried(backend, options, call.trial, environment, call.kit,
-                                            call.trial + TRIAL_SECONDS * call.slack)
+                known[backend] = pace.tried(
+                    backend, options, call.trial, environment, call.kit, call.trial + TRIAL_SECONDS * call.slack
+                )
                 said = known[backend].get("failed") or f"{known[backend]['steps_per_second']:.3g} steps a second"
                 print(f"tried {backend}: {said}", flush=True)
         backend = pace.choose(known)
@@ -114,9 +145,15 @@ class Training:
     def tick(self) -> None:
         """Once a second: show new lines of the log, and send every two minutes."""
         rows = self.rows()
-        for row in rows[self.shown:]:
-            print("  ".join(f"{name} {row[name]}" for name in ("step", "seconds", "loss", "psnr", "blurred_psnr",
-                                                                "val_psnr") if row.get(name)), flush=True)
+        for row in rows[self.shown :]:
+            print(
+                "  ".join(
+                    f"{name} {row[name]}"
+                    for name in ("step", "seconds", "loss", "psnr", "blurred_psnr", "val_psnr")
+                    if row.get(name)
+                ),
+                flush=True,
+            )
         self.shown = max(self.shown, len(rows))
         if time.monotonic() - self.sent_at > SEND_SECONDS:
             self.send()
@@ -136,8 +173,20 @@ class Training:
         """Restore the test pairs by the network as it is now, and keep the scores."""
         out, test = self.home / "evaluation", self.call.kit / "test"
         shutil.rmtree(out, ignore_errors=True)
-        command = module("madn.evaluate", self.run, "--data", test, "--split", "test", "--which", "last", "--out", out,
-                         "--pictures", 0)
+        command = module(
+            "madn.evaluate",
+            self.run,
+            "--data",
+            test,
+            "--split",
+            "test",
+            "--which",
+            "last",
+            "--out",
+            out,
+            "--pictures",
+            0,
+        )
         if self.call.cpu:
             command += ["--protocol", "crop", "--limit", "1"]
         code = follow(command, self.log, self.call.kit, environment, self.call.left() - SAVE_SECONDS, lambda: None, 1.0)
@@ -168,9 +217,14 @@ class Training:
             sizes = [path.stat().st_size for path in made]
             here = parts.fitting(sizes)
             self.facts["sent"] = {
-                "kind": kind, "step": step, "file": file.name, "bytes": sum(sizes), "sha256": parts.sha256_of(file),
+                "kind": kind,
+                "step": step,
+                "file": file.name,
+                "bytes": sum(sizes),
+                "sha256": parts.sha256_of(file),
                 "parts": [{"name": path.name, "bytes": size} for path, size in zip(made, sizes, strict=True)],
-                "parts_here": here}
+                "parts_here": here,
+            }
             keep = {path.name for path in made}
             for folder in (self.home / "parts", out):
                 for path in folder.glob(f"{self.job.name}-*.part*of*"):
@@ -196,7 +250,7 @@ class Training:
         last = checkpoints / "last.weights.h5"
         if not last.is_file():
             return None
-        from madn.ship import store_float16
+        from madn.weights.publishing import store_float16
 
         half = self.home / "half.weights.h5"
         store_float16(last, half)
@@ -207,15 +261,22 @@ class Training:
         sent, score = self.facts.get("sent"), self.facts.get("evaluation")
         lines = [f"{self.job.name}: {self.facts['trained_seconds'] / 60:.1f} minutes of training in all"]
         if isinstance(score, dict):
-            lines.append("test pairs ({}): PSNR {:.2f} dB, blurred {:.2f} dB".format(
-                score["protocol"], score["mean"]["restored"]["psnr"], score["mean"]["blurred"]["psnr"]))
+            lines.append(
+                "test pairs ({}): PSNR {:.2f} dB, blurred {:.2f} dB".format(
+                    score["protocol"], score["mean"]["restored"]["psnr"], score["mean"]["blurred"]["psnr"]
+                )
+            )
         if sent:
-            lines.append(f"sent: the {sent['kind']} of step {sent['step']}, {sent['bytes'] / parts.MIB:.1f} MiB in "
-                         f"{len(sent['parts'])} parts")
+            lines.append(
+                f"sent: the {sent['kind']} of step {sent['step']}, {sent['bytes'] / parts.MIB:.1f} MiB in "
+                f"{len(sent['parts'])} parts"
+            )
             if len(sent["parts_here"]) < len(sent["parts"]):
                 following = (sent["parts_here"] or [0])[-1] + 1
-                lines.append(f"not all of it fits: parts from {following} on by --job {self.job.name} --send "
-                             f"{following} on this machine, while it is there")
+                lines.append(
+                    f"not all of it fits: parts from {following} on by --job {self.job.name} --send "
+                    f"{following} on this machine, while it is there"
+                )
         return "\n".join(lines)
 
 

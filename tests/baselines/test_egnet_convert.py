@@ -78,9 +78,12 @@ def official_shapes(n=96, unet=48, ors=32, cabs=8):
 def official_weights(seed=0, **widths):
     """Random kernels that keep activations near 1, and one slope for every PReLU."""
     draw = np.random.default_rng(seed)
-    return {name: np.array([0.2], np.float32) if shape == (1,) else
-            (draw.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
-            for name, shape in official_shapes(**widths).items()}
+    return {
+        name: np.array([0.2], np.float32)
+        if shape == (1,)
+        else (draw.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        for name, shape in official_shapes(**widths).items()
+    }
 
 
 class _Pickler(pickle._Pickler):
@@ -145,8 +148,10 @@ def test_official_names():
 
 def test_converts_the_full_network(tmp_path, capsys):
     state = official_weights()
-    file = write_zip(tmp_path / "model_deblurring.pth", {"epoch": 3, "state_dict": collections.OrderedDict(
-        (f"module.{name}", value) for name, value in state.items())})
+    file = write_zip(
+        tmp_path / "model_deblurring.pth",
+        {"epoch": 3, "state_dict": collections.OrderedDict((f"module.{name}", value) for name, value in state.items())},
+    )
     out = tmp_path / "mprnet.weights.h5"
     convert.main([str(file), str(out)])
     assert "20,127,073 parameters" in capsys.readouterr().out
@@ -182,9 +187,12 @@ def test_both_formats(tmp_path, write):
 def test_files_that_pytorch_writes(tmp_path, zipped):
     torch = pytest.importorskip("torch")
     base = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
-    saved = {"state_dict": collections.OrderedDict(whole=base, view=base[1, :, 1:3], turned=base.permute(2, 0, 1),
-                                                   half=base.half(), count=torch.tensor(3)),
-             "optimizer": {"state": {0: {"step": 5}}, "param_groups": [{"lr": 2e-4, "betas": (0.9, 0.999)}]}}
+    saved = {
+        "state_dict": collections.OrderedDict(
+            whole=base, view=base[1, :, 1:3], turned=base.permute(2, 0, 1), half=base.half(), count=torch.tensor(3)
+        ),
+        "optimizer": {"state": {0: {"step": 5}}, "param_groups": [{"lr": 2e-4, "betas": (0.9, 0.999)}]},
+    }
     torch.save(saved, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
     found = read_checkpoint(tmp_path / "a.pth")
     for name, value in saved["state_dict"].items():
@@ -206,9 +214,17 @@ def test_runs_nothing(tmp_path, monkeypatch, write):
     assert not (tmp_path / "hostile-was-run").exists()
 
 
-@pytest.mark.parametrize("pickled", [
-    b"cbuiltins\neval\n(V1+1\ntR.", b"cnumpy\nload\n.", b"ctorch\nload\n.", b"ctorch.serialization\nload\n.",
-    b"c__builtin__\nexec\n.", b"ccollections\nOrderedDict.__init__.__globals__\n."])
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"cbuiltins\neval\n(V1+1\ntR.",
+        b"cnumpy\nload\n.",
+        b"ctorch\nload\n.",
+        b"ctorch.serialization\nload\n.",
+        b"c__builtin__\nexec\n.",
+        b"ccollections\nOrderedDict.__init__.__globals__\n.",
+    ],
+)
 def test_refuses_every_other_name(tmp_path, pickled):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("a/data.pkl", pickled)
@@ -219,11 +235,17 @@ def test_refuses_every_other_name(tmp_path, pickled):
 STORAGE = b"((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI4\ntQ"  # four numbers; opened for the tensor's arguments
 
 
-@pytest.mark.parametrize(("description", "reason"), [
-    (b"I0\n(I5\nt(I1\ntI00\nNtR.", "reaches outside"), (b"I2\n(I2\nI2\nt(I2\nI1\ntI00\nNtR.", "reaches outside"),
-    (b"I-1\n(I2\nt(I1\ntI00\nNtR.", "reaches outside"), (b"I0\n(I9999\nt(I0\ntI00\nNtR.", "reaches outside"),
-    (b"I3\n(I4\nt(I-1\ntI00\nNtR.", "reaches outside"), (b"I0\n(I4\nt(I1\ntI00\nNtR}(Voffset\nI-9\nub.", "insides"),
-])
+@pytest.mark.parametrize(
+    ("description", "reason"),
+    [
+        (b"I0\n(I5\nt(I1\ntI00\nNtR.", "reaches outside"),
+        (b"I2\n(I2\nI2\nt(I2\nI1\ntI00\nNtR.", "reaches outside"),
+        (b"I-1\n(I2\nt(I1\ntI00\nNtR.", "reaches outside"),
+        (b"I0\n(I9999\nt(I0\ntI00\nNtR.", "reaches outside"),
+        (b"I3\n(I4\nt(I-1\ntI00\nNtR.", "reaches outside"),
+        (b"I0\n(I4\nt(I1\ntI00\nNtR}(Voffset\nI-9\nub.", "insides"),
+    ],
+)
 def test_tensors_stay_inside_their_storage(tmp_path, description, reason):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("a/data.pkl", b"ctorch._utils\n_rebuild_tensor_v2\n" + STORAGE + description)
@@ -262,14 +284,17 @@ def tiny():
     return network, state
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"tail.weight": None}, "lacks tail.weight$"),
-    ({"spare.weight": np.ones(1, np.float32)}, "has spare spare.weight$"),
-    ({"sam12.conv1.weight": np.ones((8, 8, 3, 3), np.float32)}, "has another shape for sam12.conv1.weight$"),
-    ({"sam12.conv1.weight": np.ones(64, np.float32)}, "has another shape for sam12.conv1.weight$"),
-    ({"sam12.conv1.weight": np.full((8, 8, 1, 1), np.nan, np.float32)}, "no finite numbers in sam12.conv1.weight$"),
-    ({"shallow_feat3.1.body.1.weight": np.array([0.3], np.float32)}, "not the same PReLU everywhere: "),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tail.weight": None}, "lacks tail.weight$"),
+        ({"spare.weight": np.ones(1, np.float32)}, "has spare spare.weight$"),
+        ({"sam12.conv1.weight": np.ones((8, 8, 3, 3), np.float32)}, "has another shape for sam12.conv1.weight$"),
+        ({"sam12.conv1.weight": np.ones(64, np.float32)}, "has another shape for sam12.conv1.weight$"),
+        ({"sam12.conv1.weight": np.full((8, 8, 1, 1), np.nan, np.float32)}, "no finite numbers in sam12.conv1.weight$"),
+        ({"shallow_feat3.1.body.1.weight": np.array([0.3], np.float32)}, "not the same PReLU everywhere: "),
+    ],
+)
 def test_entries_that_do_not_fit(tiny, change, message):
     network, state = tiny
     before = network.get_weights()
@@ -316,8 +341,11 @@ def pytorch_mprnet(torch, weights, image, cabs):
                 x = conv(f"{name}.down{level - 1}{level}.down.1", resize(x, 0.5))
             x = cabs_of(f"{name}.encoder_level{level}", x)
             if encoded:
-                x = (x + conv(f"{name}.csff_enc{level}", encoded[level - 1])
-                     + conv(f"{name}.csff_dec{level}", decoded[level - 1]))
+                x = (
+                    x
+                    + conv(f"{name}.csff_enc{level}", encoded[level - 1])
+                    + conv(f"{name}.csff_dec{level}", decoded[level - 1])
+                )
             levels.append(x)
         return levels
 
@@ -335,11 +363,13 @@ def pytorch_mprnet(torch, weights, image, cabs):
         return cab(f"shallow_feat{stage}.1", conv(f"shallow_feat{stage}.0", x))
 
     height, width = image.shape[2:]
-    halves = [image[:, :, :height // 2], image[:, :, height // 2:]]
+    halves = [image[:, :, : height // 2], image[:, :, height // 2 :]]
     encoded1, decoded1, attended, restored = [], [], [], []
     for half in halves:
-        left, right = (encode("stage1_encoder", shallow(1, quarter))
-                       for quarter in (half[..., :width // 2], half[..., width // 2:]))
+        left, right = (
+            encode("stage1_encoder", shallow(1, quarter))
+            for quarter in (half[..., : width // 2], half[..., width // 2 :])
+        )
         encoded1.append([torch.cat(pair, 3) for pair in zip(left, right, strict=True)])
         decoded1.append(decode("stage1_decoder", encoded1[-1]))
         features, img = sam("sam12", decoded1[-1][0], half)
@@ -347,8 +377,10 @@ def pytorch_mprnet(torch, weights, image, cabs):
         restored.append(img)
     stage1 = torch.cat(restored, 2)
 
-    encoded2 = [encode("stage2_encoder", conv("concat12", torch.cat([shallow(2, half), features], 1)), e, d)
-                for half, features, e, d in zip(halves, attended, encoded1, decoded1, strict=True)]
+    encoded2 = [
+        encode("stage2_encoder", conv("concat12", torch.cat([shallow(2, half), features], 1)), e, d)
+        for half, features, e, d in zip(halves, attended, encoded1, decoded1, strict=True)
+    ]
     encoded2 = [torch.cat(pair, 2) for pair in zip(*encoded2, strict=True)]
     decoded2 = decode("stage2_decoder", encoded2)
     features, stage2 = sam("sam23", decoded2[0], image)
@@ -372,8 +404,12 @@ def test_agrees_with_pytorch(tiny):
     network, state = tiny
     image = np.random.default_rng(1).random((1, 32, 48, 3), dtype=np.float32)
     with torch.no_grad():
-        theirs = pytorch_mprnet(torch, {name: torch.from_numpy(value) for name, value in state.items()},
-                                torch.from_numpy(image.transpose(0, 3, 1, 2)), cabs=2)
+        theirs = pytorch_mprnet(
+            torch,
+            {name: torch.from_numpy(value) for name, value in state.items()},
+            torch.from_numpy(image.transpose(0, 3, 1, 2)),
+            cabs=2,
+        )
     for mine, other in zip(network(image)["stages"], theirs, strict=True):
         other = other.numpy().transpose(0, 2, 3, 1)
         assert np.abs(other - image).max() > 0.1

@@ -67,8 +67,9 @@ def test_permuted_positions_permute_the_result(qkv, mode):
 
 @pytest.mark.parametrize("block", [1, 32, 65, 130, 1024])
 def test_chunked_is_dense(qkv, block):
-    assert_allclose(array(PositionAttention("chunked", block=block)(qkv)), array(PositionAttention("dense")(qkv)),
-                    atol=1e-5)
+    assert_allclose(
+        array(PositionAttention("chunked", block=block)(qkv)), array(PositionAttention("dense")(qkv)), atol=1e-5
+    )
 
 
 def test_auto_is_dense_in_training_and_chunked_in_inference(qkv, monkeypatch):
@@ -86,8 +87,7 @@ def test_graphs_of_unknown_size(qkv, mode):
     import tensorflow as tf
 
     attention = PositionAttention(mode, window=(4, 8), block=32)
-    graph = tf.function(lambda *maps: attention(list(maps)),
-                        input_signature=[tf.TensorSpec((None, None, None, 4))] * 3)
+    graph = tf.function(lambda *maps: attention(list(maps)), input_signature=[tf.TensorSpec((None, None, None, 4))] * 3)
     for maps in (qkv, [x[:1, :3, :5] for x in qkv]):
         assert_allclose(array(graph(*maps)), array(attention(maps)), atol=1e-5)
 
@@ -103,8 +103,9 @@ def test_gradients_of_chunked_are_those_of_dense(qkv):
             total = tf.reduce_sum(attention(maps) ** 2)
         return tape.gradient(total, maps)
 
-    for mine, dense in zip(gradients(PositionAttention("chunked", block=8)), gradients(PositionAttention("dense")),
-                           strict=True):
+    for mine, dense in zip(
+        gradients(PositionAttention("chunked", block=8)), gradients(PositionAttention("dense")), strict=True
+    ):
         assert_allclose(array(mine), array(dense), atol=1e-4)
 
 
@@ -123,8 +124,9 @@ def test_pooled_positions(qkv):
     pooled = [x.reshape(2, 4, 2, 6, 2, 4).mean((2, 4)) for x in (k, v)]
     expected = by_hand(q, *pooled).reshape(2, 8, 12, 4)
     assert_allclose(array(PositionAttention("pooled", window=(4, 6))([q, k, v])), expected, atol=1e-5)
-    assert_array_equal(array(PositionAttention("pooled", window=(32, 32))(qkv)),
-                       array(PositionAttention("dense")(qkv)))  # a map no larger than the grid is not pooled
+    assert_array_equal(
+        array(PositionAttention("pooled", window=(32, 32))(qkv)), array(PositionAttention("dense")(qkv))
+    )  # a map no larger than the grid is not pooled
 
 
 def test_scores_of_hundreds_do_not_overflow():
@@ -182,13 +184,16 @@ def test_gradient_map_layer():
     assert found.max() <= 1
 
 
-@pytest.mark.parametrize(("options", "count"), [
-    ({}, 3_216_581),
-    ({"egms": 1}, 3_216_581 - 1_400_930),
-    ({"pa_dim": 192}, 3_216_581 + 2 * 4 * 192 * 168),
-    ({"attention": False}, 82_944 + 2 * (4 * 331_776 + 36_864) + 331_776 + 1),
-    ({"random": (0.0, 0.02)}, 3_216_581 + 48),
-])
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({}, 3_216_581),
+        ({"egms": 1}, 3_216_581 - 1_400_930),
+        ({"pa_dim": 192}, 3_216_581 + 2 * 4 * 192 * 168),
+        ({"attention": False}, 82_944 + 2 * (4 * 331_776 + 36_864) + 331_776 + 1),
+        ({"random": (0.0, 0.02)}, 3_216_581 + 48),
+    ],
+)
 def test_counts(options, count):
     assert enhanced_gradient_network(192, "egn1", **options).count_params() == count
 

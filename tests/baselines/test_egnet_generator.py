@@ -10,10 +10,21 @@ from baselines.egnet.generator import InferenceAverage, build_egnet, build_self_
 
 TINY = {"n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 4, "num_cab": 1, "egm_per_stage": 1, "pa_dim": 4}
 SUB_TOTALS = {
-    "shallow_feat1": 173_089, "shallow_feat2": 173_089, "shallow_feat3": 173_089,  # each with the shared PReLU
-    "stage1_encoder": 2_513_665, "stage2_encoder": 2_647_297, "stage1_decoder": 3_067_777, "stage2_decoder": 3_067_777,
-    "stage3_orsnet": 7_901_185, "sam12": 9_792, "sam23": 9_792, "concat12": 165_888, "concat23": 221_184,
-    "tail": 3_456, "egn1": 3_216_581, "egn2": 3_216_581,
+    "shallow_feat1": 173_089,
+    "shallow_feat2": 173_089,
+    "shallow_feat3": 173_089,  # each with the shared PReLU
+    "stage1_encoder": 2_513_665,
+    "stage2_encoder": 2_647_297,
+    "stage1_decoder": 3_067_777,
+    "stage2_decoder": 3_067_777,
+    "stage3_orsnet": 7_901_185,
+    "sam12": 9_792,
+    "sam23": 9_792,
+    "concat12": 165_888,
+    "concat23": 221_184,
+    "tail": 3_456,
+    "egn1": 3_216_581,
+    "egn2": 3_216_581,
 }
 
 
@@ -101,9 +112,13 @@ def test_bfloat16_is_near_float32(tiny):
 
 
 def test_a_patch_of_stage_1_sees_itself_and_its_half_of_the_decoder(backbone):
-    taps = keras.Model(backbone.input, {  # without EGN, whose gradient map is normalised over the whole image
-        "encoded": [backbone.get_layer(f"stage1_merge{level}").input for level in (1, 2, 3)],
-        "stage1": backbone.output["stages"][2]})
+    taps = keras.Model(
+        backbone.input,
+        {  # without EGN, whose gradient map is normalised over the whole image
+            "encoded": [backbone.get_layer(f"stage1_merge{level}").input for level in (1, 2, 3)],
+            "stage1": backbone.output["stages"][2],
+        },
+    )
     blurred = images(1, 32, 32, 3)
     changed = blurred.copy()
     changed[:, 16:, 16:] = images(1, 16, 16, 3, seed=5)
@@ -124,8 +139,9 @@ def test_batch_is_singles_side_by_side(tiny):
     assert_allclose(together, singles, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"egn_stages": (2,), "egn_attention": False},
-                                     {"pa_mode": "window", "pa_window": 4}])
+@pytest.mark.parametrize(
+    "options", [{"egn_stages": (2,), "egn_attention": False}, {"pa_mode": "window", "pa_window": 4}]
+)
 def test_variants_run(options):
     network = build_egnet(**TINY, **options)
     assert network(images(1, 16, 24, 3))["deblurred"].shape == (1, 16, 24, 3)
@@ -143,8 +159,11 @@ def test_sizes_are_multiples(tiny):
 def test_graph_of_unknown_size(tiny):
     import tensorflow as tf
 
-    graph = tf.function(lambda x: tiny(x, training=False)["deblurred"], autograph=False,
-                        input_signature=[tf.TensorSpec((None, None, None, 3))])
+    graph = tf.function(
+        lambda x: tiny(x, training=False)["deblurred"],
+        autograph=False,
+        input_signature=[tf.TensorSpec((None, None, None, 3))],
+    )
     for size in ((16, 24), (24, 16)):
         blurred = images(2, *size, 3)
         assert_allclose(array(graph(blurred)), array(tiny(blurred, training=False)["deblurred"]), atol=1e-5)
@@ -188,13 +207,15 @@ def test_the_three_results_of_the_average(tiny):
     up = array(keras.layers.UpSampling2D(2, interpolation="bilinear")(restore(half)))
     corners = [(rows, columns) for rows in (slice(0, 16), slice(16, 32)) for columns in (slice(0, 24), slice(24, 48))]
     quarters = np.zeros_like(blurred)
-    for corner, restored in zip(corners, restore(np.concatenate([blurred[:, *corner] for corner in corners])),
-                                strict=True):
+    for corner, restored in zip(
+        corners, restore(np.concatenate([blurred[:, *corner] for corner in corners])), strict=True
+    ):
         quarters[0, *corner] = restored
     average = build_self_ensemble(tiny, "average")
     assert len(average.output["stages"]) == 3
-    assert_allclose(array(average(blurred, training=False)["deblurred"]), (up + restore(blurred) + quarters) / 3,
-                    atol=1e-5)
+    assert_allclose(
+        array(average(blurred, training=False)["deblurred"]), (up + restore(blurred) + quarters) / 3, atol=1e-5
+    )
 
 
 def test_the_average_is_of_inference_alone():

@@ -17,7 +17,7 @@ from baselines.egnet.mprnet import (
     shallow_features,
     supervised_attention,
 )
-from madn.layers import Resize
+from madn.nn.layers import Resize
 
 WIDTHS = (4, 8, 12)
 
@@ -43,8 +43,8 @@ def test_split_and_merge(rows, columns):
     images = numbers(3, 8, 12, 2)
     patches = array(SplitPatches(rows, columns)(images))
     assert patches.shape == (3 * rows * columns, 8 // rows, 12 // columns, 2)
-    assert_array_equal(patches[0], images[0, :8 // rows, :12 // columns])
-    assert_array_equal(patches[-1], images[2, -(8 // rows):, -(12 // columns):])
+    assert_array_equal(patches[0], images[0, : 8 // rows, : 12 // columns])
+    assert_array_equal(patches[-1], images[2, -(8 // rows) :, -(12 // columns) :])
     assert_array_equal(array(MergePatches(rows, columns)(patches)), images)
 
 
@@ -62,8 +62,8 @@ def test_patches_on_the_batch_axis_are_images_of_their_own():
     patches = numbers(4, 8, 8, 4)
     together = [array(level) for level in network(patches)]
     for i in range(4):
-        for level, one in zip(together, network(patches[i:i + 1]), strict=True):
-            assert_allclose(level[i:i + 1], array(one), atol=1e-6)
+        for level, one in zip(together, network(patches[i : i + 1]), strict=True):
+            assert_allclose(level[i : i + 1], array(one), atol=1e-6)
 
 
 def test_cab_by_hand():
@@ -128,8 +128,9 @@ def test_resizing_is_pytorchs():
     channels_first = torch.from_numpy(images.transpose(0, 3, 1, 2))
 
     def theirs(scale):
-        resized = torch.nn.functional.interpolate(channels_first, scale_factor=scale, mode="bilinear",
-                                                  align_corners=False)
+        resized = torch.nn.functional.interpolate(
+            channels_first, scale_factor=scale, mode="bilinear", align_corners=False
+        )
         return resized.numpy().transpose(0, 2, 3, 1)
 
     assert_allclose(array(keras.layers.AveragePooling2D(2)(images)), theirs(0.5), atol=1e-6)

@@ -64,8 +64,16 @@ def test_one_scale_is_ssim():
     from skimage.metrics import structural_similarity
 
     a, b = pair(20, 24, n=1)
-    _, similarity = structural_similarity(a[0].astype("float64"), b[0].astype("float64"), channel_axis=-1, data_range=1,
-                                          gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True)
+    _, similarity = structural_similarity(
+        a[0].astype("float64"),
+        b[0].astype("float64"),
+        channel_axis=-1,
+        data_range=1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
     assert score(a, b)[0] == pytest.approx(similarity[5:-5, 5:-5].mean(), abs=1e-5)
 
 
@@ -85,15 +93,19 @@ def test_identical_images_score_one_and_the_rest_less():
     np.testing.assert_allclose(score(a, a), 1, atol=1e-6)
     assert (score(a, b) < 1).all() and (score(a, b) > 0).all()
     np.testing.assert_allclose(score(a, b), score(b, a), atol=1e-6)
-    np.testing.assert_allclose(score(a, b), [score(a[i:i + 1], b[i:i + 1])[0] for i in range(3)], atol=1e-6)
+    np.testing.assert_allclose(score(a, b), [score(a[i : i + 1], b[i : i + 1])[0] for i in range(3)], atol=1e-6)
 
 
 @pytest.mark.parametrize("other", ["inverted", "uncorrelated", "black", "same"])
 def test_gradients_are_finite(other):
     tf = pytest.importorskip("tensorflow")
     a = np.random.default_rng(0).random((1, 64, 64, 3), dtype=np.float32)
-    b = {"inverted": 1 - a, "uncorrelated": np.random.default_rng(1).random(a.shape, dtype=np.float32),
-         "black": np.zeros_like(a), "same": a}[other]
+    b = {
+        "inverted": 1 - a,
+        "uncorrelated": np.random.default_rng(1).random(a.shape, dtype=np.float32),
+        "black": np.zeros_like(a),
+        "same": a,
+    }[other]
     variable = tf.Variable(a)
     with tf.GradientTape() as tape:
         value = ms_ssim(variable, b)

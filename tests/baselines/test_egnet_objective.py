@@ -35,8 +35,9 @@ def reference(images, norm):
         for c in range(3):
             channel = photo[..., c]
             smooth = ndimage.uniform_filter(channel, 3, mode="mirror")
-            result[i, ..., c] = (normalise(ndimage.laplace(smooth, mode="mirror"))
-                                 * normalise(ndimage.laplace(channel, mode="mirror")))
+            result[i, ..., c] = normalise(ndimage.laplace(smooth, mode="mirror")) * normalise(
+                ndimage.laplace(channel, mode="mirror")
+            )
     return result
 
 
@@ -97,13 +98,14 @@ def test_values_lie_between_0_and_1():
 def test_turning_the_image_turns_the_map():
     x = image()
     for operator in ("eq15", "laplacian"):
-        np.testing.assert_allclose(np.rot90(found(x, operator), axes=(1, 2)),
-                                   found(np.rot90(x, axes=(1, 2)).copy(), operator), atol=1e-6)
+        np.testing.assert_allclose(
+            np.rot90(found(x, operator), axes=(1, 2)), found(np.rot90(x, axes=(1, 2)).copy(), operator), atol=1e-6
+        )
 
 
 def test_every_image_and_channel_has_its_own_range():
     x = image()
-    alone = np.concatenate([found(x[i:i + 1]) for i in range(2)])
+    alone = np.concatenate([found(x[i : i + 1]) for i in range(2)])
     np.testing.assert_array_equal(found(x), alone)
     x[..., 0] *= 0.1
     np.testing.assert_allclose(found(x)[..., 1:], alone[..., 1:], atol=0)
@@ -140,8 +142,14 @@ def test_hand_values_of_flat_images():
         return ((2 * a * b + 1e-4) / (a * a + b * b + 1e-4)) ** weight
 
     similarity = 2 - luminance(0.5, 0.3) - luminance(0.4, 0.3)
-    expected = {"content": 0.05, "gradient": 0, "ms_ssim_loss": similarity,
-                "mse_stage_1": 0.01, "mse_stage_2": 0, "mse_stage_3": 0.04}
+    expected = {
+        "content": 0.05,
+        "gradient": 0,
+        "ms_ssim_loss": similarity,
+        "mse_stage_1": 0.01,
+        "mse_stage_2": 0,
+        "mse_stage_3": 0.04,
+    }
     assert set(terms) == set(expected) == set(EGNetObjective().term_names)
     for name, value in expected.items():
         assert float(terms[name]) == pytest.approx(value, abs=2e-4 if name == "ms_ssim_loss" else 1e-6), name
@@ -222,8 +230,10 @@ def test_magnitudes_on_real_crops(real_data):
 
     folder = real_data / "GOPRO" / "train" / "CROPS256"
     names = sorted(path.name for path in (folder / "sharp").glob("*.png"))[:12]
-    blurred, sharp = (np.stack([np.asarray(Image.open(folder / kind / name), "float32") / 255 for name in names])
-                      for kind in ("blur", "sharp"))
+    blurred, sharp = (
+        np.stack([np.asarray(Image.open(folder / kind / name), "float32") / 255 for name in names])
+        for kind in ("blur", "sharp")
+    )
     error = np.mean((blurred - sharp) ** 2)
     sizes = {norm: np.mean((found(blurred, "eq15", norm) - found(sharp, "eq15", norm)) ** 2) / error for norm in NORMS}
     assert 0.3 < sizes["minmax"] < 3 and sizes["absmax"] < 0.5 and sizes["maxabs"] < 0.5 and sizes["std"] > 300
@@ -252,8 +262,13 @@ def test_pytorch_computes_the_same(tmp_path):
     tf = pytest.importorskip("tensorflow")
     images = np.stack([image(48, 33), image(48, 33, seed=1)])
     np.save(tmp_path / "images.npy", images)
-    done = subprocess.run([sys.executable, "-c", SCRIPT, tmp_path / "images.npy"], capture_output=True, text=True,
-                          env={**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": os.getcwd()}, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, tmp_path / "images.npy"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": os.getcwd()},
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     for loss, found_terms in json.loads(done.stdout).items():
         restored = tf.Variable(images[1])

@@ -12,8 +12,19 @@ from madn import recipes
 from madn.errors import UserError
 from madn.training.checkpoint import load_start, save_generator
 
-TINY = {"n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 4, "num_cab": 1, "egm_per_stage": 1, "pa_dim": 4,
-        "crop": 32, "batch": 2, "sen_batch": 2, "lr_g": 1e-3, "sen_lr": 1e-3}
+TINY = {
+    "n_feat": 8,
+    "scale_unetfeats": 4,
+    "scale_orsnetfeats": 4,
+    "num_cab": 1,
+    "egm_per_stage": 1,
+    "pa_dim": 4,
+    "crop": 32,
+    "batch": 2,
+    "sen_batch": 2,
+    "lr_g": 1e-3,
+    "sen_lr": 1e-3,
+}
 BLURRED, SHARP = np.random.default_rng(0).random((2, 2, 32, 32, 3), dtype=np.float32)
 
 
@@ -31,8 +42,9 @@ def train_step(model):
 
 
 def moved(before, after):
-    return {name for name, values in before.items()
-            if any((a != b).any() for a, b in zip(values, after[name], strict=True))}
+    return {
+        name for name, values in before.items() if any((a != b).any() for a, b in zip(values, after[name], strict=True))
+    }
 
 
 def test_published_settings():
@@ -40,10 +52,15 @@ def test_published_settings():
     assert (EGNET.alpha, EGNET.beta, EGNET.gamma) == (1, 0.05, 0.1)
     stages = EGNET.stages(EGNET.steps)
     assert [(stage.parts, stage.train, steps) for stage, steps in stages] == [
-        (("backbone",), "last", 6_000_000), (("backbone", "egn"), "last", 6_000_000),
-        (("backbone", "egn", "sen"), "last", 100_000)]
+        (("backbone",), "last", 6_000_000),
+        (("backbone", "egn"), "last", 6_000_000),
+        (("backbone", "egn", "sen"), "last", 100_000),
+    ]
     assert [(stage.batch, stage.lr_g, stage.multiple) for stage, _ in stages] == [
-        (1, 2e-4, 8), (1, 2e-4, 8), (8, 1e-4, 16)]
+        (1, 2e-4, 8),
+        (1, 2e-4, 8),
+        (8, 1e-4, 16),
+    ]
     assert EGNET.build_critics() == {}
 
 
@@ -72,9 +89,13 @@ def test_a_stage_is_a_recipe_of_its_own():
 def test_variants_stages():
     assert [stage.parts for stage, _ in OFFICIAL.stages(61)] == [("backbone", "egn"), ("backbone", "egn", "sen")]
     assert [(stage.parts, stage.frozen) for stage, _ in TRAIN_LONGER.stages(10)] == [
-        (("backbone",), ()), (("backbone", "backbone"), ())]
+        (("backbone",), ()),
+        (("backbone", "backbone"), ()),
+    ]
     assert [(stage.parts, stage.test_average) for stage, _ in AVERAGE.stages(10)] == [
-        (("backbone",), False), (("backbone", "egn"), True)]
+        (("backbone",), False),
+        (("backbone", "egn"), True),
+    ]
 
 
 def test_who_needs_weights():
@@ -94,8 +115,9 @@ def test_each_stage_moves_its_part_and_starts_where_the_one_before_ended():
             kept = weights(previous.generator)
             assert moved(kept, weights(model.generator)) == set()
         if own == {"egn1", "egn2"}:  # the start is the backbone, bit for bit
-            for mine, theirs in zip(model.generator(BLURRED)["stages"], previous.generator(BLURRED)["stages"],
-                                    strict=True):
+            for mine, theirs in zip(
+                model.generator(BLURRED)["stages"], previous.generator(BLURRED)["stages"], strict=True
+            ):
                 assert_array_equal(array(mine), array(theirs))
         before = weights(model.generator)
         train_step(model)
@@ -111,7 +133,8 @@ def test_the_average_trains_f_alone():
     model = stage.build_model(steps)
     assert {layer.name for layer in model.generator.layers if layer.trainable_weights} == {"egn1", "egn2", "egnet"}
     assert len(model.generator.trainable_variables) == sum(
-        len(model.generator.get_layer(name).weights) for name in ("egn1", "egn2"))
+        len(model.generator.get_layer(name).weights) for name in ("egn1", "egn2")
+    )
     assert "mse_stage_1" in model.objective.term_names
 
 
@@ -127,32 +150,35 @@ def test_starts_from_the_weights_of_the_network_without_its_last_part(tmp_path):
     assert small.grows_from(small.fields()) is None
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"parts": ("egn",)}, "--parts begins with backbone"),
-    ({"parts": ("backbone", "sen", "egn")}, "--parts begins with backbone"),
-    ({"parts": ("backbone",), "train": "rest"}, "--train rest needs a second part"),
-    ({"part_shares": (1.0, 0.0, 1.0)}, "--part-shares takes three numbers above 0"),
-    ({"n_feat": 2}, "--n-feat"),
-    ({"num_cab": 0}, "--num-cab"),
-    ({"egn_stages": (3,)}, "--egn-stages are 1, 2 or both"),
-    ({"egn_stages": ()}, "--egn-stages are 1, 2 or both"),
-    ({"sen_branches": ("half", "half")}, "--sen-branches takes each branch once"),
-    ({"sen_branches": ("half", "quarters")}, "--sen-branches needs whole"),
-    ({"test_average": True}, "--test-average takes the place"),
-    ({"lr_end": 1.0}, "--lr-end must be"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parts": ("egn",)}, "--parts begins with backbone"),
+        ({"parts": ("backbone", "sen", "egn")}, "--parts begins with backbone"),
+        ({"parts": ("backbone",), "train": "rest"}, "--train rest needs a second part"),
+        ({"part_shares": (1.0, 0.0, 1.0)}, "--part-shares takes three numbers above 0"),
+        ({"n_feat": 2}, "--n-feat"),
+        ({"num_cab": 0}, "--num-cab"),
+        ({"egn_stages": (3,)}, "--egn-stages are 1, 2 or both"),
+        ({"egn_stages": ()}, "--egn-stages are 1, 2 or both"),
+        ({"sen_branches": ("half", "half")}, "--sen-branches takes each branch once"),
+        ({"sen_branches": ("half", "quarters")}, "--sen-branches needs whole"),
+        ({"test_average": True}, "--test-average takes the place"),
+        ({"lr_end": 1.0}, "--lr-end must be"),
+    ],
+)
 def test_what_is_refused(change, message):
     with pytest.raises(UserError, match=message):
         replace(EGNET, **change)
 
 
 def test_registry():
-    names = [name for name in recipes.RECIPES if name.startswith("egnet")]
+    names = [name for name in recipes.named() if name.startswith("egnet")]
     assert len(names) == 15
     for name in names:
         recipe = recipes.get(name)
         assert recipe.fields() == recipes.from_fields(name, recipe.fields()).fields()
-        assert "EGNet" in recipes.RECIPES[name].summary
+        assert "EGNet" in recipes.named()[name].summary
 
 
 def test_budget_starts_at_the_blurred_image():

@@ -7,8 +7,8 @@ from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
 
 from baselines.msr2b.generator import _Convolutions, build_generator, msr2b
-from madn.counting import macs
-from madn.layers import InstanceNormalization
+from madn.nn.layers import InstanceNormalization
+from madn.nn.macs import network_macs
 
 TINY = {"widths": (4, 6, 8), "num_blocks": 2, "group_width": 2, "bypass_width": 3}
 EVERY_BLOCK = ("msr2b", "res2net", "resnet_bottleneck", "resnet_basic")
@@ -43,40 +43,46 @@ def test_parameters_of_the_default():
     assert generator.count_params() == 5_444_771
     block = (256 * 128 + 128) + 3 * (9 * 32**2 + 32) + (9 * 96**2 + 96) + (25 * 96**2 + 96) + (320 * 256 + 256)
     assert count_block(generator, "msr2b_9") == block == 456_352
-    assert not [layer for layer in generator._flatten_layers()
-                if isinstance(layer, keras.layers.GroupNormalization | keras.layers.BatchNormalization)]
+    assert not [
+        layer
+        for layer in generator._flatten_layers()
+        if isinstance(layer, keras.layers.GroupNormalization | keras.layers.BatchNormalization)
+    ]
     assert not generator.non_trainable_variables
 
 
-@pytest.mark.parametrize(("options", "count"), [
-    ({"num_blocks": 3}, 2_313_443),
-    ({"num_blocks": 6}, 3_879_107),
-    ({"num_blocks": 12}, 7_010_435),
-    ({"group_width": 16, "bypass_width": 48}, 2_625_107),
-    ({"group_width": 64, "bypass_width": 64}, 7_575_107),
-    ({"block": "resnet_bottleneck"}, 1_337_603 + 9 * ((256 + 1) * 128 + (9 * 128 + 1) * 128 + (128 + 1) * 256)),
-    ({"block": "resnet_basic"}, 1_337_603 + 9 * 2 * (9 * 256 + 1) * 256),
-    ({"block": "res2net"}, 2_180_579),
-    ({"part_b": "none"}, 2_180_579),
-    ({"part_b": "conv3"}, 5_444_771 - 9 * ((25 * 96 + 1) * 96 + 96 * 256)),
-    ({"part_b": "conv5"}, 5_444_771 - 9 * ((9 * 96 + 1) * 96 + 96 * 256)),
-    ({"local_skip": False}, 5_444_771 - 8 * 256 * 256),
-    ({"global_skip": False}, 5_444_771),
-    ({"norm": "instance"}, 5_444_771),
-])
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({"num_blocks": 3}, 2_313_443),
+        ({"num_blocks": 6}, 3_879_107),
+        ({"num_blocks": 12}, 7_010_435),
+        ({"group_width": 16, "bypass_width": 48}, 2_625_107),
+        ({"group_width": 64, "bypass_width": 64}, 7_575_107),
+        ({"block": "resnet_bottleneck"}, 1_337_603 + 9 * ((256 + 1) * 128 + (9 * 128 + 1) * 128 + (128 + 1) * 256)),
+        ({"block": "resnet_basic"}, 1_337_603 + 9 * 2 * (9 * 256 + 1) * 256),
+        ({"block": "res2net"}, 2_180_579),
+        ({"part_b": "none"}, 2_180_579),
+        ({"part_b": "conv3"}, 5_444_771 - 9 * ((25 * 96 + 1) * 96 + 96 * 256)),
+        ({"part_b": "conv5"}, 5_444_771 - 9 * ((9 * 96 + 1) * 96 + 96 * 256)),
+        ({"local_skip": False}, 5_444_771 - 8 * 256 * 256),
+        ({"global_skip": False}, 5_444_771),
+        ({"norm": "instance"}, 5_444_771),
+    ],
+)
 def test_parameters_of_the_choices(options, count):
     assert build_generator(**options).count_params() == count
 
 
 @on_tensorflow
 def test_multiply_adds():
-    assert macs(build_generator(), 720, 1280).total / 1e9 == pytest.approx(346.993, abs=5e-4)
+    assert network_macs(build_generator(), 720, 1280).total / 1e9 == pytest.approx(346.993, abs=5e-4)
     kernels = 456_352 - (128 + 3 * 32 + 2 * 96 + 256)  # of a block; the fusing convolution grows by 256 x 256 with it
-    more, fewer = (macs(build_generator(num_blocks=k), 720, 1280).total for k in (2, 1))
+    more, fewer = (network_macs(build_generator(num_blocks=k), 720, 1280).total for k in (2, 1))
     assert more - fewer == (kernels + 256 * 256) * 320 * 180
     assert (kernels + 256 * 256) * 320 * 180 / 1e9 == pytest.approx(30.022, abs=5e-4)
     for options, giga in (({"num_blocks": 3}, 11.866), ({"block": "res2net"}, 11.312)):
-        assert macs(build_generator(**options), 256, 256).total / 1e9 == pytest.approx(giga, abs=5e-4), options
+        assert network_macs(build_generator(**options), 256, 256).total / 1e9 == pytest.approx(giga, abs=5e-4), options
 
 
 def block_model(**options):
@@ -120,7 +126,7 @@ def test_impulse_supports():
     names = ("b_reduce_relu", "b_h2_relu", "b_h3_relu", "b_h4_relu", "b_k1_relu", "b_k2_relu", "b")
     for side, name, part in zip((1, 3, 5, 7, 9, 11, 11), names, taps(block, *names)(impulse), strict=True):
         expected = np.zeros((21, 21), bool)
-        expected[10 - side // 2:11 + side // 2, 10 - side // 2:11 + side // 2] = True
+        expected[10 - side // 2 : 11 + side // 2, 10 - side // 2 : 11 + side // 2] = True
         assert_array_equal(values(part)[0].max(axis=-1) > 0, expected, err_msg=name)
 
 

@@ -8,8 +8,8 @@ from keras import ops
 from baselines.msr2b.discriminator import build_discriminator
 from baselines.msr2b.objective import MSR2BObjective
 from madn.training.critics import Critics
-from madn.training.draws import Draws
 from madn.training.gradients import losses_and_gradients
+from madn.training.random_numbers import Draws
 
 
 def values(x):
@@ -48,8 +48,14 @@ def test_hand_values():
     blurred, sharp, outputs = constant(0.9), constant(0.5), {"deblurred": constant(0.7)}
     total, terms = objective.generator_losses(blurred, sharp, outputs, critic)
     d_total, d_terms = objective.critic_losses(blurred, sharp, outputs, critic)
-    expected = {"perceptual": 0.04, "content": 4.0, "adversarial": -0.4, "critic_real": 0.0, "critic_fake": 0.4,
-                "gradient_penalty": 0.25}
+    expected = {
+        "perceptual": 0.04,
+        "content": 4.0,
+        "adversarial": -0.4,
+        "critic_real": 0.0,
+        "critic_fake": 0.4,
+        "gradient_penalty": 0.25,
+    }
     for name, value in expected.items():
         assert float({**terms, **d_terms}[name]) == pytest.approx(value, abs=1e-5), name
     assert float(total) == pytest.approx(3.6, abs=1e-5)
@@ -70,8 +76,12 @@ def test_nothing_lost_on_the_sharp_image_itself():
 
 
 def test_sum_over_channels_is_256_times_the_mean():
-    mean, summed = (MSR2BObjective(Pixels(), reduction=reduction, adversarial="none").generator_losses(
-        constant(0), constant(0), {"deblurred": constant(0.1)}, None)[0] for reduction in ("mean", "sum_channels"))
+    mean, summed = (
+        MSR2BObjective(Pixels(), reduction=reduction, adversarial="none").generator_losses(
+            constant(0), constant(0), {"deblurred": constant(0.1)}, None
+        )[0]
+        for reduction in ("mean", "sum_channels")
+    )
     assert float(summed) == pytest.approx(256 * float(mean), rel=1e-6)
 
 
@@ -114,12 +124,15 @@ def test_gradients_of_the_real_critic(condition):
 
     def compute():
         outputs = {"deblurred": ops.add(step, blurred)}
-        g_loss, d_loss = (losses(blurred, sharp, outputs, critics)[0]
-                          for losses in (objective.generator_losses, objective.critic_losses))
+        g_loss, d_loss = (
+            losses(blurred, sharp, outputs, critics)[0]
+            for losses in (objective.generator_losses, objective.critic_losses)
+        )
         return [g_loss, d_loss, d_loss], None
 
     (g_loss, d_loss, _), _, (g_gradient, d_gradients, stopped) = losses_and_gradients(
-        compute, [[step], network.trainable_variables, [step]])
+        compute, [[step], network.trainable_variables, [step]]
+    )
     assert np.isfinite([values(g_loss), values(d_loss)]).all()
     assert np.abs(values(g_gradient[0])).max() > 0
     np.testing.assert_array_equal(values(stopped[0]), 0)

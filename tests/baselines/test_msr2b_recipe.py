@@ -10,10 +10,10 @@ from keras import ops
 from baselines.msr2b import recipe as module
 from baselines.msr2b.recipe import BUDGET, MSR2B
 from madn import recipes
-from madn.counting import macs
 from madn.errors import UserError
+from madn.nn.macs import network_macs
 
-NAMES = [name for name in recipes.RECIPES if name.startswith("msr2b")]
+NAMES = [name for name in recipes.named() if name.startswith("msr2b")]
 TINY = {"widths": (4, 6, 8), "num_blocks": 2, "group_width": 2, "bypass_width": 3, "d_widths": (4, 4, 4, 4), "crop": 32}
 
 
@@ -29,22 +29,30 @@ class Pixels:
 
 @pytest.fixture
 def pixels(monkeypatch):
-    monkeypatch.setattr(module, "PerceptualLoss", Pixels)
+    monkeypatch.setattr("madn.nn.vgg.PerceptualLoss", Pixels)
 
 
 def test_the_default_is_the_published_setting(pixels):
     assert (MSR2B.batch, MSR2B.crop, MSR2B.epochs) == (1, 256, 300)
     assert (MSR2B.lr_g, MSR2B.lr_d, MSR2B.lr_end) == (1e-4, 1e-4, 1e-7)
-    assert (MSR2B.adam_beta_1, MSR2B.adam_beta_2, MSR2B.adam_epsilon) == (0.5, 0.999, 1e-8)
+    assert MSR2B.adam == (0.5, 0.999, 1e-8)
     assert (MSR2B.perceptual_weight, MSR2B.gp_weight, MSR2B.num_blocks) == (100, 10, 9)
-    assert (MSR2B.update_order, MSR2B.critic_steps, MSR2B.critic_batches) == ("alternating", 5, "same")
+    assert (MSR2B.update_order, MSR2B.critic_steps) == ("alternating", 5)
     assert MSR2B.total_steps(2103) == 630_900
     objective = MSR2B.build_objective()
     assert objective.perceptual.arguments == ("vgg19", "block3_conv3", None)
-    assert objective.perceptual.options == {"activated": False, "inputs": "imagenet", "gain": None,
-                                            "reference": module.VGG_REFERENCE}
+    assert objective.perceptual.options == {
+        "activated": False,
+        "inputs": "imagenet",
+        "gain": None,
+        "reference": module.VGG_REFERENCE,
+    }
     assert (objective.perceptual_weight, objective.gp_weight, objective.gp_norm, objective.reduction) == (
-        100, 10, "sample", "mean")
+        100,
+        10,
+        "sample",
+        "mean",
+    )
 
 
 def test_learning_rate():
@@ -84,9 +92,9 @@ def test_variants_change_one_thing():
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="operations are counted there")
 def test_budget():
-    assert macs(BUDGET.build_generator(), 256, 256).total == pytest.approx(8e9, rel=0.1)
+    assert network_macs(BUDGET.build_generator(), 256, 256).total == pytest.approx(8e9, rel=0.1)
     assert (BUDGET.crop, BUDGET.batch, BUDGET.augment, BUDGET.precision) == (128, 2, "dihedral", "mixed_bfloat16")
-    kept = ("update_order", "critic_steps", "critic_batches", "perceptual_weight", "gp_weight", "num_blocks", "block")
+    kept = ("update_order", "critic_steps", "perceptual_weight", "gp_weight", "num_blocks", "block")
     assert all(getattr(BUDGET, field) == getattr(MSR2B, field) for field in kept)
 
 
@@ -110,8 +118,11 @@ def test_five_critic_updates_for_each_of_the_generator(pixels):
     assert int(model.optimizer.iterations) == 2
     assert int(model.d_optimizer.iterations) == 10
     assert all(np.isfinite(float(value)) for value in log.values())
-    moved = [np.abs(ops.convert_to_numpy(v) - start).max()
-             for v, start in zip(model.critic_variables, before, strict=True) if v.name == "kernel"]
+    moved = [
+        np.abs(ops.convert_to_numpy(v) - start).max()
+        for v, start in zip(model.critic_variables, before, strict=True)
+        if v.name == "kernel"
+    ]
     assert min(moved) > 0
 
 
@@ -124,13 +135,16 @@ def test_the_content_loss_falls(pixels):
     assert content[-1] < 0.8 * content[0]
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"widths": (0, 8, 16)}, "--widths"),
-    ({"num_blocks": 0}, "--num-blocks"),
-    ({"split_groups": 1}, "--split-groups must be at least 2; received 1"),
-    ({"lr_constant": 1.5}, "--lr-constant is a share of the run, from 0 to 1; received 1.5"),
-    ({"gp_weight": -1.0}, "--gp-weight"),
-])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"widths": (0, 8, 16)}, "--widths"),
+        ({"num_blocks": 0}, "--num-blocks"),
+        ({"split_groups": 1}, "--split-groups must be at least 2; received 1"),
+        ({"lr_constant": 1.5}, "--lr-constant is a share of the run, from 0 to 1; received 1.5"),
+        ({"gp_weight": -1.0}, "--gp-weight"),
+    ],
+)
 def test_values_out_of_range_are_named(change, said):
     with pytest.raises(UserError, match=said):
         replace(MSR2B, **change)

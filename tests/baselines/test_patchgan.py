@@ -7,7 +7,7 @@ from keras import ops
 
 from baselines.layers import ClipImages, doubling_deconv, padded_conv
 from baselines.patchgan import build_patchgan
-from madn.layers import InstanceNormalization
+from madn.nn.layers import InstanceNormalization
 
 
 def values(x):
@@ -88,15 +88,30 @@ def test_padded_conv_and_doubling_deconv_align_as_pytorch_does():
     for kernel, strides, padding in ((3, 2, 1), (7, 1, 3), (4, 1, 1), (4, 2, 1)):
         model = keras.Model(x, padded_conv(x, 5, kernel, strides, padding, name="conv"))
         layer = model.get_layer("conv")
-        theirs = torch.nn.functional.conv2d(
-            torch.tensor(image.transpose(0, 3, 1, 2)), torch.tensor(values(layer.kernel).transpose(3, 2, 0, 1)),
-            stride=strides, padding=padding).numpy().transpose(0, 2, 3, 1)
+        theirs = (
+            torch.nn.functional.conv2d(
+                torch.tensor(image.transpose(0, 3, 1, 2)),
+                torch.tensor(values(layer.kernel).transpose(3, 2, 0, 1)),
+                stride=strides,
+                padding=padding,
+            )
+            .numpy()
+            .transpose(0, 2, 3, 1)
+        )
         np.testing.assert_allclose(values(model(image)), theirs, atol=1e-5)
     model = keras.Model(x, doubling_deconv(x, 5, name="deconv"))
     kernel = values(model.get_layer("deconv").kernel)  # (rows, columns, out, in)
-    theirs = torch.nn.functional.conv_transpose2d(
-        torch.tensor(image.transpose(0, 3, 1, 2)), torch.tensor(kernel.transpose(3, 2, 0, 1)), stride=2, padding=1,
-        output_padding=1).numpy().transpose(0, 2, 3, 1)
+    theirs = (
+        torch.nn.functional.conv_transpose2d(
+            torch.tensor(image.transpose(0, 3, 1, 2)),
+            torch.tensor(kernel.transpose(3, 2, 0, 1)),
+            stride=2,
+            padding=1,
+            output_padding=1,
+        )
+        .numpy()
+        .transpose(0, 2, 3, 1)
+    )
     np.testing.assert_allclose(values(model(image)), theirs, atol=1e-5)
 
 

@@ -15,10 +15,27 @@ def score(discriminator, images):
 def test_table_1():
     discriminator = build_discriminator()
     assert discriminator.count_params() == 186_497
-    shapes = dict(zip([layer.name for layer in discriminator.layers],
-                      [layer.output.shape for layer in discriminator.layers], strict=True))
-    assert list(shapes)[1:] == ["conv_1", "conv_2", "pool_3", "conv_4", "pool_5", "conv_6", "pool_7", "conv_8",
-                                "conv_9", "pool_10", "score", "sigmoid_11"]
+    shapes = dict(
+        zip(
+            [layer.name for layer in discriminator.layers],
+            [layer.output.shape for layer in discriminator.layers],
+            strict=True,
+        )
+    )
+    assert list(shapes)[1:] == [
+        "conv_1",
+        "conv_2",
+        "pool_3",
+        "conv_4",
+        "pool_5",
+        "conv_6",
+        "pool_7",
+        "conv_8",
+        "conv_9",
+        "pool_10",
+        "score",
+        "sigmoid_11",
+    ]
     assert discriminator.get_layer("conv_1").kernel.shape == (3, 3, 3, 64)
 
 
@@ -51,5 +68,5 @@ def test_tiling_an_image_changes_its_borders_alone():
     assert inside.std() > 1e-3
     for top in (3, 19):
         for left in (3, 19):
-            np.testing.assert_allclose(tiled[:, top:top + 10, left:left + 10], inside, atol=1e-6)
+            np.testing.assert_allclose(tiled[:, top : top + 10, left : left + 10], inside, atol=1e-6)
     assert np.abs(tiled[:, :16, :16] - once).max() > 1e-3

@@ -132,10 +132,13 @@ def copy(source, target):
             layer.set_weights(source.get_layer(layer.name).get_weights())
 
 
-@pytest.mark.parametrize(("ablation", "prefixes"), [
-    ({"infobox": "none"}, ("info_1", "info_2", "info_3", "info_4")),
-    ({"laterals": False}, ("lateral_detail",)),
-])
+@pytest.mark.parametrize(
+    ("ablation", "prefixes"),
+    [
+        ({"infobox": "none"}, ("info_1", "info_2", "info_3", "info_4")),
+        ({"laterals": False}, ("lateral_detail",)),
+    ],
+)
 def test_an_ablation_is_the_whole_network_with_that_part_at_zero(ablation, prefixes):
     whole, less = build_generator(**NARROW), build_generator(**NARROW, **ablation)
     copy(whole, less)
@@ -169,7 +172,11 @@ def test_the_info_box_holds_four_sizes():
     for mode in ("direct", "cascade", "bilinear"):
         box = info_box(info_0, (16, 16, 16, 8), mode)
         assert [tuple(box[k].shape[1:]) for k in (1, 2, 3, 4)] == [
-            (12, 18, 16), (24, 36, 16), (48, 72, 16), (96, 144, 8)]
+            (12, 18, 16),
+            (24, 36, 16),
+            (48, 72, 16),
+            (96, 144, 8),
+        ]
 
 
 def test_reflected_border():
@@ -182,8 +189,9 @@ def test_any_size_in_one_graph():
     """Odd maps double too: 96 pixels have an info_0 of 3."""
     tf = pytest.importorskip("tensorflow")
     generator = build_generator(**NARROW)
-    compiled = tf.function(lambda x: generator(x, training=False)["deblurred"],
-                           input_signature=[tf.TensorSpec((None, None, None, 3))])
+    compiled = tf.function(
+        lambda x: generator(x, training=False)["deblurred"], input_signature=[tf.TensorSpec((None, None, None, 3))]
+    )
     for shape in ((1, 96, 160, 3), (2, 32, 32, 3)):
         images = numbers(shape)
         np.testing.assert_allclose(compiled(images).numpy(), run(generator, images), atol=2e-6)

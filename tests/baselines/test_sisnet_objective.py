@@ -96,7 +96,7 @@ def test_one_window_for_both_images_and_every_place():
     for place, (top, left) in (((0.0, 0.0), (0, 0)), ((0.999999, 0.999999), (16, 32)), ((0.5, 0.25), (8, 8))):
         seen = views(sharp, 1 - sharp, Critic(place))
         real, fake = (ops.convert_to_numpy(x) for x in seen["local"])
-        np.testing.assert_allclose(real, 2 * sharp[:, top:top + 16, left:left + 32] - 1, atol=1e-6)
+        np.testing.assert_allclose(real, 2 * sharp[:, top : top + 16, left : left + 32] - 1, atol=1e-6)
         np.testing.assert_allclose(fake, -real, atol=1e-6)
         np.testing.assert_allclose(ops.convert_to_numpy(seen["global"][0]), 2 * sharp - 1, atol=1e-6)
 

@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from baselines.structure_guided.discriminator import build_discriminator
 from baselines.structure_guided.generator import Blocks, build_generator, build_gradient_net, gradient_maps
-from madn.counting import macs
-from madn.layers import luma, sobel_magnitude
+from madn.nn.layers import luma, sobel_magnitude
+from madn.nn.macs import network_macs
 
 TINY = {"width": 4, "gradient_width": 16, "n_mbrb": 2}
 
@@ -37,26 +37,29 @@ def scramble(model, seed=0, scale=0.3):
     return model
 
 
-@pytest.mark.parametrize("options, parameters, gmacs", [
-    ({}, 5_371_475, None),
-    ({"rgcl_share": False}, 7_095_635, None),
-    ({"block": "conv3x3"}, 5_762_395, 26.449),
-    ({"mbrb": "single"}, 5_489_195, 33.291),
-    ({"gradient_net": False}, 756_739, 6.065),
-])
+@pytest.mark.parametrize(
+    "options, parameters, gmacs",
+    [
+        ({}, 5_371_475, None),
+        ({"rgcl_share": False}, 7_095_635, None),
+        ({"block": "conv3x3"}, 5_762_395, 26.449),
+        ({"mbrb": "single"}, 5_489_195, 33.291),
+        ({"gradient_net": False}, 756_739, 6.065),
+    ],
+)
 def test_counts_of_the_specification(options, parameters, gmacs):
     generator = build_generator(**options)
     assert generator.count_params() == parameters
     assert not generator.non_trainable_variables
     if gmacs and keras.backend.backend() == "tensorflow":
-        assert macs(generator, 256, 256).total / 1e9 == pytest.approx(gmacs, abs=1e-3)
+        assert network_macs(generator, 256, 256).total / 1e9 == pytest.approx(gmacs, abs=1e-3)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="operations are counted in TensorFlow's graph")
 def test_operations_of_table_3():
     generator = build_generator()
-    assert macs(generator, 256, 256).total / 1e9 == pytest.approx(31.805, abs=1e-3)
-    gmacs = macs(generator, 720, 1280).total / 1e9
+    assert network_macs(generator, 256, 256).total / 1e9 == pytest.approx(31.805, abs=1e-3)
+    gmacs = network_macs(generator, 720, 1280).total / 1e9
     assert gmacs == pytest.approx(447.256, abs=1e-3)
     assert gmacs == pytest.approx(446.98, rel=1e-3)
 
@@ -64,7 +67,10 @@ def test_operations_of_table_3():
 def test_counts_of_the_blocks():
     blocks = Blocks()
     assert {n: network(lambda x: blocks.rgcl(x, "rgcl"), n).count_params() for n in (96, 64, 32)} == {
-        96: 57_606, 64: 25_860, 32: 6_658}
+        96: 57_606,
+        64: 25_860,
+        32: 6_658,
+    }
     assert network(lambda x: blocks.reuse_block(x, "mbrb"), 128).count_params() == 387_476
     assert build_discriminator().count_params() == 2_764_737
     assert build_discriminator().compute_output_shape((1, 256, 256, 3)) == (1, 30, 30, 1)
@@ -74,7 +80,7 @@ def test_counts_of_the_blocks():
 def test_recurrences_share_their_kernels_and_cost_in_proportion():
     models = [network(lambda x, r=r: Blocks(rgcl_r=r).rgcl(x, "rgcl"), 16) for r in (1, 2, 3)]
     assert len({model.count_params() for model in models}) == 1
-    counts = [macs(model, 12, 20, 16).total for model in models]
+    counts = [network_macs(model, 12, 20, 16).total for model in models]
     assert counts[2] - counts[1] == counts[1] - counts[0] == 12 * 20 * 6 * 16 * 16
     unshared = [network(lambda x, r=r: Blocks(rgcl_r=r, rgcl_share=False).rgcl(x, "rgcl"), 16) for r in (1, 2, 3)]
     assert np.diff([model.count_params() for model in unshared]).tolist() == [6 * 16 * 16 + 16] * 2
@@ -84,7 +90,7 @@ def convolve(x, kernel):
     """Zero-padded correlation of (h, w, c) with (kh, kw, c, n), tap by tap."""
     kh, kw = kernel.shape[:2]
     padded = np.pad(x, ((kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
-    return sum(padded[i:i + x.shape[0], j:j + x.shape[1]] @ kernel[i, j] for i in range(kh) for j in range(kw))
+    return sum(padded[i : i + x.shape[0], j : j + x.shape[1]] @ kernel[i, j] for i in range(kh) for j in range(kw))
 
 
 @pytest.mark.parametrize("tail", ["sigmoid", "gate", "fnorm"])
@@ -94,7 +100,7 @@ def test_rgcl_is_equation_7(tail):
     x = images(5, 6, 16) - 0.5
     h = x
     for _ in range(3):
-        h = (convolve(h, weights["rgcl_1x3"][0]) + convolve(h, weights["rgcl_3x1"][0]) + weights["rgcl_1x3"][1])
+        h = convolve(h, weights["rgcl_1x3"][0]) + convolve(h, weights["rgcl_3x1"][0]) + weights["rgcl_1x3"][1]
         h = np.where(h > 0, h, 0.01 * h)
     depthwise, bias = weights["rgcl_depthwise"]
     y = np.concatenate([convolve(h[..., [c]], depthwise[:, :, [c]]) for c in range(16)], axis=-1) + bias
@@ -142,8 +148,11 @@ def test_turning_the_image_and_swapping_the_kernels_turns_the_features():
 def test_mbrb_reuses_every_level():
     model = scramble(network(lambda x: Blocks().reuse_block(x, "mbrb"), 16))
     x = images(1, 6, 6, 16)
-    parts = keras.Model(model.input, [model.get_layer("mbrb_concat").output]
-                        + [model.get_layer(f"mbrb_rgcl{level}_add").output for level in (1, 2, 3)])
+    parts = keras.Model(
+        model.input,
+        [model.get_layer("mbrb_concat").output]
+        + [model.get_layer(f"mbrb_rgcl{level}_add").output for level in (1, 2, 3)],
+    )
     f, l1, l2, l3 = (values(part) for part in parts(x))
     assert (l1.shape[-1], l2.shape[-1], l3.shape[-1]) == (12, 8, 4)
     assert_array_equal(f, np.concatenate([x[..., :4], l1[..., :4], l2[..., :4], l3], axis=-1))
@@ -158,8 +167,12 @@ def test_gradient_net_of_empty_blocks_is_attention_and_the_skip():
         for weight in model.get_layer(f"mbrb{n}_conv2").weights:
             weight.assign(ops.zeros_like(weight))
     x = images(1, 6, 6, 8)
-    shallow, gate, mbru = (values(part) for part in keras.Model(model.input, [
-        model.get_layer(name).output for name in ("prftm_conv2", "mbru_ca_excite", "mbru")])(x))
+    shallow, gate, mbru = (
+        values(part)
+        for part in keras.Model(
+            model.input, [model.get_layer(name).output for name in ("prftm_conv2", "mbru_ca_excite", "mbru")]
+        )(x)
+    )
     assert_allclose(mbru, shallow * gate + shallow, atol=1e-6)
 
 
@@ -188,8 +201,17 @@ def test_the_output_is_the_image_and_a_tanh_clipped_in_minus_one_to_one():
     assert_allclose(values(plain(x)["deblurred"]), (tanh + 1) / 2, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"block": "conv3x3"}, {"mbrb": "single"}, {"mbrb": "single3"},
-                                     {"gradient_net": False}, {"rgcl_tail": "gate"}, {"rgcl_tail": "fnorm"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"block": "conv3x3"},
+        {"mbrb": "single"},
+        {"mbrb": "single3"},
+        {"gradient_net": False},
+        {"rgcl_tail": "gate"},
+        {"rgcl_tail": "fnorm"},
+    ],
+)
 def test_every_choice_restores_a_batch_as_it_does_its_images(options):
     generator = build_generator(**TINY, **options)
     x = images(2, 16, 20, 3)
@@ -218,12 +240,17 @@ def test_gradient_maps_of_figure_4(share):
     x = images(2, 16, 24, 3)
     maps = gradient_maps(generator, x, mbrb=2, level=3)
     assert {key: tuple(value.shape) for key, value in maps.items()} == {
-        "sobel": (2, 16, 24), "horizontal": (2, 4, 6), "vertical": (2, 4, 6), "rgcl": (2, 4, 6)}
+        "sobel": (2, 16, 24),
+        "horizontal": (2, 4, 6),
+        "vertical": (2, 4, 6),
+        "rgcl": (2, 4, 6),
+    }
     assert_allclose(values(maps["sobel"]), values(sobel_magnitude(luma(ops.convert_to_tensor(x))))[..., 0])
     net = generator.get_layer("gradient_net")
     e3 = keras.Model(generator.input, generator.get_layer("e3_relu").output)(x)
-    before, after = keras.Model(net.input, [net.get_layer("mbrb2_rgcl2_add").output[..., 4:],
-                                            net.get_layer("mbrb2_rgcl3_add").output])(e3)
+    before, after = keras.Model(
+        net.input, [net.get_layer("mbrb2_rgcl2_add").output[..., 4:], net.get_layer("mbrb2_rgcl3_add").output]
+    )(e3)
     assert_allclose(values(maps["rgcl"]), np.abs(values(after) - values(before)).mean(-1), atol=1e-6)
 
 

@@ -7,7 +7,7 @@ from keras import ops
 
 from baselines.structure_guided.objective import StructureGuidedObjective, gradient_loss
 from madn.training.critics import Critics
-from madn.training.draws import Draws
+from madn.training.random_numbers import Draws
 
 
 class Perceptual:
@@ -97,7 +97,8 @@ def test_without_gradient_its_weight_is_zero():
     rng = np.random.default_rng(1)
     sharp, restored = rng.random((2, 1, 8, 8, 3), dtype=np.float32)
     _, terms = StructureGuidedObjective(Perceptual(), gradient_weight=0.0).generator_losses(
-        sharp, sharp, {"deblurred": restored}, MeanCritic())
+        sharp, sharp, {"deblurred": restored}, MeanCritic()
+    )
     assert float(terms["gradient"]) > 0
     assert float(terms["content"]) == pytest.approx(10 * float(terms["perceptual"]))
 
@@ -134,12 +135,15 @@ def test_penalty_of_a_flat_critic_is_finite_and_so_is_its_gradient():
 
 def test_relu4_3_features(real_data):
     from baselines.structure_guided.recipe import VGG_LAYER
-    from madn.vgg import PerceptualLoss
+    from madn.nn.vgg import PerceptualLoss
 
     weights = real_data.parent / "weights" / "vgg19_notop_float16.h5"
     if not weights.is_file():
         pytest.skip(f"{weights.name} is not beside the real pairs")
-    features = ops.convert_to_numpy(PerceptualLoss("vgg19", VGG_LAYER, str(weights)).features(
-        np.random.default_rng(0).random((1, 32, 48, 3), dtype=np.float32)))
+    features = ops.convert_to_numpy(
+        PerceptualLoss("vgg19", VGG_LAYER, str(weights)).features(
+            np.random.default_rng(0).random((1, 32, 48, 3), dtype=np.float32)
+        )
+    )
     assert features.shape == (1, 4, 6, 512)
     assert features.min() == 0 < features.max()

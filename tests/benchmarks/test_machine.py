@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from madn.benchmarks import machine
-from madn.benchmarks.pictures import crops, photo
-from madn.counting import macs
+from madn.benchmarks.sample_images import crops, photo
+from madn.nn.macs import network_macs
 
 
 def test_the_stack_has_the_operations_that_it_says(monkeypatch):
@@ -14,7 +14,7 @@ def test_the_stack_has_the_operations_that_it_says(monkeypatch):
     call, count = machine.convolution_stack(6, 10, "float32", batch=2)
     call()
     model = next(cell.cell_contents for cell in stacks[0].__closure__ if isinstance(cell.cell_contents, keras.Model))
-    assert count == 2 * macs(model, 6, 10, channels=64).total
+    assert count == 2 * network_macs(model, 6, 10, channels=64).total
     kinds = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert len(kinds) == 10 and all(layer.activation is keras.activations.relu for layer in kinds)
 

@@ -18,7 +18,7 @@ def test_forward_and_backward(inference):
     images, one = torch.zeros(2, 4, 8, 10, requires_grad=not inference), 2 * 8 * 10 * 9 * 4 * 6
 
     def backward():
-        gradient, = torch.autograd.grad(layer(images).square().sum(), images, create_graph=True)
+        (gradient,) = torch.autograd.grad(layer(images).square().sum(), images, create_graph=True)
         torch.autograd.grad(gradient.square().sum(), list(layer.parameters()))
 
     if inference:

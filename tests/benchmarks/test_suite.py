@@ -17,6 +17,7 @@ PLACES = {f"madn.benchmarks.{module.__name__.split('.')[-1]}": module for module
 @pytest.fixture
 def here(monkeypatch):
     """Measurements without processes of their own: starting TensorFlow takes longer than they do."""
+
     def call(module, function, *arguments):
         return processes.guarded(lambda: getattr(PLACES[module], function)(*arguments))
 
@@ -38,8 +39,22 @@ def cells(line):
 
 def test_two_tables_and_every_time_in_the_file(tmp_path, capsys, here):
     file = weights("madn", tmp_path, scales=1, adversarial_domains="none")
-    code = bench.main(["--recipes", file, "--size", "48x33", "--crop", "32", "--batch", "1", "--repeats", "2",
-                       "--json", str(tmp_path / "found.json")])
+    code = bench.main(
+        [
+            "--recipes",
+            file,
+            "--size",
+            "48x33",
+            "--crop",
+            "32",
+            "--batch",
+            "1",
+            "--repeats",
+            "2",
+            "--json",
+            str(tmp_path / "found.json"),
+        ]
+    )
     lines = capsys.readouterr().out.splitlines()
     found = json.loads((tmp_path / "found.json").read_text())
     assert code == 0 and cells(lines[2]) == list(tables.RESTORATION) and cells(lines[6]) == list(tables.TRAINING)
@@ -59,8 +74,23 @@ def test_two_tables_and_every_time_in_the_file(tmp_path, capsys, here):
 
 def test_one_that_fails_is_named_with_its_reason_and_the_others_go_on(tmp_path, capsys, here):
     file = weights("msr2b", tmp_path)
-    code = bench.main(["--recipes", file, "--only", "training", "--crop", "40", "--batch", "1", "--repeats", "1",
-                       "--precision", "mixed_bfloat16", "float32"])
+    code = bench.main(
+        [
+            "--recipes",
+            file,
+            "--only",
+            "training",
+            "--crop",
+            "40",
+            "--batch",
+            "1",
+            "--repeats",
+            "1",
+            "--precision",
+            "mixed_bfloat16",
+            "float32",
+        ]
+    )
     lines = capsys.readouterr().out.splitlines()[4:]
     assert code == 1 and len(lines) == 2
     assert all("failed: --crop must be a multiple of 32; received 40" in line for line in lines)
@@ -70,17 +100,40 @@ def test_one_that_fails_is_named_with_its_reason_and_the_others_go_on(tmp_path, 
 
 def test_stages_of_a_recipe_are_lines_of_their_own():
     assert [stage.parts for stage in training.stages("egnet")] == [
-        ("backbone",), ("backbone", "egn"), ("backbone", "egn", "sen")]
+        ("backbone",),
+        ("backbone", "egn"),
+        ("backbone", "egn", "sen"),
+    ]
     assert [stage.backbone_weights for stage in training.stages("sisnet")] == ["none"]
 
 
 def test_shares_follow_from_the_times():
-    row = {"recipe": "madn", "precision": "float32", "size": [1000, 500], "tiles": "whole", "megapixels": 0.5,
-           "seconds": [2.0, 2.0, 8.0], "macs": 30e9, "peak_memory_bytes": 1.5e9,
-           "stack": {"seconds": [1.0, 1.0, 4.0], "macs": 20e9},
-           "matrix_product": {"seconds": [0.5, 1.0, 1.0], "macs": 15e9}}
+    row = {
+        "recipe": "madn",
+        "precision": "float32",
+        "size": [1000, 500],
+        "tiles": "whole",
+        "megapixels": 0.5,
+        "seconds": [2.0, 2.0, 8.0],
+        "macs": 30e9,
+        "peak_memory_bytes": 1.5e9,
+        "stack": {"seconds": [1.0, 1.0, 4.0], "macs": 20e9},
+        "matrix_product": {"seconds": [0.5, 1.0, 1.0], "macs": 15e9},
+    }
     assert cells(tables.restoration_row(row)) == [
-        "madn", "float32", "1000x500", "2", "7.4", "3", "0.25", "30.0", "15.0", "75%", "50%", "1.50"]
+        "madn",
+        "float32",
+        "1000x500",
+        "2",
+        "7.4",
+        "3",
+        "0.25",
+        "30.0",
+        "15.0",
+        "75%",
+        "50%",
+        "1.50",
+    ]
     assert cells(tables.restoration_row({**row, "macs": None}))[7:] == ["", "", "", "", "1.50"]
 
 

@@ -5,8 +5,8 @@ import numpy as np
 from narrow import narrow
 
 from madn import bench
-from madn.imaging.files import read_image, write_image
-from madn.imaging.restore import Restorer
+from madn.imaging.arrays import read_image, write_image
+from madn.restoration.restorer import Restorer
 from madn.training.checkpoint import save_generator
 
 
@@ -20,8 +20,18 @@ def test_ways_of_restoring_are_timed_and_compared(tmp_path, capsys, monkeypatch)
     keras.utils.set_random_seed(0)
     save_generator(recipe.build_generator(), tmp_path / "net.weights.h5", "madn", recipe.fields())
     write_image(tmp_path / "photo.png", np.random.default_rng(0).random((90, 130, 3), np.float32))
-    bench.main(["--restore", str(tmp_path / "photo.png"), "--model", str(tmp_path / "net.weights.h5"), "--tile", "96",
-                "--out", str(tmp_path / "out")])
+    bench.main(
+        [
+            "--restore",
+            str(tmp_path / "photo.png"),
+            "--model",
+            str(tmp_path / "net.weights.h5"),
+            "--tile",
+            "96",
+            "--out",
+            str(tmp_path / "out"),
+        ]
+    )
     said = capsys.readouterr().out
     rows = {row[0]: row[1:] for row in (re.split(r"\s*\|\s*", line.strip("| ")) for line in said.splitlines()[3:])}
     assert rows["plain Keras call"][1:] == ["1.00", "equal", "0.00"]

@@ -7,7 +7,7 @@ from PIL import Image
 from madn.data.crops import MixedCrops, PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import Pair
-from madn.data.photos import PhotoCrops
+from madn.data.synthetic import PhotoCrops
 from madn.errors import UserError
 
 CROP = 24
@@ -18,7 +18,7 @@ def pairs(tmp_path) -> tuple[Pair, ...]:
     """Five pairs that tell where a pixel is from: red is the row, green the column, blue the pair; blurred + 1."""
     made = []
     for n in range(5):
-        rows, columns = np.mgrid[:40 + n, :50]
+        rows, columns = np.mgrid[: 40 + n, :50]
         for kind, plus in (("sharp", 0), ("blur", 1)):
             path = tmp_path / "set" / kind / f"{n}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def test_of_several_windows_the_one_with_the_most_detail_is_taken(tmp_path):
 
 def test_windows_are_shrunk_to_the_crop_by_up_to_the_factor_asked_for(pairs):
     """Red counts rows, so its slope along rows is the factor; a shrunk pixel is the mean of those it covers."""
-    crops = PairCrops(pairs, DecodedImages(), 8, 0, shrink=4)
+    crops = PairCrops(pairs, DecodedImages(), 8, 0, shrink=(1, 4))
     factors = []
     for k in range(200):
         blurred, sharp = (crop.astype(int) for crop in crops.crop_at(k))
@@ -82,10 +82,10 @@ def test_windows_are_shrunk_to_the_crop_by_up_to_the_factor_asked_for(pairs):
         factors.append((sharp[-1, 0, 0] - sharp[0, 0, 0]) / 7)
     assert 0.95 < min(factors) < 1.1 and 3.7 < max(factors) < 4.1
     assert 1.85 < np.median(factors) < 2.15  # log-uniform
-    least = PairCrops(pairs, DecodedImages(), 8, 0, shrink=4, least_shrink=3)
+    least = PairCrops(pairs, DecodedImages(), 8, 0, shrink=(3, 4))
     rises = [(sharp[-1, 0, 0] - sharp[0, 0, 0]) / 7 for sharp in (least.crop_at(k)[1].astype(int) for k in range(100))]
     assert 2.85 < min(rises) < 3.15 and 3.7 < max(rises) < 4.1
-    large = PairCrops(pairs, DecodedImages(), CROP, 0, shrink=4)  # no window is larger than its image
+    large = PairCrops(pairs, DecodedImages(), CROP, 0, shrink=(1, 4))  # no window is larger than its image
     for k in range(40):
         sharp = large.crop_at(k)[1].astype(int)
         assert sharp.shape == (CROP, CROP, 3) and sharp[-1, 0, 0] - sharp[0, 0, 0] <= 44
@@ -100,7 +100,7 @@ def test_an_epoch_has_every_pair_once_in_a_new_order(pairs):
 
 
 def test_windows_reach_every_place(pairs):
-    tops = {int(source(pairs).crop_at(k)[1][0, 0, 0]) for k in range(0, 1500)}
+    tops = {int(source(pairs).crop_at(k)[1][0, 0, 0]) for k in range(1500)}
     assert tops == set(range(40 + 4 - CROP + 1))
 
 
@@ -143,7 +143,7 @@ def test_a_mixture_takes_each_source_in_its_order_at_its_share(share, epoch):
     for name, part in (("pair", 1 - share), ("photo", share)):
         assert [k for source, k in drawn if source == name] == list(range(round(1000 * part)))
         for first in range(0, 900, 13):  # in every batch
-            assert abs(sum(source == name for source, _ in drawn[first:first + 16]) - 16 * part) < 1
+            assert abs(sum(source == name for source, _ in drawn[first : first + 16]) - 16 * part) < 1
     assert mixed.crop_at(937) == drawn[937] == MixedCrops(Numbered("pair", 7), Numbered("photo", 3), share).crop_at(937)
     assert ("pair", 6) in drawn[:epoch]  # an epoch: every pair once
 

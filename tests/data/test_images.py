@@ -59,8 +59,12 @@ def test_pixels_that_are_not_8_bit_rgb_are_converted_and_named(tmp_path):
     Image.fromarray(deep[..., 0]).save(tmp_path / "grey16.png")
     cv2.imwrite(str(tmp_path / "rgb16.png"), deep[..., ::-1])
     rounded = np.rint(deep / 257.0)
-    for name, expected in (("grey", np.repeat(grey[..., None], 3, 2)), ("rgba", rgba[..., :3]), ("rgb16", rounded),
-                           ("grey16", np.repeat(rounded[..., :1], 3, 2))):
+    for name, expected in (
+        ("grey", np.repeat(grey[..., None], 3, 2)),
+        ("rgba", rgba[..., :3]),
+        ("rgb16", rounded),
+        ("grey16", np.repeat(rounded[..., :1], 3, 2)),
+    ):
         pixels, note = decode(tmp_path / f"{name}.png")
         assert pixels.dtype == np.uint8 and (pixels == expected).all(), name
         assert note.startswith(str(tmp_path / f"{name}.png")) and note.endswith("taken as 8-bit RGB")
@@ -72,7 +76,7 @@ def test_truncated_files_are_refused_by_name(tmp_path, suffix, kept):
     path = tmp_path / f"cut.{suffix}"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
     assert decode(path)[0].shape == (64, 64, 3)
-    path.write_bytes(path.read_bytes()[:int(kept * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(UserError, match=rf"cut\.{suffix}: cannot be read"):
         decode(path)
 

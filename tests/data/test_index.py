@@ -66,11 +66,14 @@ def test_blur_kind_is_chosen_and_a_missing_one_is_answered_with_those_there(tmp_
         find_pairs(tmp_path, blur_kind="blur_x")
 
 
-@pytest.mark.parametrize("blurred, sharp", [
-    ("train_blur", "train_sharp"),  # laid side by side
-    ("train/train_blur", "train/train_sharp"),  # as the archives unpack in one folder
-    ("train_blur/train/train_blur", "train_sharp/train/train_sharp"),  # each in a folder of its own
-])
+@pytest.mark.parametrize(
+    "blurred, sharp",
+    [
+        ("train_blur", "train_sharp"),  # laid side by side
+        ("train/train_blur", "train/train_sharp"),  # as the archives unpack in one folder
+        ("train_blur/train/train_blur", "train_sharp/train/train_sharp"),  # each in a folder of its own
+    ],
+)
 def test_reds_layout(tmp_path, blurred, sharp):
     for sequence in ("000", "001"):
         picture(tmp_path / blurred / sequence / "00000007.png", 1)
@@ -97,8 +100,11 @@ def realblur(root: Path, which: str = "J", lists: bool = True) -> Path:
             for k, kind in enumerate(("gt", "blur")):
                 picture(root / REALBLUR[which] / f"scene00{s}" / kind / f"{kind}_{i}.png", 10 * s + 2 * i + k)
     for split, numbers in (("train", (1, 2)), ("test", (3,))) if lists else ():
-        lines = [f"{REALBLUR[which]}/scene00{s}/gt/gt_{i}.png {REALBLUR[which]}/scene00{s}/blur/blur_{i}.png "
-                 for s in numbers for i in (1, 2)]
+        lines = [
+            f"{REALBLUR[which]}/scene00{s}/gt/gt_{i}.png {REALBLUR[which]}/scene00{s}/blur/blur_{i}.png "
+            for s in numbers
+            for i in (1, 2)
+        ]
         (root / f"RealBlur_{which}_{split}_list.txt").write_text("\n".join(lines) + "\n")
     return root / REALBLUR[which]
 
@@ -198,10 +204,13 @@ def test_every_bad_file_is_named_in_one_line(tmp_path):
         picture(folder / kind / "same.png", 50)
     lines = complaint(find_pairs(tmp_path), crop=32)
     expected = [
-        ("blur/lonely.png: no partner lonely in", "add it or remove the file"), ("blur/cut.png: cannot be read", ""),
-        ("sharp/cutjpg.jpg: cannot be read", ""), ("blur/same.png: identical to its partner", ""),
+        ("blur/lonely.png: no partner lonely in", "add it or remove the file"),
+        ("blur/cut.png: cannot be read", ""),
+        ("sharp/cutjpg.jpg: cannot be read", ""),
+        ("blur/same.png: identical to its partner", ""),
         ("blur/sizes.png: 48x40, but its partner", "sizes.png is 50x40"),
-        ("blur/tiny.png: 16x16 is smaller than 32x32", "choose a smaller --crop")]
+        ("blur/tiny.png: 16x16 is smaller than 32x32", "choose a smaller --crop"),
+    ]
     assert len(lines) == len(expected)
     for start, end in expected:
         assert [line for line in lines if start in line and end in line and "--skip-bad" in line], start
@@ -237,19 +246,23 @@ def test_grey_16_bit_and_rgba_are_accepted_and_noted(tmp_path):
 
 
 def made(**scenes: int) -> tuple[Pair, ...]:
-    return tuple(Pair(Path("b"), Path("s"), name, f"{name}/{n:03}") for name, count in scenes.items()
-                 for n in range(count))
+    return tuple(
+        Pair(Path("b"), Path("s"), name, f"{name}/{n:03}") for name, count in scenes.items() for n in range(count)
+    )
 
 
-@pytest.mark.parametrize("scenes, held", [
-    (dict(a=10, b=3, c=1, d=6), {"b": 3}),  # the fewest, but at least two
-    (dict(a=10, b=10), {"a": 5}),  # no scene within a quarter: the rest of the scene is not trained on either
-    (dict(a=1, b=50), {"a": 1}),
-    (dict(a=25), {"a": 2}),
-    (dict(a=3), {}),
-    (dict(GOPR0477_11_00=3, GOPR0477_11_00_AVG11=2, x=20, y=4), {"y": 4}),
-    (dict(GOPR0477_11_00=2, GOPR0477_11_00_AVG11=2, x=20, y=5), {"GOPR0477_11_00": 2, "GOPR0477_11_00_AVG11": 2}),
-])
+@pytest.mark.parametrize(
+    "scenes, held",
+    [
+        (dict(a=10, b=3, c=1, d=6), {"b": 3}),  # the fewest, but at least two
+        (dict(a=10, b=10), {"a": 5}),  # no scene within a quarter: the rest of the scene is not trained on either
+        (dict(a=1, b=50), {"a": 1}),
+        (dict(a=25), {"a": 2}),
+        (dict(a=3), {}),
+        (dict(GOPR0477_11_00=3, GOPR0477_11_00_AVG11=2, x=20, y=4), {"y": 4}),
+        (dict(GOPR0477_11_00=2, GOPR0477_11_00_AVG11=2, x=20, y=5), {"GOPR0477_11_00": 2, "GOPR0477_11_00_AVG11": 2}),
+    ],
+)
 def test_hold_out_by_itself(scenes, held):
     pairs = made(**scenes)
     train, validation = hold_out(pairs)
@@ -257,7 +270,7 @@ def test_hold_out_by_itself(scenes, held):
     assert {name: count for name, count in counts.items() if count} == held
     if len(scenes) == 1:
         assert sorted(train + validation, key=lambda pair: pair.name) == list(pairs)
-        assert names(validation) == names(pairs)[len(train):]
+        assert names(validation) == names(pairs)[len(train) :]
     else:
         assert not set(held) & {pair.scene for pair in train}
         assert {pair.scene for pair in train} == set(scenes) - set(held)

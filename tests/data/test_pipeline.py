@@ -47,9 +47,11 @@ def test_tensorflow_and_numpy_agree_bit_for_bit_and_resume_exactly(source):
     dataset = training_dataset(source, 4, steps=9, workers=3)
     assert [spec.shape.as_list() for spec in dataset.element_spec] == [[4, 32, 32, 3]] * 2
     assert int(dataset.cardinality()) == 9
-    runs = [list(dataset.as_numpy_iterator()),
-            whole[:5] + list(training_dataset(source, 4, first_step=5, steps=4).as_numpy_iterator()),
-            whole[:5] + list(numpy_batches(source, 4, first_step=5, steps=4, workers=1))]
+    runs = [
+        list(dataset.as_numpy_iterator()),
+        whole[:5] + list(training_dataset(source, 4, first_step=5, steps=4).as_numpy_iterator()),
+        whole[:5] + list(numpy_batches(source, 4, first_step=5, steps=4, workers=1)),
+    ]
     for run in runs:
         np.testing.assert_array_equal(np.array(run), np.array(whole))
 
@@ -89,6 +91,7 @@ def test_an_uncaught_error_ends_the_process(folder):
             raise ArithmeticError('on the way')
         train()
     """
-    run = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True,
-                         cwd=Path(__file__).parents[2])
+    run = subprocess.run(
+        [sys.executable, "-c", program], timeout=60, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
     assert run.returncode == 1 and "ArithmeticError: on the way" in run.stderr

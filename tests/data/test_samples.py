@@ -28,8 +28,10 @@ def test_it_is_a_set_like_any_other(folder):
 
 def test_the_test_photographs_are_blurred_but_not_lost(folder):
     images = DecodedImages()
-    errors = [np.mean((images.read(pair.blurred) / 255.0 - images.read(pair.sharp) / 255.0) ** 2)
-              for pair in find_pairs(folder, "test").pairs]
+    errors = [
+        np.mean((images.read(pair.blurred) / 255.0 - images.read(pair.sharp) / 255.0) ** 2)
+        for pair in find_pairs(folder, "test").pairs
+    ]
     psnr = -10 * np.log10(errors)
     assert 23 < psnr.mean() < 27 and 18 < psnr.min() and psnr.max() < 33
 

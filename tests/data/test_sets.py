@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from madn.commandline import parse
 from madn.data.sets import DataOptions, FixedCrops, open_pairs, open_source
 from madn.errors import UserError
+from madn.system.commandline import parse
 
 SETTINGS = {"crop": 32, "multiple": 16, "seed": 0, "augment": "none", "blur_kind": "blur"}
 
@@ -103,24 +103,23 @@ def test_the_longest_shake_is_that_asked_for(tmp_path):
 def test_shrink_is_for_pairs_and_within_bounds(tmp_path):
     root = gopro(tmp_path / "set", "AB")
     whole, _, _ = open_source(DataOptions(data=root, validation="B"), **SETTINGS)
-    shrunk, _, _ = open_source(DataOptions(data=root, validation="B", shrink=2.0), **SETTINGS)
-    assert whole.shrink == 1 and shrunk.shrink == 2 and shrunk.crop_at(0)[0].shape == whole.crop_at(0)[0].shape
-    for wrong in (0.5, 17.0):
-        with pytest.raises(UserError, match="--shrink must be from 1 to 16; received"):
+    shrunk, _, _ = open_source(DataOptions(data=root, validation="B", shrink=(1.0, 2.0)), **SETTINGS)
+    assert whole.shrink == (1, 1) and shrunk.shrink == (1, 2)
+    assert shrunk.crop_at(0)[0].shape == whole.crop_at(0)[0].shape
+    for wrong in ((0.5, 2.0), (1.0, 17.0), (2.5, 2.0)):
+        with pytest.raises(UserError, match="--shrink takes two factors from 1 to 16, the smaller one first; received"):
             open_source(DataOptions(data=root, shrink=wrong), **SETTINGS)
-    for wrong in (0.5, 2.5):
-        with pytest.raises(UserError, match=f"--least-shrink must be from 1 to --shrink 2; received {wrong}"):
-            open_source(DataOptions(data=root, shrink=2.0, least_shrink=wrong), **SETTINGS)
     with pytest.raises(UserError, match="--shrink is for pairs"):
-        open_source(DataOptions(photos=str(tmp_path), shrink=2.0), **SETTINGS)
+        open_source(DataOptions(photos=str(tmp_path), shrink=(1.0, 2.0)), **SETTINGS)
 
 
 def test_photographs_are_held_out_beside_pairs(tmp_path):
     root = gopro(tmp_path / "set", "AB")
     for i in range(10):
         picture(tmp_path / "photos" / f"{i}.png", i, (160, 160))
-    options = DataOptions(data=root, photos=str(tmp_path / "photos"), photo_blur="camera", validation="B",
-                          held_photos=2)
+    options = DataOptions(
+        data=root, photos=str(tmp_path / "photos"), photo_blur="camera", validation="B", held_photos=2
+    )
     source, fixed, summary = open_source(options, **SETTINGS)
     assert summary["validation"] == ["B/0", "B/1", "B/2", "B/3", "2.png", "7.png"]
     assert fixed.blurred.shape == fixed.sharp.shape == (6, 64, 64, 3)

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from skimage import data, measure
 
-from madn.data.synthesis import (average_frames, blob, blur_photo, blur_scene, camera_noise, camera_shake, jpeg,
-                                 reach, short_exposure)
+from madn.data.synthesis import (
+    average_frames,
+    blob,
+    blur_photo,
+    blur_scene,
+    camera_noise,
+    camera_shake,
+    jpeg,
+    reach,
+    short_exposure,
+)
 
 
 def test_black_and_white_average_in_linear_light():
@@ -26,7 +35,7 @@ def test_a_horizontal_move_is_a_box_filter_in_linear_light():
     photo = data.coffee()[:60, :80]
     blurred = blur_photo(photo, np.array([[dx, 0.0, 0.0] for dx in (-2, -1, 0, 1, 2)]))
     linear = (photo / 255.0) ** 2.2
-    box = sum(linear[:, 2 + dx:78 + dx] for dx in (-2, -1, 0, 1, 2)) / 5
+    box = sum(linear[:, 2 + dx : 78 + dx] for dx in (-2, -1, 0, 1, 2)) / 5
     np.testing.assert_allclose(blurred[:, 2:-2], box ** (1 / 2.2), atol=1e-5)
 
 

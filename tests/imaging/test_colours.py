@@ -4,12 +4,12 @@ import io
 
 import numpy as np
 import pytest
+from imaging.awkward import ICC, cmyk_profile, scene
 from PIL import Image, ImageCms
 
-from imaging.awkward import ICC, cmyk_profile, scene
-from madn import restoration
 from madn.imaging.colours import PRIMARIES, SRGB_CURVE, colours_of, of_codes, profile
-from madn.imaging.restore import Restorer
+from madn.restoration import deblurring as restoration
+from madn.restoration.restorer import Restorer
 
 ADOBE = profile((0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), (563 / 256,))
 PROPHOTO = profile((0.3457, 0.3585, 0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001), (1.8, 1, 0, 1 / 16, 0.031248))
@@ -24,8 +24,8 @@ def table(icc, entries):
     content = bytearray(icc)
     for i in range(int.from_bytes(icc[128:132], "big")):
         at = 132 + 12 * i
-        if icc[at + 1:at + 4] == b"TRC":
-            content[at + 4:at + 12] = len(content).to_bytes(4, "big") + len(curve).to_bytes(4, "big")
+        if icc[at + 1 : at + 4] == b"TRC":
+            content[at + 4 : at + 12] = len(content).to_bytes(4, "big") + len(curve).to_bytes(4, "big")
             content += curve
     content[:4] = len(content).to_bytes(4, "big")
     return bytes(content)

@@ -7,16 +7,25 @@ import pytest
 from PIL import Image
 
 from madn.data.index import find_pairs, pair_folders
-from madn.data.photos import find_photos
+from madn.data.synthetic import find_photos
 from madn.errors import UserError
 from madn.imaging import formats
-from madn.imaging.files import image_files
+from madn.imaging.arrays import image_files
 from madn.imaging.finding import VIDEOS, below
-from madn.imaging.jobs import find_jobs
 from madn.imaging.video import CODECS
+from madn.restoration.targets import find_jobs
 
-HIDDEN = ("@eaDir/b.jpg/SYNOPHOTO_THUMB_XL.jpg", ".thumbnails/a.png", "trip/.ipynb_checkpoints/b-checkpoint.png",
-          "__MACOSX/trip/._b.png", "trip/._b.png", "Thumbs.db", "trip/.DS_Store", "#recycle/old.jpg", "desktop.ini")
+HIDDEN = (
+    "@eaDir/b.jpg/SYNOPHOTO_THUMB_XL.jpg",
+    ".thumbnails/a.png",
+    "trip/.ipynb_checkpoints/b-checkpoint.png",
+    "__MACOSX/trip/._b.png",
+    "trip/._b.png",
+    "Thumbs.db",
+    "trip/.DS_Store",
+    "#recycle/old.jpg",
+    "desktop.ini",
+)
 
 
 def picture(*names):
@@ -38,12 +47,21 @@ def here(tmp_path, monkeypatch):
 
 
 def test_photos_data_sets_and_restoring_find_the_same():
-    picture("in/a.png", "in/trip/b.jpe", "in/c.JFIF", "in/notes.txt", "in/trip/more.txt", "in/raw.nrw", "in/README",
-            "in/clip.mp4", *(f"in/{name}" for name in HIDDEN))
+    picture(
+        "in/a.png",
+        "in/trip/b.jpe",
+        "in/c.JFIF",
+        "in/notes.txt",
+        "in/trip/more.txt",
+        "in/raw.nrw",
+        "in/README",
+        "in/clip.mp4",
+        *(f"in/{name}" for name in HIDDEN),
+    )
     photos = [Path("in/a.png"), Path("in/c.JFIF"), Path("in/trip/b.jpe")]
     found = below("in")
     assert found.photos == photos and found.files == [photos[0], photos[1], Path("in/clip.mp4"), photos[2]]
-    said = ("1 file without a suffix, 1 .nrw file, 2 .txt files, 9 hidden or housekeeping files")
+    said = "1 file without a suffix, 1 .nrw file, 2 .txt files, 9 hidden or housekeeping files"
     assert found.remark() == said and image_files("in") == photos
     assert find_photos("in") == (photos, (f"in: left out: {said}",))
     jobs, problems, left_out = find_jobs(["in"], Path("out"))
@@ -75,8 +93,10 @@ def test_pairs_of_linked_folders_are_pairs():
     Path("set/sharp/list.csv").touch()
     index = pair_folders("set/blurred", "set/sharp")
     assert [pair.name for pair in index.pairs] == ["A/0", "B/0", "B/1"]
-    assert index.notes == (f"{Path('set/blurred')}: left out: 1 hidden or housekeeping file",
-                           f"{Path('set/sharp')}: left out: 1 .csv file, 1 hidden or housekeeping file")
+    assert index.notes == (
+        f"{Path('set/blurred')}: left out: 1 hidden or housekeeping file",
+        f"{Path('set/sharp')}: left out: 1 .csv file, 1 hidden or housekeeping file",
+    )
 
 
 def test_hidden_scenes_are_none():
@@ -93,8 +113,12 @@ def test_kinds_that_need_an_extra_say_so(monkeypatch):
     picture("in/a.png", "in/IMG_1.HEIC", "in/IMG_2.heic")
     jobs, problems, _ = find_jobs(["in"], Path("out"))
     assert [job.source.name for job in jobs] == ["a.png"] and problems == [
-        (str(Path("in/IMG_1.HEIC")), 'one of 2 .heic files: .HEIC photos need pillow-heif (pip install "madn[heif]"), '
-                                     "or convert them to JPEG, PNG or TIFF")]
+        (
+            str(Path("in/IMG_1.HEIC")),
+            'one of 2 .heic files: .HEIC photos need pillow-heif (pip install "madn[heif]"), '
+            "or convert them to JPEG, PNG or TIFF",
+        )
+    ]
     with pytest.raises(UserError, match=r"IMG_1.HEIC: .HEIC photos need pillow-heif \(pip install .madn\[heif\].\)"):
         find_jobs(["in/IMG_1.HEIC"], Path("out.png"))
     with pytest.raises(UserError, match=r"out.heic: '.heic' is not an image suffix that is written here: it needs"):

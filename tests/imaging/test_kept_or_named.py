@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from imaging.awkward import ICC, SIZE, exif_tags, png, scene, tags
 from PIL import Image, ImageCms
 
-from imaging.awkward import ICC, SIZE, exif_tags, png, scene, tags
 from madn.errors import UserError
 from madn.imaging import jpeg
 from madn.imaging.decoding import Photo
@@ -62,15 +62,22 @@ def with_segments(content, *segments):
 
 # TIFF
 
-@pytest.mark.parametrize("pixels, options, message", [
-    (scene(5), {"photometric": "rgb", "extrasamples": [0, 0]}, "has 2 channels beside its colours"),
-    (scene(4), {"photometric": "rgb", "extrasamples": [0], "compression": "zlib"},
-     "has a channel beside its colours that is not said to be transparency"),
-    (scene(6), {"photometric": "rgb", "extrasamples": [1, 0, 0]}, "has 3 channels beside its colours"),
-    (scene(5), {"photometric": "separated", "extrasamples": [0]}, "has a channel beside"),
-    (scene(1)[..., 0].astype(np.int16), {}, "signed images are not read"),
-    (scene(1)[..., 0].astype(np.int32), {}, "signed images are not read"),
-])
+
+@pytest.mark.parametrize(
+    "pixels, options, message",
+    [
+        (scene(5), {"photometric": "rgb", "extrasamples": [0, 0]}, "has 2 channels beside its colours"),
+        (
+            scene(4),
+            {"photometric": "rgb", "extrasamples": [0], "compression": "zlib"},
+            "has a channel beside its colours that is not said to be transparency",
+        ),
+        (scene(6), {"photometric": "rgb", "extrasamples": [1, 0, 0]}, "has 3 channels beside its colours"),
+        (scene(5), {"photometric": "separated", "extrasamples": [0]}, "has a channel beside"),
+        (scene(1)[..., 0].astype(np.int16), {}, "signed images are not read"),
+        (scene(1)[..., 0].astype(np.int32), {}, "signed images are not read"),
+    ],
+)
 def test_tiff_samples_that_would_be_lost_are_refused(pixels, options, message):
     with pytest.raises(UserError, match=f"^photo: {message}.*; save it"):
         read(tiff((pixels, options)))
@@ -92,12 +99,16 @@ def test_the_photo_in_a_subifd_is_not_its_thumbnail():
 
 
 def test_a_tiffs_mask_and_layers_are_named():
-    mask = tiff((scene(), {"photometric": "rgb", "extratags": [(37724, 7, 4, b"8BIM", True)]}),
-                ((scene(1)[..., 0] > 99).astype(np.uint8) * 255, {"subfiletype": 1}))
+    mask = tiff(
+        (scene(), {"photometric": "rgb", "extratags": [(37724, 7, 4, b"8BIM", True)]}),
+        ((scene(1)[..., 0] > 99).astype(np.uint8) * 255, {"subfiletype": 1}),
+    )
     at = mask.rindex(struct.pack("<HHII", 254, 4, 1, 1)) + 8
-    mask = mask[:at] + b"\4" + mask[at + 1:]
-    assert read(mask).notes == ("its layers are left out: the flattened picture is restored",
-                                "its transparency mask is left out")
+    mask = mask[:at] + b"\4" + mask[at + 1 :]
+    assert read(mask).notes == (
+        "its layers are left out: the flattened picture is restored",
+        "its transparency mask is left out",
+    )
 
 
 # PNG
@@ -106,18 +117,26 @@ CHRM = [31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000]  # Adobe RGB's
 GAMMA22, SRGB_GAMMA = (struct.pack(">I", value) for value in (45470, 45455))
 
 
-@pytest.mark.parametrize("chunks, has_profile", [
-    ([(b"cICP", bytes([9, 1, 0, 1]))], True), ([(b"cICP", bytes([1, 13, 0, 1]))], False),
-    ([(b"cICP", bytes([2, 2, 0, 1]))], False), ([(b"gAMA", SRGB_GAMMA)], False), ([(b"gAMA", b"\0\0\0\0")], False),
-    ([(b"gAMA", struct.pack(">I", 100000))], True),
-    ([(b"gAMA", GAMMA22), (b"cHRM", struct.pack(">8I", *CHRM))], True),
-    ([(b"sRGB", b"\0"), (b"gAMA", GAMMA22), (b"cHRM", struct.pack(">8I", *CHRM))], False)])
+@pytest.mark.parametrize(
+    "chunks, has_profile",
+    [
+        ([(b"cICP", bytes([9, 1, 0, 1]))], True),
+        ([(b"cICP", bytes([1, 13, 0, 1]))], False),
+        ([(b"cICP", bytes([2, 2, 0, 1]))], False),
+        ([(b"gAMA", SRGB_GAMMA)], False),
+        ([(b"gAMA", b"\0\0\0\0")], False),
+        ([(b"gAMA", struct.pack(">I", 100000))], True),
+        ([(b"gAMA", GAMMA22), (b"cHRM", struct.pack(">8I", *CHRM))], True),
+        ([(b"sRGB", b"\0"), (b"gAMA", GAMMA22), (b"cHRM", struct.pack(">8I", *CHRM))], False),
+    ],
+)
 def test_a_pngs_own_words_for_its_colours_become_a_profile(chunks, has_profile):
     for channels, colour in ((3, 2), (1, 0)):
         photo = read(png(scene(channels), colour, 8, *chunks))
         profile = photo.metadata.icc
-        assert bool(profile) == (has_profile if channels == 3 or chunks[0][0] != b"gAMA" else len(chunks) < 2
-                                 and has_profile)
+        assert bool(profile) == (
+            has_profile if channels == 3 or chunks[0][0] != b"gAMA" else len(chunks) < 2 and has_profile
+        )
         for suffix in (".png", ".jpg", ".tif"):
             assert read(written(photo, suffix)[0]).metadata.icc == profile
 
@@ -131,8 +150,15 @@ def test_cicp_of_display_p3_shows_the_right_colour():
     assert grey == (120, 120, 120) and skin == pytest.approx((209, 148, 114), abs=1)
 
 
-@pytest.mark.parametrize("codes, message", [((9, 18, 0, 1), r"HDR's \(HLG\)"), ((1, 16, 0, 1), r"HDR's \(PQ\)"),
-                                            ((12, 13, 0, 0), "cICP 12, 13, 0, 0"), ((10, 13, 0, 1), "are not read")])
+@pytest.mark.parametrize(
+    "codes, message",
+    [
+        ((9, 18, 0, 1), r"HDR's \(HLG\)"),
+        ((1, 16, 0, 1), r"HDR's \(PQ\)"),
+        ((12, 13, 0, 0), "cICP 12, 13, 0, 0"),
+        ((10, 13, 0, 1), "are not read"),
+    ],
+)
 def test_colours_that_no_profile_holds_are_refused(codes, message):
     with pytest.raises(UserError, match=f"^photo: its .*{message}.*; save it"):
         read(png(scene(3, 16), 2, 16, (b"cICP", bytes(codes))))
@@ -140,9 +166,15 @@ def test_colours_that_no_profile_holds_are_refused(codes, message):
 
 # JPEG
 
+
 def test_whole_jpegs_of_every_kind_are_read():
-    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 3},
-                    {"subsampling": 2, "optimize": True}):
+    for options in (
+        {},
+        {"progressive": True},
+        {"restart_marker_rows": 1},
+        {"restart_marker_blocks": 3},
+        {"subsampling": 2, "optimize": True},
+    ):
         assert read(jpg(**options)).pixels.shape == NOISE.shape
     cmyk = io.BytesIO()
     Image.fromarray(NOISE).convert("CMYK").save(cmyk, "JPEG")
@@ -156,13 +188,19 @@ def test_damage_before_a_good_end_is_damage(capfd, kind):
     options = {"baseline": {}, "progressive": {"progressive": True}, "restarts": {"restart_marker_rows": 1}}[kind]
     content = jpg(**options)
     middle = len(content) // 2
-    zeroed = content[:middle] + bytes(900) + content[middle + 900:]
-    bad = [content[:middle] + b"\xff\xd9", content[:middle] + content[middle + 900:],
-           content[:-2] + b"\x55" * 50 + b"\xff\xd9"] + [zeroed] * (kind != "progressive")
+    zeroed = content[:middle] + bytes(900) + content[middle + 900 :]
+    bad = [
+        content[:middle] + b"\xff\xd9",
+        content[:middle] + content[middle + 900 :],
+        content[:-2] + b"\x55" * 50 + b"\xff\xd9",
+    ] + [zeroed] * (kind != "progressive")
     if kind == "restarts":
         rows = [match.start() for match in re.finditer(rb"\xff[\xd0-\xd7]", content)]
         assert len(rows) == 5
-        bad += [content[:rows[3]] + content[rows[4]:], content[:rows[3] + 2] + content[rows[4]:]]  # a row gone, emptied
+        bad += [
+            content[: rows[3]] + content[rows[4] :],
+            content[: rows[3] + 2] + content[rows[4] :],
+        ]  # a row gone, emptied
     for damaged in bad:
         with pytest.raises(UserError, match=r"^photo: cannot be read as an image \(part of it is missing or damaged;"):
             read(damaged)
@@ -187,19 +225,23 @@ def test_listening_takes_its_own_lines_only(capfd):
 
 def test_a_jpeg_of_a_hundred_scans_is_refused():
     content = jpg(progressive=True)
-    scan = content[content.rindex(b"\xff\xda"):-2]
+    scan = content[content.rindex(b"\xff\xda") : -2]
     with pytest.raises(UserError, match="^photo: goes over its pixels 1[0-9][0-9] times, and more than 100 are not"):
         read(content[:-2] + scan * 100 + b"\xff\xd9")
 
 
 def long_xmp(more, whole=True):
     name = hashlib.md5(more).hexdigest().upper().encode()
-    main = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
-            b'xmpNote:HasExtendedXMP="' + name + b'" xmp:Rating="4"/></x:xmpmeta>')
-    parts = [segment(0xE1, jpeg.MORE_XMP_START + name + struct.pack(">II", len(more), at) + more[at:at + 40000])
-             for at in range(0, len(more), 40000)]
+    main = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
+        b'xmpNote:HasExtendedXMP="' + name + b'" xmp:Rating="4"/></x:xmpmeta>'
+    )
+    parts = [
+        segment(0xE1, jpeg.MORE_XMP_START + name + struct.pack(">II", len(more), at) + more[at : at + 40000])
+        for at in range(0, len(more), 40000)
+    ]
     foreign = segment(0xE1, jpeg.MORE_XMP_START + b"F" * 32 + struct.pack(">II", 3, 0) + b"abc")
-    return main, with_segments(jpg(), segment(0xE1, jpeg.XMP_START + main), foreign, *parts[::-1][not whole:])
+    return main, with_segments(jpg(), segment(0xE1, jpeg.XMP_START + main), foreign, *parts[::-1][not whole :])
 
 
 def test_extended_xmp_is_kept_in_jpeg_and_named_elsewhere():
@@ -220,11 +262,14 @@ def test_extended_xmp_is_kept_in_jpeg_and_named_elsewhere():
 
 def behind(picture, *more):
     """A JPEG with others behind it that a Multi-Picture index lists, each (its kind, its content)."""
+
     def index(place):
-        entries = b"".join(struct.pack(">IIIHH", kind, len(content), place, 0, 0)
-                           for kind, content in ((0x030000, picture), *more))
-        head = struct.pack(">HHHI4sHHIIHHIII", 3, 0xB000, 7, 4, b"0100", 0xB001, 4, 1, len(more) + 1, 0xB002, 7,
-                           len(entries), 50, 0)
+        entries = b"".join(
+            struct.pack(">IIIHH", kind, len(content), place, 0, 0) for kind, content in ((0x030000, picture), *more)
+        )
+        head = struct.pack(
+            ">HHHI4sHHIIHHIII", 3, 0xB000, 7, 4, b"0100", 0xB001, 4, 1, len(more) + 1, 0xB002, 7, len(entries), 50, 0
+        )
         return segment(0xE2, b"MPF\0MM\0*\0\0\0\x08" + head + entries)
 
     return with_segments(picture, index(len(picture))) + b"".join(content for _, content in more)
@@ -236,7 +281,9 @@ def test_what_lies_behind_a_picture_is_named():
     apple = with_segments(small, segment(0xE1, jpeg.XMP_START + b"<a>urn:com:apple:photo:2020:aux:hdrgainmap</a>"))
     said = "its gain map is left out: the result is the standard picture, without HDR"
     for content, notes in (
-        (behind(jpg(), (0, gain_map)), [said]), (jpg() + gain_map, [said]), (behind(jpg(), (0, apple)), [said]),
+        (behind(jpg(), (0, gain_map)), [said]),
+        (jpg() + gain_map, [said]),
+        (behind(jpg(), (0, apple)), [said]),
         (behind(jpg(), (0x020002, jpg()), (0x020002, jpg())), ["only the first of its 3 pictures is restored"]),
         (behind(jpg(), (0x010002, small)), []),  # a preview
         (jpg() + video, ["the video behind the picture (a motion photo's) is left out"]),
@@ -251,12 +298,15 @@ def test_iptc_and_xmp_of_other_pictures_are_named():
     iptc = segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x08\x1c\x02\x78\0\x03abc")
     xmp = segment(0xE1, jpeg.XMP_START + b"<x GDepth:Format='RangeInverse'/>")
     photo = read(with_segments(jpg(), iptc, xmp))
-    assert photo.notes == ("its IPTC records are left out",
-                           "its XMP, which describes further pictures, is left out with them")
+    assert photo.notes == (
+        "its IPTC records are left out",
+        "its XMP, which describes further pictures, is left out with them",
+    )
     assert b"GDepth" not in written(photo, ".jpg")[0]
 
 
 # EXIF
+
 
 def block(order, thumbnail=b""):
     """EXIF as no library writes it: every type, UTF-16 texts in the block's order, a maker's note with an offset."""
@@ -277,18 +327,36 @@ def block(order, thumbnail=b""):
 
     camera_at, small_at = 200, 600
     text = "夏の光".encode("utf-16-le" if order == "<" else "utf-16-be")
-    main = directory(8, (270, 2, 9, "Straße\0".encode() + b"\0"), (274, 3, 1, number("H", 6)), (305, 129, 5, b"fw 1\0"),
-                     (531, 3, 1, number("H", 2)), (34665, 4, 1, number("I", camera_at)), (40091, 1, 6, text),
-                     (59932, 7, 12, bytes(12)), following=small_at if thumbnail else 0)
-    camera = directory(camera_at, (33434, 5, 1, number("I", 10, 600)), (37380, 10, 1, number("i", -2, 6)),
-                       (37500, 7, 24, b"Nikon\0" + pack + number("I", 10) + bytes(range(10))),
-                       (37510, 7, 8 + len(text), b"UNICODE\0" + text), (40962, 3, 1, number("H", 128)),
-                       (40963, 4, 1, number("I", 96)), (42034, 5, 4, number("I", 24, 1, 70, 1, 0, 0, 0, 0)))
+    main = directory(
+        8,
+        (270, 2, 9, "Straße\0".encode() + b"\0"),
+        (274, 3, 1, number("H", 6)),
+        (305, 129, 5, b"fw 1\0"),
+        (531, 3, 1, number("H", 2)),
+        (34665, 4, 1, number("I", camera_at)),
+        (40091, 1, 6, text),
+        (59932, 7, 12, bytes(12)),
+        following=small_at if thumbnail else 0,
+    )
+    camera = directory(
+        camera_at,
+        (33434, 5, 1, number("I", 10, 600)),
+        (37380, 10, 1, number("i", -2, 6)),
+        (37500, 7, 24, b"Nikon\0" + pack + number("I", 10) + bytes(range(10))),
+        (37510, 7, 8 + len(text), b"UNICODE\0" + text),
+        (40962, 3, 1, number("H", 128)),
+        (40963, 4, 1, number("I", 96)),
+        (42034, 5, 4, number("I", 24, 1, 70, 1, 0, 0, 0, 0)),
+    )
     whole = (pack + number("I", 8) + main).ljust(camera_at, b"\0") + camera
     if thumbnail:
         whole = whole.ljust(small_at, b"\0")
-        small = directory(small_at, (259, 3, 1, number("H", 6)), (513, 4, 1, number("I", small_at + 42)),
-                          (514, 4, 1, number("I", len(thumbnail))))
+        small = directory(
+            small_at,
+            (259, 3, 1, number("H", 6)),
+            (513, 4, 1, number("I", small_at + 42)),
+            (514, 4, 1, number("I", len(thumbnail))),
+        )
         whole += small + thumbnail
     return whole
 
@@ -298,15 +366,18 @@ def test_exif_is_kept_to_the_byte(order):
     thumbnail = jpg(NOISE[:12, :16])
     plain, full = block(order), block(order, thumbnail)
     expected = bytearray(plain)
-    for tag, value in ((274, struct.pack(order + "HH", 1, 0)), (40962, struct.pack(order + "HH", 96, 0)),
-                       (40963, struct.pack(order + "I", 128))):  # upright, it is as high as it was wide
+    for tag, value in (
+        (274, struct.pack(order + "HH", 1, 0)),
+        (40962, struct.pack(order + "HH", 96, 0)),
+        (40963, struct.pack(order + "I", 128)),
+    ):  # upright, it is as high as it was wide
         at = expected.index(struct.pack(order + "H", tag))
-        expected[at + 8:at + 12] = value
+        expected[at + 8 : at + 12] = value
     for stored in (plain, full):
         photo = read(jpg(exif=b"Exif\0\0" + stored))
         assert photo.pixels.shape == (128, 96, 3) and photo.notes == ()
         kept = photo.metadata.exif.removeprefix(b"Exif\0\0")
-        assert kept[:len(plain)] == bytes(expected) and not any(kept[len(plain):]) and thumbnail[:20] not in kept
+        assert kept[: len(plain)] == bytes(expected) and not any(kept[len(plain) :]) and thumbnail[:20] not in kept
         for suffix in (".jpg", ".png", ".webp"):
             assert read(written(photo, suffix)[0]).metadata.exif == photo.metadata.exif
         result = written(photo, ".tif")[0]
@@ -326,8 +397,9 @@ def test_a_damaged_block_is_named():
 
 def test_what_a_format_cannot_hold_is_named():
     photo = Photo(scene(), None, "PNG", Metadata(tags().tobytes(), ICC, b"<x/>"))
-    assert written(photo, ".bmp")[1] == tuple(f"BMP holds no {what}, and the result is without"
-                                              for what in ("EXIF", "colour profile", "XMP"))
+    assert written(photo, ".bmp")[1] == tuple(
+        f"BMP holds no {what}, and the result is without" for what in ("EXIF", "colour profile", "XMP")
+    )
     large = Photo(scene(), None, "PNG", Metadata(xmp=b"<x>" + b"y" * 70_000))
     assert written(large, ".jpg")[1] == ("its XMP is larger than the 64 KB that JPEG holds, and the result is without",)
     assert written(large, ".webp")[1] == () and read(written(large, ".webp")[0]).metadata.xmp == large.metadata.xmp
@@ -365,7 +437,8 @@ def test_heic_comes_back_where_the_extra_is_installed():
     assert again.format == "HEIF" and not again.lossless and (again.metadata.icc, again.metadata.xmp) == (ICC, b"<x/>")
     assert np.abs(again.pixels.astype(int) - photo.pixels).mean() < 1.5 and again.alpha.shape == SIZE[::-1]
     file = io.BytesIO()
-    Image.fromarray(scene()).save(file, "HEIF", quality=95, exif=tags(6).tobytes(), save_all=True,
-                                  append_images=[Image.fromarray(scene())])
+    Image.fromarray(scene()).save(
+        file, "HEIF", quality=95, exif=tags(6).tobytes(), save_all=True, append_images=[Image.fromarray(scene())]
+    )
     turned = read(file.getvalue())
     assert turned.pixels.shape == (46, 31, 3) and turned.notes == ("only the first of its 2 pictures is restored",)

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms, ImageOps
-
 from imaging import awkward
 from imaging.awkward import ARTIST, ARTIST_TAG, ICC, SIZE, exif_tags, scene, tags
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
 from madn.errors import UserError
+from madn.imaging.arrays import read_image
 from madn.imaging.decoding import Photo
-from madn.imaging.files import read_image
 from madn.imaging.formats import FORMATS
 from madn.imaging.photos import read_photo, write_photo
 
@@ -53,9 +53,14 @@ def test_every_awkward_file_is_read_or_refused_by_name(folder, files):
             assert name in message and expected.refused in message and "\n" not in message, message
             continue
         photo = read_photo(folder / name)
-        found = {"size": photo.pixels.shape[1::-1], "channels": photo.pixels.shape[2],
-                 "depth": 8 * photo.pixels.itemsize, "alpha": photo.alpha is not None, "format": photo.format,
-                 "icc": photo.metadata.icc}
+        found = {
+            "size": photo.pixels.shape[1::-1],
+            "channels": photo.pixels.shape[2],
+            "depth": 8 * photo.pixels.itemsize,
+            "alpha": photo.alpha is not None,
+            "format": photo.format,
+            "icc": photo.metadata.icc,
+        }
         assert found == {fact: getattr(expected, fact) for fact in found}, name
         artist = exif_tags(photo.metadata.exif).get(0x013B)
         assert not expected.artist or artist == ARTIST_TAG, name
@@ -68,8 +73,9 @@ def test_read_image_decodes_as_read_photo_does(folder, files):
         photo = read_photo(folder / name)
         image = read_image(folder / name)
         assert image.dtype == np.float32 and image.shape == (*photo.pixels.shape[:2], 3)
-        np.testing.assert_allclose(image, np.broadcast_to(photo.pixels / np.iinfo(photo.pixels.dtype).max, image.shape),
-                                   atol=1e-7)
+        np.testing.assert_allclose(
+            image, np.broadcast_to(photo.pixels / np.iinfo(photo.pixels.dtype).max, image.shape), atol=1e-7
+        )
     for name in ("three pages.tif", "half.png"):
         with pytest.raises(UserError, match=name):
             read_image(folder / name)
@@ -117,8 +123,7 @@ def test_metadata_is_kept_and_true(tmp_path, suffix):
             assert out.size == SIZE[::-1]
             found = out.getexif()
             assert found[0x0112] == 1 and found[0x010F] == "Maker" and found[0x013B] == ARTIST
-            assert found.get_ifd(CAMERA) == {0x829A: 0.004, 0xA002: SIZE[1], 0xA003: SIZE[0],
-                                             0x927C: b"maker's note"}
+            assert found.get_ifd(CAMERA) == {0x829A: 0.004, 0xA002: SIZE[1], 0xA003: SIZE[0], 0x927C: b"maker's note"}
             assert found.get_ifd(PLACE) == {1: "N", 2: (47.0, 22.0, 30.0)}
             assert out.info["icc_profile"] == ICC
             assert out.info["xmp"] == xmp.replace(b'n="6"', b'n="1"')
@@ -135,9 +140,15 @@ def test_thumbnails_and_what_describes_other_pictures_are_dropped(tmp_path):
     small = io.BytesIO()
     Image.new("RGB", (16, 12), "red").save(small, "JPEG")
     at = len(first) + 2 + 2 * 12 + 4
-    second = (b"\2\0" + b"\1\2\4\0\1\0\0\0" + at.to_bytes(4, "little")
-              + b"\2\2\4\0\1\0\0\0" + len(small.getvalue()).to_bytes(4, "little") + bytes(4))
-    exif = first[:end] + len(first).to_bytes(4, "little") + first[end + 4:] + second + small.getvalue()
+    second = (
+        b"\2\0"
+        + b"\1\2\4\0\1\0\0\0"
+        + at.to_bytes(4, "little")
+        + b"\2\2\4\0\1\0\0\0"
+        + len(small.getvalue()).to_bytes(4, "little")
+        + bytes(4)
+    )
+    exif = first[:end] + len(first).to_bytes(4, "little") + first[end + 4 :] + second + small.getvalue()
     source = saved(tmp_path / "in.jpg", scene(), exif=b"Exif\0\0" + exif, xmp=b"<x GCamera:MicroVideo='1'/>")
     with Image.open(source) as picture:
         assert picture.getexif().get_ifd(ExifTags.IFD.IFD1)[0x0202] == len(small.getvalue())
@@ -151,9 +162,16 @@ def test_thumbnails_and_what_describes_other_pictures_are_dropped(tmp_path):
 def test_every_orientation_is_applied(tmp_path, turned):
     stored = scene()
     source = saved(tmp_path / "in.png", stored, exif=tags(turned))
-    expected = {1: stored, 2: np.fliplr(stored), 3: np.rot90(stored, 2), 4: np.flipud(stored),
-                5: np.swapaxes(stored, 0, 1), 6: np.rot90(stored, -1), 7: np.rot90(np.swapaxes(stored, 0, 1), 2),
-                8: np.rot90(stored)}[turned]
+    expected = {
+        1: stored,
+        2: np.fliplr(stored),
+        3: np.rot90(stored, 2),
+        4: np.flipud(stored),
+        5: np.swapaxes(stored, 0, 1),
+        6: np.rot90(stored, -1),
+        7: np.rot90(np.swapaxes(stored, 0, 1), 2),
+        8: np.rot90(stored),
+    }[turned]
     np.testing.assert_array_equal(read_photo(source).pixels, expected)
     with Image.open(source) as picture:
         np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(picture)), expected)
@@ -170,14 +188,14 @@ def test_jpeg_is_no_coarser_than_the_input_nor_than_quality_95(tmp_path, quality
         for index, table in after.quantization.items():
             assert (np.array(table) <= np.minimum(before.quantization[index], floor[index])).all()
     loss = np.square(read_photo(tmp_path / "out.jpg").pixels - photo.pixels.astype(float)).mean()
-    assert 10 * np.log10(255 ** 2 / loss) > 38
+    assert 10 * np.log10(255**2 / loss) > 38
 
 
 def test_other_programs_read_the_16_bit_files(tmp_path):
     for channels, alpha in ((1, False), (3, False), (3, True)):
         pixels, veil = scene(channels, 16), scene(1, 16)[:, :, 0] if alpha else None
         both = pixels if veil is None else np.dstack([pixels, veil])
-        order = [2, 1, 0, 3][:both.shape[2]] if channels == 3 else [0]
+        order = [2, 1, 0, 3][: both.shape[2]] if channels == 3 else [0]
         for suffix in (".png", ".tif"):
             write_photo(tmp_path / f"out{suffix}", pixels, Photo(pixels, veil, "PNG"))
             read = cv2.imread(str(tmp_path / f"out{suffix}"), cv2.IMREAD_UNCHANGED)

@@ -13,8 +13,8 @@ if keras.backend.backend() != "tensorflow":
 from ai_edge_litert.interpreter import Interpreter
 from narrow import narrow
 
-from madn.imaging.serving import ServingModule
-from madn.imaging.to_litert import load_litert, write_litert
+from madn.export.serving import ServingModule
+from madn.export.to_litert import load_litert, write_litert
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,8 @@ def test_a_fixed_size_is_in_the_file(network, tmp_path):
 
 
 def test_runs_without_tensorflow(file):
-    script = ("import sys; sys.modules['tensorflow'] = None; from ai_edge_litert.interpreter import Interpreter; "
-              "Interpreter(sys.argv[1]).allocate_tensors()")
+    script = (
+        "import sys; sys.modules['tensorflow'] = None; from ai_edge_litert.interpreter import Interpreter; "
+        "Interpreter(sys.argv[1]).allocate_tensors()"
+    )
     subprocess.run([sys.executable, "-c", script, file], check=True, timeout=60)

@@ -10,8 +10,8 @@ pytest.importorskip("tf2onnx")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("exports are made on the TensorFlow backend", allow_module_level=True)
 from baselines.egnet.position_attention import PositionAttention
-from madn.imaging.serving import ServingModule
-from madn.imaging.to_onnx import load_onnx, write_onnx
+from madn.export.serving import ServingModule
+from madn.export.to_onnx import load_onnx, write_onnx
 
 
 @pytest.fixture(scope="module")

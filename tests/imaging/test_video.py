@@ -52,8 +52,9 @@ def names(folder):
 @pytest.mark.parametrize("suffix", CODECS)
 def test_every_container_keeps_order_rate_size_and_colours(tmp_path, capfd, suffix):
     source, seen = make(tmp_path / "in.mkv", fps=29.97), []
-    result = restore_video(source, tmp_path / f"new/out{suffix}", lambda pixels: 255 - pixels,
-                           lambda *progress: seen.append(progress))
+    result = restore_video(
+        source, tmp_path / f"new/out{suffix}", lambda pixels: 255 - pixels, lambda *progress: seen.append(progress)
+    )
     frames, fps = read(tmp_path / f"new/out{suffix}")
     assert (result.frames, result.size, result.codec, result.shortfall) == (6, (32, 48), CODECS[suffix], 0)
     assert fps == result.fps == 29.97 and seen == [(k, 6) for k in range(1, 7)]
@@ -74,8 +75,11 @@ def test_the_function_gets_what_the_file_holds(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
 def test_an_odd_size_gets_its_last_row_and_column_twice(tmp_path, suffix):
     shapes = []
-    result = restore_video(make(tmp_path / "in.avi", height=47, width=31), tmp_path / f"out{suffix}",
-                           lambda pixels: shapes.append(pixels.shape) or pixels)
+    result = restore_video(
+        make(tmp_path / "in.avi", height=47, width=31),
+        tmp_path / f"out{suffix}",
+        lambda pixels: shapes.append(pixels.shape) or pixels,
+    )
     frames, _ = read(tmp_path / f"out{suffix}")
     assert set(shapes) == {(47, 31, 3)} and result.size == (32, 48) and frames.shape == (6, 48, 32, 3)
     if suffix == ".mkv":
@@ -86,7 +90,7 @@ def test_an_odd_size_gets_its_last_row_and_column_twice(tmp_path, suffix):
 def test_a_cameras_rotation_is_applied(tmp_path):
     content = bytearray(make(tmp_path / "in.mp4").read_bytes())
     matrix = content.index(b"tkhd") + 44
-    content[matrix:matrix + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30)  # 90 degrees
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30)  # 90 degrees
     (tmp_path / "turned.mp4").write_bytes(content)
     restore_video(tmp_path / "turned.mp4", tmp_path / "out.mkv", lambda pixels: pixels)
     frames, _ = read(tmp_path / "out.mkv")
@@ -115,7 +119,7 @@ def test_any_rate_can_be_written_as_mp4(tmp_path, fps):
 
 def test_a_video_cut_short_is_restored_as_far_as_it_goes(tmp_path):
     content = make(tmp_path / "in.avi", frames=10).read_bytes()
-    (tmp_path / "cut.avi").write_bytes(content[:len(content) // 2])
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) // 2])
     result = restore_video(tmp_path / "cut.avi", tmp_path / "out.mp4", lambda pixels: pixels)
     assert 1 < result.frames < 10 and len(read(tmp_path / "out.mp4")[0]) == result.frames
     assert result.announced is None or result.shortfall == result.announced - result.frames
@@ -125,7 +129,7 @@ def test_a_video_cut_short_is_restored_as_far_as_it_goes(tmp_path):
 def test_a_header_that_lies_about_the_number_of_frames(tmp_path, said):
     content = bytearray(make(tmp_path / "in.avi").read_bytes())
     for place in (content.index(b"avih") + 8 + 16, content.index(b"strh") + 8 + 32):
-        content[place:place + 4] = struct.pack("<I", said)
+        content[place : place + 4] = struct.pack("<I", said)
     (tmp_path / "lie.avi").write_bytes(content)
     result = restore_video(tmp_path / "lie.avi", tmp_path / "out.mkv", lambda pixels: pixels)
     assert result.frames == 6 and len(read(tmp_path / "out.mkv")[0]) == 6

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from madn import recipes
-from madn.imaging.files import read_image
+from madn.imaging.arrays import read_image
 from madn.models.madn.srn import load_srn, read_checkpoint
 
 TOLERANCE = 1e-4
@@ -32,8 +32,10 @@ def main(checkpoint: Path, image: Path) -> int:
     theirs = released(checkpoint, blurred)
     difference = float(np.abs(ours - theirs).max())
     agrees = difference <= TOLERANCE
-    print(f"{'agrees' if agrees else 'DIFFERS'}: SRN's released graph and the scale network on {width} x {height} "
-          f"pixels, values {theirs.min():.2f} to {theirs.max():.2f}: at most {difference:.1e}")
+    print(
+        f"{'agrees' if agrees else 'DIFFERS'}: SRN's released graph and the scale network on {width} x {height} "
+        f"pixels, values {theirs.min():.2f} to {theirs.max():.2f}: at most {difference:.1e}"
+    )
     return int(not agrees)
 
 
@@ -54,8 +56,9 @@ def released(checkpoint: Path, blurred: np.ndarray) -> np.ndarray:
                 sizes[f"g_net/size{f'_{resize}' if resize else ''}:0"] = tf.constant([rows, columns])
             sizes[f"g_net/dec2_4{suffix}/stack:0"] = tf.constant([1, rows // 2, columns // 2, 64])
             sizes[f"g_net/dec1_4{suffix}/stack:0"] = tf.constant([1, rows, columns, 32])
-        output, restore, place = tf.import_graph_def(definition, {"input/batch:0": image, **sizes},
-                                                     [f"{OUTPUT}:0", RESTORE, CHECKPOINT], name="")
+        output, restore, place = tf.import_graph_def(
+            definition, {"input/batch:0": image, **sizes}, [f"{OUTPUT}:0", RESTORE, CHECKPOINT], name=""
+        )
         session.run(restore, {place: str(checkpoint)})
         return session.run(output, {image: blurred})
 

@@ -26,24 +26,32 @@ def main(folder: Path) -> int:
         difference = np.abs(ours - theirs).max() if ours.shape == theirs.shape else np.inf
         agrees = bool(difference <= TOLERANCE)
         failed += not agrees
-        print(f"{'agrees' if agrees else 'DIFFERS'}: {what}, values {ours.min():.2f} to {ours.max():.2f}: "
-              f"at most {difference:.1e}")
+        print(
+            f"{'agrees' if agrees else 'DIFFERS'}: {what}, values {ours.min():.2f} to {ours.max():.2f}: "
+            f"at most {difference:.1e}"
+        )
 
     print(f"TensorFlow {tf.__version__}, tensorflow-addons {tfa.__version__}")
     images = np.load(folder / "images.npz")
     serve = tf.saved_model.load(str(folder / "savedmodel")).signatures["serving_default"]
     for i in range(len(images.files) // 2):
         blurred, expected = images[f"blurred_{i}"], images[f"deblurred_{i}"]
-        compare(f"SavedModel on {blurred.shape[1]} x {blurred.shape[2]} images", expected,
-                serve(tf.constant(blurred))["deblurred"].numpy())
+        compare(
+            f"SavedModel on {blurred.shape[1]} x {blurred.shape[2]} images",
+            expected,
+            serve(tf.constant(blurred))["deblurred"].numpy(),
+        )
 
     saved = np.load(folder / "instance_normalization.npz")
     layer = tfa.layers.InstanceNormalization(epsilon=float(saved["epsilon"]))
     layer.build(saved["features"].shape)
     layer.gamma.assign(saved["gamma"])
     layer.beta.assign(saved["beta"])
-    compare("instance normalisation against tensorflow-addons", saved["normalized"],
-            layer(tf.constant(saved["features"])).numpy())
+    compare(
+        "instance normalisation against tensorflow-addons",
+        saved["normalized"],
+        layer(tf.constant(saved["features"])).numpy(),
+    )
     return int(failed > 0)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from madn.export.exporting import export
 from madn.models.madn.generator import build_generator
-from madn.imaging.exporting import export
-from madn.layers import InstanceNormalization
+from madn.nn.layers import InstanceNormalization
 
 SIZES = ((32, 48), (37, 53), (64, 80))
 
@@ -38,8 +38,14 @@ def main(folder: Path) -> None:
     gamma, beta = (random.normal(size=8).astype(np.float32) for _ in range(2))
     layer.gamma.assign(gamma)
     layer.beta.assign(beta)
-    np.savez(folder / "instance_normalization.npz", features=features, gamma=gamma, beta=beta, epsilon=layer.epsilon,
-             normalized=keras.ops.convert_to_numpy(layer(features)))
+    np.savez(
+        folder / "instance_normalization.npz",
+        features=features,
+        gamma=gamma,
+        beta=beta,
+        epsilon=layer.epsilon,
+        normalized=keras.ops.convert_to_numpy(layer(features)),
+    )
 
 
 def into_image_range(generator: keras.Model) -> None:

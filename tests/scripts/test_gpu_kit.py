@@ -18,6 +18,7 @@ sys.path.insert(0, str(PROJECT / "scripts"))  # `gpu` is a package there, and is
 from gpu import KitError, bench, build, crops, jobs, machine, pace, parts, resume, run, training  # noqa: E402
 from gpu.call import Call, follow  # noqa: E402
 from gpu.state import stage_at  # noqa: E402
+
 from madn import recipes  # noqa: E402
 from madn.data.images import decode  # noqa: E402
 from madn.data.sets import open_pairs  # noqa: E402
@@ -34,6 +35,7 @@ def write(path: Path, size: int, seed: int = 0) -> Path:
 
 
 # Files in parts
+
 
 @pytest.mark.parametrize("size, sizes", [(0, [0]), (9, [9]), (10, [10]), (25, [10, 10, 5])])
 def test_a_file_is_split_by_size_and_joined_again(tmp_path, size, sizes):
@@ -59,10 +61,16 @@ def test_parts_that_are_missing_or_damaged_are_refused(tmp_path):
 
 
 # What comes back: at most 8 files of at most 16 MiB, 64 MiB in all.
-@pytest.mark.parametrize("what, mb, here, whole", [
-    ("madn-srn, float16", 20.4, [1, 2], True), ("madn, float16", 58.2, [1, 2, 3, 4], True),
-    ("egnet, float16", 53.2, [1, 2, 3, 4], True), ("madn-srn, its state", 121.8, [1, 2, 3], False),
-    ("sisnet, float16", 98.2, [1, 2, 3], False)])
+@pytest.mark.parametrize(
+    "what, mb, here, whole",
+    [
+        ("madn-srn, float16", 20.4, [1, 2], True),
+        ("madn, float16", 58.2, [1, 2, 3, 4], True),
+        ("egnet, float16", 53.2, [1, 2, 3, 4], True),
+        ("madn-srn, its state", 121.8, [1, 2, 3], False),
+        ("sisnet, float16", 98.2, [1, 2, 3], False),
+    ],
+)
 def test_what_fits_into_the_files_that_come_back(what, mb, here, whole):
     size = int(mb * 1e6)
     sizes = [min(parts.PART, size - start) for start in range(0, size, parts.PART)]
@@ -79,6 +87,7 @@ def test_files_are_dealt_into_packs(tmp_path):
 
 
 # The queue
+
 
 def test_the_queue_is_valid_and_in_the_order_of_worth():
     queue = jobs.read_queue(QUEUE, PROJECT, recipes.check_name)
@@ -125,15 +134,24 @@ def test_a_job_starts_from_the_first_weights_that_are_there(tmp_path):
         job.options(tmp_path, False, 50)
 
 
-@pytest.mark.parametrize("change, said", [
-    ({"name": "Bench 1"}, "no plain one"), ({"kind": "look"}, "of kind 'look'"), ({"minutes": 0}, "takes 0 minutes"),
-    ({"minutes": 60}, "at most 8"), ({"backend": "numpy"}, "asks for backend"),
-    ({"packs": ["test", "../x"]}, "no pack"),
-    ({"packs": ["crops1"]}, "is not measured"), ({"command": ["--data", "x"]}, "names no --recipe"),
-    ({"command": "--recipe madn"}, "no list of words"), ({"status": "run"}, "neither"),
-    ({"status": {"date": "2026-01-31", "device": "H100", "result": "nowhere.json"}}, "no file of the project"),
-    ({"status": {"date": "in May", "device": "H100", "result": "setup.py"}}, "has the date"),
-    ({"colour": "red"}, "unknown field colour")])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"name": "Bench 1"}, "no plain one"),
+        ({"kind": "look"}, "of kind 'look'"),
+        ({"minutes": 0}, "takes 0 minutes"),
+        ({"minutes": 60}, "at most 8"),
+        ({"backend": "numpy"}, "asks for backend"),
+        ({"packs": ["test", "../x"]}, "no pack"),
+        ({"packs": ["crops1"]}, "is not measured"),
+        ({"command": ["--data", "x"]}, "names no --recipe"),
+        ({"command": "--recipe madn"}, "no list of words"),
+        ({"status": "run"}, "neither"),
+        ({"status": {"date": "2026-01-31", "device": "H100", "result": "nowhere.json"}}, "no file of the project"),
+        ({"status": {"date": "in May", "device": "H100", "result": "setup.py"}}, "has the date"),
+        ({"colour": "red"}, "unknown field colour"),
+    ],
+)
 def test_a_queue_that_is_wrong_is_refused(tmp_path, change, said):
     line = {"name": "a", "kind": "train", "about": "", "minutes": 3, "command": ["--recipe", "madn"], "packs": ["test"]}
     file = tmp_path / "queue.json"
@@ -159,6 +177,7 @@ def test_a_job_that_has_run_names_its_result(tmp_path):
 
 # The backend
 
+
 def test_the_faster_backend_is_chosen():
     assert pace.choose({"torch": {"steps_per_second": 3.0}, "jax": {"steps_per_second": 4.0}}) == "jax"
     assert pace.choose({"torch": {"steps_per_second": 3.0}, "jax": {"failed": "no training on it"}}) == "torch"
@@ -174,13 +193,22 @@ def test_a_pace_leaves_out_what_came_before_the_first_time():
 
 @pytest.fixture
 def call(tmp_path):
-    return Call(tmp_path / "kit", tmp_path / "out", tmp_path / "work", tmp_path / "site", "a device", 8.0, 9.5, 30.0,
-                False, 0.0)
+    return Call(
+        tmp_path / "kit", tmp_path / "out", tmp_path / "work", tmp_path / "site", "a device", 8.0, 9.5, 30.0, False, 0.0
+    )
 
 
 def job_of(**fields) -> jobs.Job:
-    return jobs.Job(**{"name": "a", "kind": "train", "about": "", "minutes": 8.0,
-                       "command": ["--recipe", "madn", "--steps", jobs.STEPS], **fields})
+    return jobs.Job(
+        **{
+            "name": "a",
+            "kind": "train",
+            "about": "",
+            "minutes": 8.0,
+            "command": ["--recipe", "madn", "--steps", jobs.STEPS],
+            **fields,
+        }
+    )
 
 
 def test_the_steps_follow_from_the_pace_and_are_kept(call, monkeypatch):
@@ -212,11 +240,15 @@ def test_a_job_with_steps_of_its_own_keeps_them(call, monkeypatch):
     assert one.facts["steps"] is None
 
 
-@pytest.mark.parametrize("stages, minutes, before, option, deadline", [
-    (1, 8.0, 0.0, 6.167, 410.0),  # as long as 9.5 minutes have room for
-    (1, 2.0, 300.0, 7.0, 170.0),  # in all, those of earlier calls included
-    (1, 8.0, 300.0, 8.0, 230.0),  # what is left of the job's
-    (3, 2.0, 300.0, 8.0, 145.0)])  # stages have their shares of the whole, which is ended from here
+@pytest.mark.parametrize(
+    "stages, minutes, before, option, deadline",
+    [
+        (1, 8.0, 0.0, 6.167, 410.0),  # as long as 9.5 minutes have room for
+        (1, 2.0, 300.0, 7.0, 170.0),  # in all, those of earlier calls included
+        (1, 8.0, 300.0, 8.0, 230.0),  # what is left of the job's
+        (3, 2.0, 300.0, 8.0, 145.0),
+    ],
+)  # stages have their shares of the whole, which is ended from here
 def test_a_call_trains_what_is_left(call, monkeypatch, stages, minutes, before, option, deadline):
     followed = []
     monkeypatch.setattr(training, "follow", lambda *arguments: followed.append(arguments) or 0)
@@ -239,15 +271,26 @@ def test_a_call_without_time_says_so(call):
 
 # Going on
 
+
 def leave(folder: Path, kind: str, step: int, job: str = "a", size: int = 25) -> dict:
     """What a call leaves in the folder that goes back."""
     file = write(folder / "weights", size)
     made = parts.split(file, folder, f"{job}-{step}-{kind}", 10)
-    facts = {"job": job, "backend": "torch", "steps": 500, "trained_seconds": 60.0,
-             "settings": {"recipe": "madn", "fields": {}, "data": {}},
-             "sent": {"kind": kind, "step": step, "file": f"state-{step:07d}.weights.h5", "bytes": size,
-                      "sha256": parts.sha256_of(file),
-                      "parts": [{"name": path.name, "bytes": path.stat().st_size} for path in made]}}
+    facts = {
+        "job": job,
+        "backend": "torch",
+        "steps": 500,
+        "trained_seconds": 60.0,
+        "settings": {"recipe": "madn", "fields": {}, "data": {}},
+        "sent": {
+            "kind": kind,
+            "step": step,
+            "file": f"state-{step:07d}.weights.h5",
+            "bytes": size,
+            "sha256": parts.sha256_of(file),
+            "parts": [{"name": path.name, "bytes": path.stat().st_size} for path in made],
+        },
+    }
     parts.write_json(folder / "job.json", facts)
     file.unlink()
     return facts
@@ -298,10 +341,19 @@ def test_a_step_belongs_to_the_stage_that_takes_it():
 def test_a_state_of_a_generator_alone_goes_on_at_its_step(tmp_path, monkeypatch):
     import keras
     from gpu import state
+
     from madn.training.checkpoint import load_state, read_place, save_generator
 
-    recipe = replace(recipes.get("madn-srn"), widths=(2, 2, 4), res_blocks=1, crop=32, batch=1, steps=40, gn_share=0.25,
-                     precision="float32")
+    recipe = replace(
+        recipes.get("madn-srn"),
+        widths=(2, 2, 4),
+        res_blocks=1,
+        crop=32,
+        batch=1,
+        steps=40,
+        gn_share=0.25,
+        precision="float32",
+    )
     stage, steps = recipe.stages(40)[1]
     model = stage.build_model(steps)
     rates = [float(model.optimizer.learning_rate)]
@@ -309,8 +361,9 @@ def test_a_state_of_a_generator_alone_goes_on_at_its_step(tmp_path, monkeypatch)
     rates.append(float(model.optimizer.learning_rate))
     save_generator(model.generator, tmp_path / "g.weights.h5", "madn-srn", stage.fields(), step=25)
     run_folder = tmp_path / "run"
-    parts.write_json(run_folder / "settings.json", {"recipe": "madn-srn", "fields": recipe.fields(), "data": {},
-                                                    "total_steps": 40})
+    parts.write_json(
+        run_folder / "settings.json", {"recipe": "madn-srn", "fields": recipe.fields(), "data": {}, "total_steps": 40}
+    )
     state.main([str(run_folder), str(tmp_path / "g.weights.h5"), "25", "90.5"])
     file = run_folder / "checkpoints" / "state-0000025.weights.h5"
     place = read_place(file)
@@ -363,19 +416,25 @@ def test_parts_that_did_not_fit_are_sent_by_another_call(call, tmp_path):
     facts["sent"]["parts_here"] = [1, 2, 3]
     parts.write_json(home / "job.json", facts)
     assert training.send_more(job_of(), call, 4) == 0
-    assert sorted(path.name for path in call.out.iterdir()) == ["a-40-generator.part4of5", "a-40-generator.part5of5",
-                                                                "job.json"]
+    assert sorted(path.name for path in call.out.iterdir()) == [
+        "a-40-generator.part4of5",
+        "a-40-generator.part5of5",
+        "job.json",
+    ]
     with pytest.raises(KitError, match="no weights of job b on this machine"):
         training.send_more(job_of(name="b"), call, 4)
 
 
 # The bench
 
+
 def test_the_bench_goes_on_with_what_is_left():
     work = bench.measurements(["--recipes", "madn", "msr2b"], PROJECT / "scripts")
     assert [(line["what"], line["precision"], line["recipe"]) for line in work][:3] == [
-        ("training", "mixed_bfloat16", "madn"), ("training", "mixed_bfloat16", "msr2b"),
-        ("training", "float32", "madn")]
+        ("training", "mixed_bfloat16", "madn"),
+        ("training", "mixed_bfloat16", "msr2b"),
+        ("training", "float32", "madn"),
+    ]
     rows = [{"backend": "torch", **work[0], "seconds": [1.0]}, {"backend": "jax", **work[1], "failed": "so"}]
     assert bench.left_to_do(work, rows, "torch") == work[1:]
     assert bench.left_to_do(work, rows, "jax") == [work[0], *work[2:]]
@@ -401,13 +460,24 @@ def test_a_backend_that_cannot_be_started_is_skipped_and_a_line_that_dies_is_lef
     found = json.loads((call.out / "job.json").read_text())
     assert found["skipped"] == {"jax": "jax is not installed"}
     assert [(row["what"], row["recipe"], row["failed"]) for row in found["rows"]] == [
-        ("training", "madn", "its process ended with -9: Killed"), ("training", "msr2b", "so"),
-        ("restoration", "madn", "its process ended with -9: Killed"), ("restoration", "msr2b", "so")]
+        ("training", "madn", "its process ended with -9: Killed"),
+        ("training", "msr2b", "so"),
+        ("restoration", "madn", "its process ended with -9: Killed"),
+        ("restoration", "msr2b", "so"),
+    ]
 
 
 def test_a_row_says_its_share_of_the_matrix_rate():
-    same = {"what": "training", "recipe": "madn", "precision": "float32", "stage": 0, "crops_per_step": 16, "crop": 256,
-            "peak_memory_bytes": 2**31, "matrix_product": {"macs": 1000, "seconds": [0.5, 0.25]}}
+    same = {
+        "what": "training",
+        "recipe": "madn",
+        "precision": "float32",
+        "stage": 0,
+        "crops_per_step": 16,
+        "crop": 256,
+        "peak_memory_bytes": 2**31,
+        "matrix_product": {"macs": 1000, "seconds": [0.5, 0.25]},
+    }
     torch = {"backend": "torch", "macs": 400, "seconds": [0.2, 0.2, 0.9], **same}
     jax = {"backend": "jax", "macs": None, "seconds": [0.4, 0.1, 0.1], **same}
     assert "0.2000 s, 50% of the matrix rate" in bench.line(torch, [torch])
@@ -435,6 +505,7 @@ def test_a_batch_that_is_too_large_is_halved(monkeypatch):
 
 # The machine
 
+
 def test_a_package_that_is_there_is_not_installed_again(tmp_path):
     assert machine._is_there("numpy-2.0.0-cp312-cp312-manylinux_2_28_x86_64.whl")
     assert machine._is_there("opencv_python_headless-5.0-cp37-abi3-manylinux_2_28_x86_64.whl")
@@ -451,8 +522,14 @@ def test_what_is_lacking_is_said(tmp_path):
 
 def test_a_command_that_takes_too_long_is_stopped(tmp_path):
     ticks = []
-    code = follow([sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"], tmp_path / "log",
-                  tmp_path, dict(os.environ), 2.0, lambda: ticks.append(1))
+    code = follow(
+        [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"],
+        tmp_path / "log",
+        tmp_path,
+        dict(os.environ),
+        2.0,
+        lambda: ticks.append(1),
+    )
     assert code == -15 and ticks
 
 
@@ -471,6 +548,7 @@ def test_the_door_says_in_a_line_what_is_wrong(tmp_path):
 
 
 # The packs
+
 
 def test_windows_cover_an_image_without_overlap():
     assert crops.places(720, 360) == [0, 360] and crops.places(1280, 360) == [0, 460, 920]
@@ -510,17 +588,19 @@ def test_packs_are_sets_of_lossless_crops_below_their_limit(kit):
         for pair in open_pairs(str(pack)).pairs:
             scene, _, stem = pair.name.partition("/")
             stem, top, left = stem.rsplit("_", 2)
-            for mine, whole in ((pair.blurred, originals[f"{scene}/{stem}"].blurred),
-                                (pair.sharp, originals[f"{scene}/{stem}"].sharp)):
+            for mine, whole in (
+                (pair.blurred, originals[f"{scene}/{stem}"].blurred),
+                (pair.sharp, originals[f"{scene}/{stem}"].sharp),
+            ):
                 crop, image = decode(mine)[0], decode(whole)[0]
                 side, top, left = len(crop), int(top), int(left)
                 assert 256 <= side <= 512
-                np.testing.assert_array_equal(crop, image[top:top + side, left:left + side])
+                np.testing.assert_array_equal(crop, image[top : top + side, left : left + side])
     assert {pair.scene for pair in open_pairs(str(made[0])).pairs} == {"coffee", "rocket"}  # a part of every scene
 
 
 def test_test_pairs_travel_whole(kit):
-    mine, = open_pairs(str(kit[0] / "test"), split="test").pairs
+    (mine,) = open_pairs(str(kit[0] / "test"), split="test").pairs
     whole = open_pairs("samples", split="test").pairs[0]
     np.testing.assert_array_equal(decode(mine.sharp)[0], decode(whole.sharp)[0])
     np.testing.assert_array_equal(decode(mine.blurred)[0], decode(whole.blurred)[0])
@@ -529,8 +609,10 @@ def test_test_pairs_travel_whole(kit):
 def test_photographs_travel_as_they_are(tmp_path):
     photos = [write(tmp_path / "photos" / f"{number}.jpg", 100, number) for number in range(10)]
     made = crops.write_photos(photos, tmp_path, 320, 2)
-    assert [sorted(file.name for file in pack.iterdir()) for pack in made] == [["0.jpg", "3.jpg", "5.jpg"],
-                                                                             ["2.jpg", "6.jpg", "9.jpg"]]
+    assert [sorted(file.name for file in pack.iterdir()) for pack in made] == [
+        ["0.jpg", "3.jpg", "5.jpg"],
+        ["2.jpg", "6.jpg", "9.jpg"],
+    ]
     assert (made[0] / "5.jpg").read_bytes() == photos[5].read_bytes()
 
 
@@ -559,6 +641,10 @@ def test_scripts_that_travel_import_nothing_that_stays(tmp_path):
         assert (PROJECT / "scripts" / "gpu" / name).is_file()
     build.write_scripts(tmp_path)
     assert os.access(tmp_path / "run.sh", os.X_OK)
-    done = subprocess.run(["bash", tmp_path / "run.sh", "--list"], capture_output=True, text=True,
-                          env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": ""})
+    done = subprocess.run(
+        ["bash", tmp_path / "run.sh", "--list"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": ""},
+    )
     assert done.returncode == 0 and done.stdout.startswith("bench ")

@@ -1,6 +1,6 @@
 """A few steps of a tiny run on some devices, in a process of its own: what test_distribution.py starts.
 
-    python distributed.py none|mirrored|multiworker STEPS OUT.npz RECIPE|run...
+python distributed.py none|mirrored|multiworker STEPS OUT.npz RECIPE|run...
 """
 
 import os
@@ -16,7 +16,7 @@ from narrow import narrow
 
 from madn.data.pipeline import Shares, training_dataset
 from madn.data.sets import FixedCrops
-from madn.training import safety
+from madn.training.callbacks import safety
 from madn.training.distribution import Devices
 from madn.training.loop import train
 from madn.training.runfolder import RunFolder
@@ -41,20 +41,25 @@ class Crops:
 
 def run(devices: Devices, name: str, steps: int) -> dict[str, np.ndarray]:
     """Every variable and log after the steps. Epsilon is large, so that Adam's steps are as smooth as its gradients."""
-    recipe = narrow(name, batch=4, adam_epsilon=1e-3, **FIELDS[name])
+    recipe = narrow(name, batch=4, adam=(0.9, 0.999, 1e-3), **FIELDS[name])
     model = recipe.build_model(steps, devices)
-    shares = Shares(*devices.shares, blocks=recipe.crops_per_step // recipe.batch)
-    batches = training_dataset(Crops(recipe.crop), recipe.crops_per_step, steps=steps, workers=1, shares=shares)
+    shares = Shares(*devices.shares)
+    batches = training_dataset(Crops(recipe.crop), recipe.batch, steps=steps, workers=1, shares=shares)
     logs = model.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False).history
-    variables = [*model.generator.variables, *model.critic_variables, *model.optimizer.variables,
-                 *model.d_optimizer.variables]
-    return ({f"{name}/log/{key}": np.float32(values[-1]) for key, values in logs.items()}
-            | {f"{name}/{i}/{v.path}": v.numpy() for i, v in enumerate(variables)})
+    variables = [
+        *model.generator.variables,
+        *model.critic_variables,
+        *model.optimizer.variables,
+        *model.d_optimizer.variables,
+    ]
+    return {f"{name}/log/{key}": np.float32(values[-1]) for key, values in logs.items()} | {
+        f"{name}/{i}/{v.path}": v.numpy() for i, v in enumerate(variables)
+    }
 
 
 def whole_run(devices: Devices, folder: Path) -> dict[str, np.ndarray]:
     """The log of a run with validation, stopped inside its second round and gone on with."""
-    recipe = narrow("madn", batch=4, adam_epsilon=1e-3, steps=6, adversarial_domains="none", **FIELDS["madn"])
+    recipe = narrow("madn", batch=4, adam=(0.9, 0.999, 1e-3), steps=6, adversarial_domains="none", **FIELDS["madn"])
     run, source = RunFolder(folder), Crops(recipe.crop)
     original = safety.StopCleanly.on_train_batch_end
 
@@ -68,15 +73,20 @@ def whole_run(devices: Devices, folder: Path) -> dict[str, np.ndarray]:
     except safety.Stopped:
         safety.StopCleanly.on_train_batch_end = original
     assert train("madn", recipe, source, run, FixedCrops.of(source, 3), round_steps=3, devices=devices) == 6
-    return {f"run/log/{row['step']}/{key}": np.float32(value) for row in run.rows() for key, value in row.items()
-            if key not in ("seconds", "input_wait", "critics")}
+    return {
+        f"run/log/{row['step']}/{key}": np.float32(value)
+        for row in run.rows()
+        for key, value in row.items()
+        if key not in ("seconds", "input_wait", "critics")
+    }
 
 
 if __name__ == "__main__":
     strategy, steps, out, *names = sys.argv[1:]
     if strategy == "mirrored":
         tf.config.set_logical_device_configuration(
-            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+        )
     devices = Devices(strategy)
     assert devices.count == (1 if strategy == "none" else 2)
     found = {}

@@ -1,10 +1,11 @@
 """A recipe small enough for tests, and random batches for it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from madn.models.madn.recipe import MADN
+from madn.models.madn.recipe import MADN, MADNRecipe
 
 TINY = replace(MADN, widths=(4, 8, 16), res_blocks=1, d_widths=(4, 4, 4, 4, 8), d_dense=8, crop=32, batch=2, steps=10)
 
@@ -31,3 +32,15 @@ def values(variables):
 def same(before, after):
     """Whether all arrays are bit-identical."""
     return all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternating(MADNRecipe):
+    """MADN with the other order of updates."""
+
+    update_order: ClassVar[str] = "alternating"
+    critic_steps: int = 1
+
+
+def alternating(recipe: MADNRecipe, critic_steps: int = 1) -> Alternating:
+    return Alternating(**{name: getattr(recipe, name) for name in recipe.fields()}, critic_steps=critic_steps)

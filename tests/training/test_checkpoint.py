@@ -10,13 +10,24 @@ import pytest
 from helpers import TINY, batch, eager, same, values
 
 from madn.errors import UserError
-from madn.training.checkpoint import (Place, load_generator, load_state, newest_whole, read_place, read_recipe,
-                                      save_generator, save_state, track_on, tracked_means)
+from madn.training.checkpoint import (
+    Place,
+    load_generator,
+    load_state,
+    newest_whole,
+    read_place,
+    read_recipe,
+    save_generator,
+    save_state,
+    track_on,
+    tracked_means,
+)
 
 
 def everything(model):
-    return values([*model.generator.variables, *model.critic_variables, *model.optimizer.variables,
-                   *model.d_optimizer.variables])
+    return values(
+        [*model.generator.variables, *model.critic_variables, *model.optimizer.variables, *model.d_optimizer.variables]
+    )
 
 
 @pytest.mark.parametrize("changes", ({}, {"optimizer": "muon", "widths": (4, 16, 16)}), ids=("adam", "muon"))
@@ -86,8 +97,11 @@ def test_a_state_is_a_weights_file_of_keras_with_its_place_and_means(tmp_path, m
     for each in (file, tmp_path / "keras.weights.h5"):
         with h5py.File(each) as opened:
             datasets.append({})
-            opened.visititems(lambda name, item: datasets[-1].update(
-                {name: item[()].tobytes()} if isinstance(item, h5py.Dataset) else {}))
+            opened.visititems(
+                lambda name, item: datasets[-1].update(
+                    {name: item[()].tobytes()} if isinstance(item, h5py.Dataset) else {}
+                )
+            )
     assert datasets[0] == datasets[1] and len(datasets[0]) > 100
     expected = {name: float(tracker.result()) for name, tracker in model.trackers.items()}
     model.reset_metrics()
@@ -106,8 +120,14 @@ def test_the_newest_whole_state_is_taken(tmp_path, model, capsys, damage):
     assert newest_whole([new, old]) == new and not capsys.readouterr().out
     whole = new.read_bytes()
     middle = len(whole) // 2
-    new.write_bytes({"cut": whole[:middle], "empty": b"", "seal": whole[:-1],
-                     "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:]}[damage])
+    new.write_bytes(
+        {
+            "cut": whole[:middle],
+            "empty": b"",
+            "seal": whole[:-1],
+            "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        }[damage]
+    )
     assert newest_whole([new, old]) == old
     said = capsys.readouterr().out
     assert said.startswith(f"warning: {new}: damaged") and said.count("\n") == 1
@@ -130,8 +150,11 @@ def test_a_full_disk_keeps_the_file_before_and_leaves_nothing_half_written(tmp_p
     save_generator(model.generator, best, "madn", TINY.fields())
     before = file.read_bytes(), best.read_bytes()
     monkeypatch.setattr(Path, "open", lambda self, mode: FullDisk(self, mode.replace("b", "")))
-    for save in (lambda: save_state(model, file), lambda: save_state(model, file.with_name("state-0000002.weights.h5")),
-                 lambda: save_generator(model.generator, best, "madn", TINY.fields())):
+    for save in (
+        lambda: save_state(model, file),
+        lambda: save_state(model, file.with_name("state-0000002.weights.h5")),
+        lambda: save_generator(model.generator, best, "madn", TINY.fields()),
+    ):
         with pytest.raises(OSError) as problem:
             save()
         assert problem.value.errno == errno.ENOSPC

@@ -6,8 +6,8 @@ import pytest
 from keras import layers, ops
 
 from madn.training.critics import Critics
-from madn.training.draws import Draws
 from madn.training.gradients import losses_and_gradients
+from madn.training.random_numbers import Draws
 
 
 def critics(network, seed=0):
@@ -70,8 +70,15 @@ def test_against_finite_differences():
     def score(x):  # the same network in float64
         def conv(x, k, b):
             h, w = x.shape[0] - k.shape[0] + 1, x.shape[1] - k.shape[1] + 1
-            return sum(np.tensordot(x[i:i + h, j:j + w], k[i, j], 1) for i in range(k.shape[0])
-                       for j in range(k.shape[1])) + b
+            return (
+                sum(
+                    np.tensordot(x[i : i + h, j : j + w], k[i, j], 1)
+                    for i in range(k.shape[0])
+                    for j in range(k.shape[1])
+                )
+                + b
+            )
+
         return conv(np.tanh(conv(x, *kernels[:2])), *kernels[2:]).mean()
 
     norms = []
@@ -103,5 +110,3 @@ def test_the_penalty_trains_the_critic():
         kernel.assign(moved)
         values.append(float(penalty()))
     assert float(gradients[0][place]) == pytest.approx((values[0] - values[1]) / 2e-2, rel=1e-2)
-
-

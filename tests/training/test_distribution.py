@@ -20,9 +20,12 @@ NAMES = ("madn", "sisnet", "run")
 
 
 def start(out, strategy, steps, *names, **environment):
-    return subprocess.Popen([sys.executable, HERE / "distributed.py", strategy, str(steps), out, *names],
-                            env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), **environment},
-                            stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, HERE / "distributed.py", strategy, str(steps), out, *names],
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(*processes):
@@ -60,16 +63,26 @@ def test_two_processes_equal_one(one_device, tmp_path):
         for each in (first, second):
             each.bind(("127.0.0.1", 0))
         workers = ["127.0.0.1:%d" % each.getsockname()[1] for each in (first, second)]
-    finish(*(start(tmp_path / "found.npz", "multiworker", 10, "madn", TF_CONFIG=json.dumps(
-        {"cluster": {"worker": workers}, "task": {"type": "worker", "index": i}})) for i in (0, 1)))
+    finish(
+        *(
+            start(
+                tmp_path / "found.npz",
+                "multiworker",
+                10,
+                "madn",
+                TF_CONFIG=json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": i}}),
+            )
+            for i in (0, 1)
+        )
+    )
     assert_equal(one_device, tmp_path / "found.npz", ("madn",))
 
 
 def test_shares_are_the_batch_in_its_order():
-    """Batches of 12 crops for three updates on two processes of two devices each."""
-    crops = [[Shares(2 * process, 2, 4, blocks=3).crops(number, 12) for number in range(4)] for process in (0, 1)]
-    assert crops[0] == [[0, 4, 8], [1, 5, 9], [12, 16, 20], [13, 17, 21]]
-    assert crops[1] == [[2, 6, 10], [3, 7, 11], [14, 18, 22], [15, 19, 23]]
+    """Batches of 8 crops on two processes of two devices each."""
+    crops = [[Shares(2 * process, 2, 4).crops(number, 8) for number in range(4)] for process in (0, 1)]
+    assert crops[0] == [[0, 1], [2, 3], [8, 9], [10, 11]]
+    assert crops[1] == [[4, 5], [6, 7], [12, 13], [14, 15]]
     assert Shares().crops(3, 4) == [12, 13, 14, 15]
 
 
@@ -86,13 +99,19 @@ def test_a_lost_worker_is_told_apart_from_other_faults(monkeypatch):
     assert WorkerLost.exit_code == 75
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    (None, "needs TF_CONFIG; set it as TensorFlow has it"),
-    ("{", "no cluster with a task"),
-    ('{"cluster": {"worker": ["a:1"]}}', "no cluster with a task"),
-    ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "worker 1 is not among the workers"),
-    ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "chief and worker tasks alone"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "needs TF_CONFIG; set it as TensorFlow has it"),
+        ("{", "no cluster with a task"),
+        ('{"cluster": {"worker": ["a:1"]}}', "no cluster with a task"),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+            "worker 1 is not among the workers",
+        ),
+        ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "chief and worker tasks alone"),
+    ],
+)
 def test_a_wrong_cluster_is_named(text, said):
     with pytest.raises(UserError, match=said):
         check_cluster(text)

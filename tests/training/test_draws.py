@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from madn.training.draws import Draws
+from madn.training.random_numbers import Draws
 
 IMAGES = np.zeros((6, 2, 2, 3), np.float32)
 

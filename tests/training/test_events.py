@@ -2,10 +2,11 @@
 
 import pytest
 
-from madn.training.events import Events
+from madn.training.callbacks.events import Events
 
-accumulator = pytest.importorskip("tensorboard.backend.event_processing.plugin_event_accumulator",
-                                  reason="TensorBoard is not installed")
+accumulator = pytest.importorskip(
+    "tensorboard.backend.event_processing.plugin_event_accumulator", reason="TensorBoard is not installed"
+)
 
 
 def scalars(folder, name):

@@ -14,11 +14,11 @@ from helpers import TINY, same
 from madn.data.sets import FixedCrops
 from madn.errors import UserError
 from madn.training import loop
-from madn.training.callbacks import Record
+from madn.training.callbacks.reporting import Record
+from madn.training.callbacks.safety import Stopped
 from madn.training.checkpoint import Place, read_place, read_recipe
 from madn.training.loop import segments, train
 from madn.training.runfolder import RunFolder
-from madn.training.safety import Stopped
 
 RECIPE = replace(TINY, adversarial_domains="none", steps=6)
 
@@ -51,14 +51,17 @@ def run_to_the_end(folder):
     return run
 
 
-@pytest.mark.parametrize(("step", "total", "expected"), [
-    (0, 6, [(0, 2, 3)]),
-    (0, 7, [(0, 2, 3), (6, 1, 1)]),
-    (3, 7, [(3, 1, 1), (4, 2, 1), (6, 1, 1)]),
-    (5, 6, [(5, 1, 1)]),
-    (0, 1, [(0, 1, 1)]),
-    (6, 6, []),
-])
+@pytest.mark.parametrize(
+    ("step", "total", "expected"),
+    [
+        (0, 6, [(0, 2, 3)]),
+        (0, 7, [(0, 2, 3), (6, 1, 1)]),
+        (3, 7, [(3, 1, 1), (4, 2, 1), (6, 1, 1)]),
+        (5, 6, [(5, 1, 1)]),
+        (0, 1, [(0, 1, 1)]),
+        (6, 6, []),
+    ],
+)
 def test_rounds_end_at_multiples_also_after_a_resume(step, total, expected):
     assert segments(step, total, 2) == expected
 
@@ -70,9 +73,16 @@ def test_a_run_fills_its_folder_and_a_stopped_one_ends_as_the_undisturbed(tmp_pa
     assert {"lr_g", "loss", "content", "pixel", "image", "psnr", "val_psnr", "val_blurred_psnr"} <= set(rows[0])
     assert float(rows[-1]["lr_g"]) == 0
     assert sorted(path.name for path in (tmp_path / "whole" / "checkpoints").iterdir()) == [
-        "best.weights.h5", "last.weights.h5", *(f"state-000000{step}.weights.h5" for step in (2, 4, 6))]
+        "best.weights.h5",
+        "last.weights.h5",
+        *(f"state-000000{step}.weights.h5" for step in (2, 4, 6)),
+    ]
     assert sorted(path.name for path in whole.samples.iterdir()) == [
-        "latest.png", "step-0000002.png", "step-0000004.png", "step-0000006.png"]
+        "latest.png",
+        "step-0000002.png",
+        "step-0000004.png",
+        "step-0000006.png",
+    ]
     assert any(whole.tensorboard.iterdir())
     facts = json.loads(h5py.File(whole.generator("last")).attrs["madn_recipe"])
     assert (facts["recipe"], facts["step"], tuple(facts["fields"]["widths"])) == ("madn", 6, TINY.widths)
@@ -180,8 +190,13 @@ def test_stages_follow_each_other_and_their_frozen_layers_stay(tmp_path):
     class Watch(loop.Record):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
-            moved.append({name: not same(layer.get_weights(), start.get_layer(name).get_weights())
-                          for name in ("sn", "gn", "upblock") for layer in [self.model.generator.get_layer(name)]})
+            moved.append(
+                {
+                    name: not same(layer.get_weights(), start.get_layer(name).get_weights())
+                    for name in ("sn", "gn", "upblock")
+                    for layer in [self.model.generator.get_layer(name)]
+                }
+            )
             start.set_weights(self.model.generator.get_weights())
             assert int(self.model.optimizer.iterations) == 2  # fresh optimisers in each stage
 
@@ -242,7 +257,10 @@ def test_the_log_takes_a_stage_with_other_terms(tmp_path):
     run.add_row({"step": 2, "mse_stage_1": 0.3, "psnr": 21})
     run.add_row({"step": 3, "mse_stage_1": 0.3, "psnr": 22, "new": 5})
     assert [(row["step"], row["mse_stage_2"], row["psnr"], row["new"]) for row in run.rows()] == [
-        ("1", "0.2", "20", ""), ("2", "", "21", ""), ("3", "", "22", "5")]
+        ("1", "0.2", "20", ""),
+        ("2", "", "21", ""),
+        ("3", "", "22", "5"),
+    ]
 
 
 @pytest.mark.usefixtures("eager_steps")

@@ -11,7 +11,7 @@ from narrow import narrow
 
 from madn.training import remat
 from madn.training.gradients import losses_and_gradients
-from madn.training.recipe import dtype_policy
+from madn.training.precision import dtype_policy
 from madn.training.remat import _bytes, _plan, rematerialised
 
 NETWORKS = {"madn": {}, "sisnet": {}, "structure_guided": {}, "msr2b": {}, "egnet": {"parts": ("backbone", "egn")}}
@@ -65,14 +65,16 @@ def test_the_same_in_bfloat16():
 
 def test_a_step_moves_the_weights_as_without():
     """With a critic whose loss shares the pass, and the batch in two parts."""
-    plain, other = (eager(replace(TINY, clip_mode="none", **changes))
-                    for changes in ({}, {"remat": "blocks", "accumulate": 2}))
+    plain, other = (
+        eager(replace(TINY, clip_norm=None, **changes)) for changes in ({}, {"remat": "blocks", "accumulate": 2})
+    )
     names = [v.path for v in plain.generator.variables]
     for model in (plain, other):
         model.train_on_batch(*batch())
     assert [v.path for v in other.generator.variables] == names
-    for a, b in zip(*(values([*model.generator.variables, *model.critic_variables]) for model in (plain, other)),
-                    strict=True):
+    for a, b in zip(
+        *(values([*model.generator.variables, *model.critic_variables]) for model in (plain, other)), strict=True
+    ):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
@@ -93,7 +95,7 @@ def ladder() -> keras.Model:
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="looks at TensorFlow's graph")
 def test_in_a_graph_each_segment_runs_again_when_all_its_gradients_have_come(monkeypatch):
     """PyTorch goes backward in order; TensorFlow's executor would run at once whatever waits for nothing."""
-    from madn.counting import trace
+    from madn.nn.macs import trace
 
     monkeypatch.setattr(remat, "_cut", lambda *_: [(0, 1), *((i, i + 4) for i in range(1, 17, 4)), (17, 18)])
     generator = ladder()

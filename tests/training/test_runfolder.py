@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from madn.errors import UserError
-from madn.imaging.files import HOST
+from madn.system.writing import HOST
 from madn.training import runfolder
 from madn.training.runfolder import RunFolder
 
@@ -44,8 +44,14 @@ def test_leftovers_of_a_dead_process_go_and_those_of_a_living_one_stay(run):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     run.samples.mkdir()
-    parts = [folder / f".{name}.{HOST}-{dead.pid}.part" for folder, name in (
-        (run.path, "log.csv"), (run.checkpoints, "state-0000002.weights.h5"), (run.samples, "step-0000002.png"))]
+    parts = [
+        folder / f".{name}.{HOST}-{dead.pid}.part"
+        for folder, name in (
+            (run.path, "log.csv"),
+            (run.checkpoints, "state-0000002.weights.h5"),
+            (run.samples, "step-0000002.png"),
+        )
+    ]
     alive = run.checkpoints / f".last.weights.h5.{HOST}-{os.getpid()}.part"
     for path in [*parts, alive]:
         path.write_bytes(b"")

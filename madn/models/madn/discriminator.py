@@ -12,7 +12,7 @@ probability, 0.5 at logit 0. One D judges images and gradient maps: Table 1 has 
 import keras
 from keras import layers
 
-from madn.layers import LeakyReLU
+from madn.nn.layers import LeakyReLU
 
 
 def build_discriminator(

@@ -41,19 +41,17 @@ Where the paper leaves a choice open or contradicts itself, what is built and wh
 import keras
 from keras import layers
 
-from madn.layers import RequireMultiple, Resize, SobelMagnitude, StopGradient, nested_residual_group
+from madn.nn.layers import RequireMultiple, Resize, SobelMagnitude, StopGradient, nested_residual_group
 
 
 def build_generator(
     widths: tuple[int, int, int] = (64, 128, 256),
     res_blocks: int = 4,
     scales: int = 3,
-    sn_kernel: int = 3,
-    deconv_kernel: int = 3,
+    kernels: tuple[int, int] = (3, 3),
     gradient_network: str = "decoder",
     stop_gradient_across_scales: bool = False,
     residual: str = "none",
-    init: str = "glorot_uniform",
     resize: str = "bicubic",
 ) -> keras.Model:
     """The generator G as a functional model (section 3.3, Figure 2).
@@ -67,29 +65,29 @@ def build_generator(
         widths: channels at full, half and quarter resolution.
         res_blocks: residual blocks in a group.
         scales: passes of SN, at full, half, ... resolution.
-        sn_kernel: of SN's convolutions; those of GN and of the up-sampling block have 3.
-        deconv_kernel: of the deconvolutions that double the resolution.
+        kernels: of SN's convolutions (those of GN and of the up-sampling block have 3), and of the deconvolutions that
+            double the resolution.
         gradient_network: the SN features that GN takes: "decoder", of the finest pass; "by_scale", those that passes 2
             and 3 make their images from; "image", the images I_2 and I_3. "none": there is no GN and no up-sampling
             block, `deblurred` is I_1, and `gradient` is left out.
         stop_gradient_across_scales: keep a scale's gradient from reaching the coarser one.
         residual: what the restored image is added to. "none"; "blurred": the blurred image, at every scale; "scale":
-            I_1, for `deblurred` alone.
-        init: "glorot_uniform"; "zero_residual" starts residual branches and output convolutions at zero, so that with
-            a `residual` the network starts as the image that it adds to.
+            I_1, for `deblurred` alone. Residual branches and output convolutions then start at zero, so that the
+            network starts as the image that it adds to; without one they start Glorot-uniform.
         resize: between the scales. "bicubic", antialiased (section 4.1), or "tf1": TensorFlow 1's bilinear one without
             half-pixel centres, which the released scale-recurrent network was trained with.
     """
     if gradient_network in ("by_scale", "image") and scales != 3:
-        raise ValueError(f"gradient_network={gradient_network!r} takes SN's passes 2 and 3, so scales must be 3; "
-                         f"received {scales}")
-    blocks = _Blocks(widths, res_blocks, deconv_kernel, init)
+        raise ValueError(
+            f"gradient_network={gradient_network!r} takes SN's passes 2 and 3, so scales must be 3; received {scales}"
+        )
+    blocks = _Blocks(widths, res_blocks, kernels[1], zero=residual != "none")
     blurred = keras.Input((None, None, 3), name="blurred")
     # Images and gradient maps stay float32 under mixed precision; bfloat16's 8 bits would blur what is looked for.
     blur = [RequireMultiple(4 * 2 ** (scales - 1), dtype="float32", name="blur_1")(blurred)]
     blur += [Resize(0.5**i, resize, dtype="float32", name=f"blur_{i + 1}")(blur[0]) for i in range(1, scales)]
 
-    sn = scale_network(blocks, sn_kernel, add_blurred=residual == "blurred")
+    sn = scale_network(blocks, kernels[0], add_blurred=residual == "blurred")
     passes: dict[int, dict] = {}
     for i in reversed(range(scales)):
         second = blur[i]
@@ -103,25 +101,29 @@ def build_generator(
     if gradient_network == "none":
         return keras.Model(blurred, {"deblurred": images[0], "scales": images}, name="madn_generator")
 
-    half, quarter = {"decoder": lambda: (finest["half"], finest["quarter"]),
-                     "by_scale": lambda: (passes[1]["full"], passes[2]["full"]),
-                     "image": lambda: (images[1], images[2])}[gradient_network]()
+    half, quarter = {
+        "decoder": lambda: (finest["half"], finest["quarter"]),
+        "by_scale": lambda: (passes[1]["full"], passes[2]["full"]),
+        "image": lambda: (images[1], images[2]),
+    }[gradient_network]()
     gradient = gn(blocks, half.shape[-1], quarter.shape[-1])(
-        [SobelMagnitude(dtype="float32", name="sobel")(blur[0]), half, quarter])
+        [SobelMagnitude(dtype="float32", name="sobel")(blur[0]), half, quarter]
+    )
     restored = up_block(blocks)([gradient["features"], finest["full"]])
     if residual != "none":
         base = blurred if residual == "blurred" else images[0]
         restored = layers.Add(dtype="float32", name="global_residual")([restored, base])
-    return keras.Model(blurred, {"deblurred": restored, "gradient": gradient["image"], "scales": images},
-                       name="madn_generator")
+    return keras.Model(
+        blurred, {"deblurred": restored, "gradient": gradient["image"], "scales": images}, name="madn_generator"
+    )
 
 
 class _Blocks:
     """The paper's blocks (section 3.3.1): each a convolution or deconvolution with ReLU and a nested residual group."""
 
-    def __init__(self, widths, res_blocks, deconv_kernel, init):
+    def __init__(self, widths, res_blocks, deconv_kernel, zero):
         self.widths, self.res_blocks, self.deconv_kernel = tuple(widths), res_blocks, deconv_kernel
-        self.last_init = "zeros" if init == "zero_residual" else init
+        self.last_init = "zeros" if zero else "glorot_uniform"
 
     def encode(self, x, width, name, strides, kernel):
         """InBlock (stride 1) and EBlock (stride 2): convolution, then residual blocks."""
@@ -133,13 +135,15 @@ class _Blocks:
 
     def enlarge(self, x, width, name):
         """A DBlock's deconvolution, which doubles the resolution."""
-        return layers.Conv2DTranspose(width, self.deconv_kernel, 2, padding="same", activation="relu",
-                                      name=f"{name}_deconv")(x)
+        return layers.Conv2DTranspose(
+            width, self.deconv_kernel, 2, padding="same", activation="relu", name=f"{name}_deconv"
+        )(x)
 
     def finish(self, x, name, kernel):
         """The end of OutBlock and of the up-sampling block: residual blocks and a stride-1 deconvolution."""
-        return layers.Conv2DTranspose(self.widths[0], kernel, 1, padding="same", activation="relu",
-                                      name=f"{name}_deconv")(self.residuals(x, name, kernel))
+        return layers.Conv2DTranspose(
+            self.widths[0], kernel, 1, padding="same", activation="relu", name=f"{name}_deconv"
+        )(self.residuals(x, name, kernel))
 
     def image(self, x, name):
         """The final 1x1 convolution, linear; in float32 also where the network computes in bfloat16."""
@@ -180,8 +184,9 @@ def gn(blocks: _Blocks, half_width: int, quarter_width: int) -> keras.Model:
     d1 = layers.Add(name="dblock1_skip")([blocks.enlarge(blocks.residuals(g2, "dblock1", 3), c2, "dblock1"), g1])
     d2 = layers.Add(name="dblock2_skip")([blocks.enlarge(blocks.residuals(d1, "dblock2", 3), c1, "dblock2"), g0])
     features = blocks.finish(d2, "outblock", 3)
-    return keras.Model([gradient, half, quarter],
-                       {"image": blocks.image(features, "outblock_image"), "features": features}, name="gn")
+    return keras.Model(
+        [gradient, half, quarter], {"image": blocks.image(features, "outblock_image"), "features": features}, name="gn"
+    )
 
 
 def up_block(blocks: _Blocks) -> keras.Model:

@@ -9,7 +9,7 @@ Differences from the text, and why:
 - Eq. 17 as printed drops lambda and writes "phi1 + L_GB"; Eq. 10 and "lambda = 0.05" decide.
 - the true images at half and quarter size are resizes of the sharp image as the network's are of the blurred one; w^i
   is 1.
-- the loss's beta1 and beta2 are called `gradient_weight` and `image_weight` here, for Adam has betas of its own.
+- phi2 is 1, and left out; the loss's beta1 and beta2 are called `gradient_weight` and `image_weight` here, for Adam has betas of its own.
 """
 
 import math
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from keras import ops
 
-from madn.layers import resize, sobel_magnitude
-from madn.losses import batch_psnr, l1, l2, log_l2, log_loss
-from madn.training.health import column, loss_verdict
+from madn.nn.layers import resize, sobel_magnitude
+from madn.nn.losses import batch_psnr, l1, l2, log_l2, log_loss
+from madn.training.gan_monitor import column, loss_verdict
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class MADNObjective:
 
     adversarial: float = 0.05
     phi1: float = 0.5
-    phi2: float = 1.0
     alpha: float = 0.01
     gradient_weight: float = 0.01
     image_weight: float = 1.0
@@ -50,8 +49,13 @@ class MADNObjective:
 
     @property
     def term_names(self) -> tuple[str, ...]:
-        names = ["pixel", *(["gradient_content"] if self.gradient_network else []), "restored_gradient", "image",
-                 "content"]
+        names = [
+            "pixel",
+            *(["gradient_content"] if self.gradient_network else []),
+            "restored_gradient",
+            "image",
+            "content",
+        ]
         names += [f"scale_{i}_psnr" for i in range(1, self.scales + 1)]
         for domain in ("image", "gradient"):
             if self.adversarial_domains in (domain, "both"):
@@ -71,8 +75,11 @@ class MADNObjective:
             "restored_gradient": l1(sharp_gradient, sobel_magnitude(restored)),
             "image": image(restored, sharp),
         }
-        content = self.alpha * terms["pixel"] + self.phi2 * (
-            self.gradient_weight * terms["restored_gradient"] + self.image_weight * terms["image"])
+        content = (
+            self.alpha * terms["pixel"]
+            + self.gradient_weight * terms["restored_gradient"]
+            + self.image_weight * terms["image"]
+        )
         if self.gradient_network:
             gradient = ops.cast(outputs["gradient"], "float32")
             terms["gradient_content"] = l1(sharp_gradient, gradient)
@@ -108,10 +115,15 @@ class MADNObjective:
 
         One that guesses has the loss 2 ln 2.
         """
-        both = {domain: zip(column(rounds, f"critic_{domain}_real"), column(rounds, f"critic_{domain}_fake"))
-                for domain in ("image", "gradient") if self.adversarial_domains in (domain, "both")}
-        return {domain: loss_verdict([real + fake for real, fake in terms], 2 * math.log(2))
-                for domain, terms in both.items()}
+        both = {
+            domain: zip(column(rounds, f"critic_{domain}_real"), column(rounds, f"critic_{domain}_fake"))
+            for domain in ("image", "gradient")
+            if self.adversarial_domains in (domain, "both")
+        }
+        return {
+            domain: loss_verdict([real + fake for real, fake in terms], 2 * math.log(2))
+            for domain, terms in both.items()
+        }
 
     def _truths(self, sharp) -> list:
         """I_i^true: the sharp image at every scale, full resolution first."""

@@ -11,8 +11,9 @@ The published run: `python -m madn.train --data GOPRO --validation none --run ru
 
 Differences from the paper, all of them choices where it says nothing or contradicts itself:
 - power of the polynomial decay: 0.3, as the scale-recurrent lineage has it (not stated).
-- gradient clipping "minimum value 1e-5, maximum value 2": the generator's global norm is clipped to 2, the minimum is
-  inert. Read element by element (`--clip-mode magnitude`) the minimum soon replaces most of the gradient.
+- gradient clipping "minimum value 1e-5, maximum value 2": the generator's global norm is clipped to 2, which leaves the
+  minimum nothing to do. Read element by element the minimum soon replaces most of the gradient; that reading is not
+  built.
 - Algorithm 1 takes both gradients at the same weights (`simultaneous`); the prose also says "alternative manner".
 - GoPro's `blur` images rather than `blur_gamma`; no augmentation; Glorot-uniform weights (none of them stated).
 - an epoch drops its last, partial batch: 131 steps of 16 for 2,103 pairs.
@@ -20,16 +21,11 @@ Differences from the paper, all of them choices where it says nothing or contrad
 The networks' and the losses' own choices are listed in madn/generator.py, discriminator.py and objective.py.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-import keras
-
 from madn.errors import UserError
-from madn.models.madn.discriminator import build_discriminator
-from madn.models.madn.generator import build_generator
-from madn.models.madn.objective import MADNObjective
-from madn.training.recipe import Recipe
+from madn.training.recipe import INTERNAL, Named, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +34,34 @@ class MADNRecipe(Recipe):
 
     paper: ClassVar[str] = "MADN, Zhu et al. 2023"
     retired: ClassVar[dict] = {
-        "nested_mode": "branch", "sn_skip": "add", "gn_skip": "add", "merge_kernel": 3, "fusion": "full",
-        "gn_input": "blurred", "gradient_channels": 3, "sobel_epsilon": 1e-6, "residual_from": "blurred",
-        "stem_stride": 1, "coarsest_second_input": "blurred", "antialias": True, "last_activation": "relu",
-        "activation": "relu", "d_strides": "pair", "d_shared": True, "d_dense_activation": "leaky_relu",
-        "scale_weights": "1 for each", "reduction": "mean", "image_norm": "l1", "pixel_norm": "l2"}
+        **Recipe.retired,
+        "phi2": 1.0,
+        "init": ...,
+        "nested_mode": "branch",
+        "sn_skip": "add",
+        "gn_skip": "add",
+        "merge_kernel": 3,
+        "fusion": "full",
+        "gn_input": "blurred",
+        "gradient_channels": 3,
+        "sobel_epsilon": 1e-6,
+        "residual_from": "blurred",
+        "stem_stride": 1,
+        "coarsest_second_input": "blurred",
+        "antialias": True,
+        "last_activation": "relu",
+        "activation": "relu",
+        "d_strides": "pair",
+        "d_shared": True,
+        "d_dense_activation": "leaky_relu",
+        "scale_weights": "1 for each",
+        "reduction": "mean",
+        "image_norm": "l1",
+        "pixel_norm": "l2",
+    }
 
+    clip_norm: float | None = 2.0
+    """Gradients of the generator with a larger global norm are scaled down to it."""
     lr_power: float = 0.3
     """Power of the polynomial decay to 0: lr = lr_0 (1 - step / steps) ** power."""
     widths: tuple[int, int, int] = (64, 128, 256)
@@ -52,26 +70,23 @@ class MADNRecipe(Recipe):
     """Residual blocks in a group."""
     scales: int = 3
     """Scales of the recurrent network."""
-    sn_kernel: int = 3
-    """Kernel of the scale network's convolutions."""
-    deconv_kernel: int = 3
-    """Kernel of the stride-2 deconvolutions."""
+    kernels: tuple[int, int] = (3, 3)
+    """Kernels of the scale network's convolutions, and of the stride-2 deconvolutions."""
     gradient_network: Literal["decoder", "by_scale", "image", "none"] = "decoder"
     """The scale features that the gradient network takes; none: no gradient network."""
     stop_gradient_across_scales: bool = False
     """Keep a scale's gradient from reaching the coarser one."""
     residual: Literal["none", "blurred", "scale"] = "none"
-    """What the restored image is added to: the blurred one, at every scale, or the scale network's image."""
-    init: Literal["glorot_uniform", "zero_residual"] = "glorot_uniform"
-    """zero_residual: residual branches and output convolutions start at zero, which short, narrow runs need."""
+    """What the restored image is added to: the blurred one, at every scale, or the scale network's image. Residual
+    branches and output convolutions then start at zero, so that training starts at it."""
     resize: Literal["bicubic", "tf1"] = "bicubic"
     """Between the scales: antialiased bicubic, or TensorFlow 1's bilinear one, as the released SRN has it."""
     gn_share: float = 0.0
     """Share of the steps in a first stage, which trains all but the scale network, whose weights --weights names."""
     gn_lr: float = 1e-4
     """Initial learning rate of that stage."""
-    sn_frozen: bool = False
-    """Keep the scale network as --weights has it."""
+    sn_frozen: bool = field(default=False, metadata=INTERNAL)
+    """Keep the scale network as the weights that training starts from have it: what the first stage does."""
     d_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
     """Channels of the discriminator's five pairs of convolutions."""
     d_dense: int = 1024
@@ -82,8 +97,6 @@ class MADNRecipe(Recipe):
     """Where the discriminator judges: images and gradient maps, images, or nowhere (Figure 9)."""
     phi1: float = 0.5
     """Weight of the gradient network's content loss (Eq. 13)."""
-    phi2: float = 1.0
-    """Weight of the restored image's content loss (Eq. 13)."""
     alpha: float = 0.01
     """Weight of the multi-scale pixel loss (Eq. 11)."""
     gradient_weight: float = 0.01
@@ -92,27 +105,28 @@ class MADNRecipe(Recipe):
     """Eq. 13's beta_2: the restored image itself."""
     error: Literal["printed", "log"] = "printed"
     """Of images: Eq. 12's squared and Eq. 13's absolute error, or the logarithm of squared errors, as PSNR is one."""
-    clip_mode: Literal["none", "global_norm", "value", "magnitude", "literal"] = "global_norm"
-    """Gradient clipping: see madn.training.clipping."""
 
     def __post_init__(self):
         super().__post_init__()
-        if min(*self.widths, *self.d_widths, self.d_dense, self.res_blocks, self.scales, self.sn_kernel,
-               self.deconv_kernel) < 1:
+        if min(*self.widths, *self.d_widths, *self.kernels, self.d_dense, self.res_blocks, self.scales) < 1:
             raise UserError("--widths, --d-widths, --d-dense, --res-blocks, --scales and kernels must be at least 1")
         if self.crop % self.multiple:
-            raise UserError(f"--crop must be a multiple of {self.multiple} for --scales {self.scales}; "
-                            f"received {self.crop}")
+            raise UserError(
+                f"--crop must be a multiple of {self.multiple} for --scales {self.scales}; received {self.crop}"
+            )
         if self.gradient_network in ("by_scale", "image") and self.scales != 3:
             raise UserError(f"--gradient-network {self.gradient_network} needs --scales 3; received {self.scales}")
         if self.gradient_network == "none" and self.adversarial_domains == "both":
-            raise UserError("--gradient-network none makes no gradient maps to judge: give --adversarial-domains image "
-                            "or none")
+            raise UserError(
+                "--gradient-network none makes no gradient maps to judge: give --adversarial-domains image or none"
+            )
         if not 0 <= self.gn_share < 1:
             raise UserError(f"--gn-share must be at least 0 and below 1; received {self.gn_share:g}")
         if self.gradient_network == "none" and (self.gn_share or self.sn_frozen):
-            raise UserError("--gradient-network none leaves nothing to train beside the scale network: leave "
-                            "--gn-share and --sn-frozen out")
+            raise UserError(
+                "--gradient-network none leaves nothing to train beside the scale network: leave "
+                "--gn-share and --sn-frozen out"
+            )
 
     @property
     def multiple(self):
@@ -121,41 +135,62 @@ class MADNRecipe(Recipe):
     @classmethod
     def renamed(cls, fields):
         """As they were called until the generator kept what the paper or a recipe varies."""
-        fields = dict(fields)
+        fields = super().renamed(fields)
+        if "sn_kernel" in fields:
+            fields["kernels"] = (fields.pop("sn_kernel"), fields.pop("deconv_kernel", 3))
         if "global_residual" in fields:
             fields["residual"] = "blurred" if fields.pop("global_residual") else "none"
         if "scale_taps" in fields:
             fields["gradient_network"] = fields.pop("scale_taps")
         if set(fields.get("scale_weights", ())) == {1.0}:
             del fields["scale_weights"]
-        for name, gone in (("gradient_network", "encoder"), ("init", "he_zero_residual"), ("resize", "bilinear")):
+        for name, gone in (("gradient_network", "encoder"), ("resize", "bilinear")):
             if fields.get(name) == gone:
                 raise UserError(f"{name} {gone} is no longer built; earlier versions of madn read what has it")
         return fields
 
     def learning_rate(self, initial, total_steps):
-        return keras.optimizers.schedules.PolynomialDecay(
-            initial, decay_steps=total_steps, end_learning_rate=0.0, power=self.lr_power)
+        from madn.training.schedules import polynomial
+
+        return polynomial(initial, total_steps, self.lr_power)
 
     def build_generator(self):
+        from madn.models.madn.generator import build_generator
+
         return build_generator(
-            widths=self.widths, res_blocks=self.res_blocks, scales=self.scales, sn_kernel=self.sn_kernel,
-            deconv_kernel=self.deconv_kernel, gradient_network=self.gradient_network,
-            stop_gradient_across_scales=self.stop_gradient_across_scales, residual=self.residual, init=self.init,
-            resize=self.resize)
+            widths=self.widths,
+            res_blocks=self.res_blocks,
+            scales=self.scales,
+            kernels=self.kernels,
+            gradient_network=self.gradient_network,
+            stop_gradient_across_scales=self.stop_gradient_across_scales,
+            residual=self.residual,
+            resize=self.resize,
+        )
 
     def build_critics(self):
         if self.adversarial_domains == "none":
             return {}
+        from madn.models.madn.discriminator import build_discriminator
+
         critic = build_discriminator(self.crop, self.d_widths, self.d_dense)
         return {"image": critic, "gradient": critic} if self.adversarial_domains == "both" else {"image": critic}
 
     def build_objective(self):
+        from madn.models.madn.objective import MADNObjective
+
         return MADNObjective(
-            adversarial=self.adversarial, phi1=self.phi1, phi2=self.phi2, alpha=self.alpha,
-            gradient_weight=self.gradient_weight, image_weight=self.image_weight,
-            adversarial_domains=self.adversarial_domains, error=self.error, scales=self.scales,
-            gradient_network=self.gradient_network != "none", resize=self.resize)
+            adversarial=self.adversarial,
+            phi1=self.phi1,
+            alpha=self.alpha,
+            gradient_weight=self.gradient_weight,
+            image_weight=self.image_weight,
+            adversarial_domains=self.adversarial_domains,
+            error=self.error,
+            scales=self.scales,
+            gradient_network=self.gradient_network != "none",
+            resize=self.resize,
+        )
 
     @property
     def frozen(self):
@@ -180,8 +215,13 @@ class MADNRecipe(Recipe):
     def grows_from(self, fields):
         """The scale network alone."""
         if fields.get("gradient_network") == "none" != self.gradient_network:
-            return {"gradient_network": "none", "residual": "none", "adversarial_domains": "none", "sn_frozen": False,
-                    "gn_share": 0.0}
+            return {
+                "gradient_network": "none",
+                "residual": "none",
+                "adversarial_domains": "none",
+                "sn_frozen": False,
+                "gn_share": 0.0,
+            }
         return None
 
 
@@ -209,9 +249,21 @@ IMAGE = replace(MADN, gradient_network="image")
 STOP_GRADIENT = replace(MADN, stop_gradient_across_scales=True)
 """Each scale learns from its own loss alone, as in the scale-recurrent lineage's code."""
 
-SRN = replace(MADN, widths=(32, 64, 128), res_blocks=3, sn_kernel=5, deconv_kernel=4, gradient_network="none",
-              stop_gradient_across_scales=True, resize="tf1", adversarial_domains="none", alpha=2.0, phi1=0.0,
-              gradient_weight=0.0, image_weight=0.0, clip_mode="none")
+SRN = replace(
+    MADN,
+    widths=(32, 64, 128),
+    res_blocks=3,
+    kernels=(5, 4),
+    gradient_network="none",
+    stop_gradient_across_scales=True,
+    resize="tf1",
+    adversarial_domains="none",
+    alpha=2.0,
+    phi1=0.0,
+    gradient_weight=0.0,
+    image_weight=0.0,
+    clip_norm=None,
+)
 """SN alone, at the sizes of the scale-recurrent network (Tao et al., CVPR 2018): see `madn.models.madn.srn`.
 
 The loss is its squared error at all scales (Eq. 12 has half of it, so alpha is 2), the schedule is MADN's, which is
@@ -219,10 +271,26 @@ its own: Adam 1e-4, power 0.3, batches of 16 crops of 256. Not trained here: `py
 released weights.
 """
 
-MADN_SRN = replace(MADN, widths=(32, 64, 128), res_blocks=3, sn_kernel=5, deconv_kernel=4, residual="scale",
-                   init="zero_residual", gn_share=0.15, gn_lr=6e-4, adversarial_domains="none", error="log", alpha=1.0,
-                   gradient_weight=0.0, crop=192, batch=4, steps=1400, lr_g=5e-5, lr_power=1.0,
-                   augment="dihedral", precision="mixed_bfloat16")
+MADN_SRN = replace(
+    MADN,
+    widths=(32, 64, 128),
+    res_blocks=3,
+    kernels=(5, 4),
+    residual="scale",
+    gn_share=0.15,
+    gn_lr=6e-4,
+    adversarial_domains="none",
+    error="log",
+    alpha=1.0,
+    gradient_weight=0.0,
+    crop=192,
+    batch=4,
+    steps=1400,
+    lr_g=5e-5,
+    lr_power=1.0,
+    augment="dihedral",
+    precision="mixed_bfloat16",
+)
 """MADN from the released weights of the network that its SN is made after, for photos: about an hour on two CPU cores.
 
     python -m madn.models.madn.srn deblur.model srn.weights.h5
@@ -248,8 +316,20 @@ SRN_FIGURE_9B = replace(SRN_FIGURE_9A, adversarial_domains="image")
 SRN_FIGURE_9C = replace(SRN_FIGURE_9B, adversarial_domains="both", phi1=MADN.phi1, gradient_weight=MADN.gradient_weight)
 """C from SRN's weights."""
 
-SAMPLE = replace(MADN, widths=(16, 32, 64), res_blocks=2, d_widths=(8, 8, 16, 32, 64), d_dense=64, residual="blurred",
-                 init="zero_residual", crop=64, batch=8, steps=700, lr_g=5e-4, adversarial=0.005, augment="dihedral")
+SAMPLE = replace(
+    MADN,
+    widths=(16, 32, 64),
+    res_blocks=2,
+    d_widths=(8, 8, 16, 32, 64),
+    d_dense=64,
+    residual="blurred",
+    crop=64,
+    batch=8,
+    steps=700,
+    lr_g=5e-4,
+    adversarial=0.005,
+    augment="dihedral",
+)
 """For the built-in sample set: minutes on two CPU cores, `python -m madn.train` or `make train`.
 
 Departures, all for the short run: narrow networks of two residual blocks a group, small crops and batches, a higher
@@ -263,3 +343,24 @@ BUDGET = replace(SAMPLE, res_blocks=1, crop=128, batch=2, precision="mixed_bfloa
 
 Departures beside those of the sample recipe: one residual block a group, bfloat16.
 """
+
+RECIPES = {
+    "madn": Named(MADN, "MADN (Zhu et al. 2023) as published"),
+    "madn-fig9a": Named(FIGURE_9A, "MADN, Figure 9: pixel and content loss, image domain only"),
+    "madn-fig9b": Named(FIGURE_9B, "MADN, Figure 9: A and the adversarial loss, image domain only"),
+    "madn-fig9c": Named(FIGURE_9C, "MADN, Figure 9: the full loss (the same as madn)"),
+    "madn-sn": Named(SCALE_NETWORK, "MADN without its gradient network"),
+    "madn-by-scale": Named(BY_SCALE, "MADN whose gradient network takes the features of the coarser scales"),
+    "madn-image": Named(IMAGE, "MADN whose gradient network takes the images of the coarser scales"),
+    "madn-stop-gradient": Named(
+        STOP_GRADIENT, "MADN in which no gradient crosses the scales, as in the scale-recurrent lineage"
+    ),
+    "srn": Named(SRN, "MADN's scale network alone, at the sizes of the one that it is made after (Tao et al. 2018)"),
+    "madn-srn": Named(MADN_SRN, "MADN from SRN's weights, for photos: about an hour on two CPU cores"),
+    "madn-srn-fig9a": Named(SRN_FIGURE_9A, "MADN, Figure 9's loss A, from SRN's weights"),
+    "madn-srn-fig9b": Named(SRN_FIGURE_9B, "MADN, Figure 9's loss B, from SRN's weights"),
+    "madn-srn-fig9c": Named(SRN_FIGURE_9C, "MADN, Figure 9's loss C, from SRN's weights"),
+    "madn-sample": Named(SAMPLE, "MADN, narrow and short: minutes on two CPU cores, for the samples"),
+    "madn-budget": Named(BUDGET, "MADN, narrow: the same compute as the other -budget recipes"),
+}
+"""The recipes of this paper by name, for `madn.recipes`."""

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from madn.commandline import parse
-from madn.errors import UserError, run_door
-from madn.startup import start_keras
+from madn.errors import UserError, run_command
+from madn.system.commandline import parse
+from madn.system.startup import start_keras
 
 if TYPE_CHECKING:
     import keras
@@ -31,14 +31,30 @@ if TYPE_CHECKING:
 PROG = "python -m madn.models.madn.srn"
 RECIPE, SUFFIX, SCOPE = "srn", ".weights.h5", "g_net"
 # SN's layers -> SRN's: first the convolutions, then the groups of residual blocks in their order.
-CONVOLUTIONS = {"inblock_conv": "enc1_1", "eblock1_conv": "enc2_1", "eblock2_conv": "enc3_1",
-                "dblock1_deconv": "dec2_4", "dblock2_deconv": "dec1_4"}
-GROUPS = {"inblock": ("enc1_2", "enc1_3", "enc1_4"), "eblock1": ("enc2_2", "enc2_3", "enc2_4"),
-          "eblock2": ("enc3_2", "enc3_3", "enc3_4"), "dblock1": ("dec3_3", "dec3_2", "dec3_1"),
-          "dblock2": ("dec2_3", "dec2_2", "dec2_1"), "outblock": ("dec1_3", "dec1_2", "dec1_1")}
-LAYERS = {**CONVOLUTIONS, **{f"{group}_res{block}_conv{conv}": f"{name}/conv{conv}"
-                             for group, names in GROUPS.items() for block, name in enumerate(names, start=1)
-                             for conv in (1, 2)}}
+CONVOLUTIONS = {
+    "inblock_conv": "enc1_1",
+    "eblock1_conv": "enc2_1",
+    "eblock2_conv": "enc3_1",
+    "dblock1_deconv": "dec2_4",
+    "dblock2_deconv": "dec1_4",
+}
+GROUPS = {
+    "inblock": ("enc1_2", "enc1_3", "enc1_4"),
+    "eblock1": ("enc2_2", "enc2_3", "enc2_4"),
+    "eblock2": ("enc3_2", "enc3_3", "enc3_4"),
+    "dblock1": ("dec3_3", "dec3_2", "dec3_1"),
+    "dblock2": ("dec2_3", "dec2_2", "dec2_1"),
+    "outblock": ("dec1_3", "dec1_2", "dec1_1"),
+}
+LAYERS = {
+    **CONVOLUTIONS,
+    **{
+        f"{group}_res{block}_conv{conv}": f"{name}/conv{conv}"
+        for group, names in GROUPS.items()
+        for block, name in enumerate(names, start=1)
+        for conv in (1, 2)
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,7 @@ class Options:
 
 
 def main(argv: list[str]) -> None:
-    """The door."""
+    """The command."""
     options = parse(Options, argv, PROG, __doc__)
     if not options.out.name.endswith(SUFFIX):
         raise UserError(f"{options.out}: the name must end in {SUFFIX}")
@@ -71,8 +87,10 @@ def main(argv: list[str]) -> None:
     generator = recipe.build_generator()
     load_srn(generator, variables, str(options.checkpoint))
     save_generator(generator, options.out, RECIPE, recipe.fields(), converted_from=options.checkpoint.name)
-    print(f"wrote {options.out}: {sum(v.size for v in variables.values()):,} parameters of {options.checkpoint}\n"
-          f"go on with python -m madn.train --recipe madn-srn --weights {options.out}")
+    print(
+        f"wrote {options.out}: {sum(v.size for v in variables.values()):,} parameters of {options.checkpoint}\n"
+        f"go on with python -m madn.train --recipe madn-srn --weights {options.out}"
+    )
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
@@ -83,8 +101,10 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     try:
         import tensorflow as tf
     except ImportError:
-        raise UserError(f"{path}: reading a TensorFlow checkpoint needs TensorFlow, which is not installed here; "
-                        "convert it where it is, and bring the result") from None
+        raise UserError(
+            f"{path}: reading a TensorFlow checkpoint needs TensorFlow, which is not installed here; "
+            "convert it where it is, and bring the result"
+        ) from None
     path = path.with_suffix("") if path.suffix == ".index" else path
     if not Path(f"{path}.index").is_file():
         raise UserError(f"{path}.index: no such file; name the checkpoint without .index and .data-00000-of-00001")
@@ -94,8 +114,9 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
         return {name.removeprefix(f"{SCOPE}/"): reader.get_tensor(name) for name in names}
     except (tf.errors.OpError, IndexError, TypeError, ValueError, RuntimeError) as problem:  # as its reader says it
         reason = " ".join(str(problem).split())[:160]
-        raise UserError(f"{path}: not a readable TensorFlow checkpoint (damaged, cut short or of another kind; "
-                        f"{reason})") from None
+        raise UserError(
+            f"{path}: not a readable TensorFlow checkpoint (damaged, cut short or of another kind; {reason})"
+        ) from None
 
 
 def load_srn(generator: "keras.Model", variables: dict[str, np.ndarray], source: str) -> None:
@@ -105,8 +126,10 @@ def load_srn(generator: "keras.Model", variables: dict[str, np.ndarray], source:
     """
     expected = {f"{name}/{kind}" for name in (*LAYERS.values(), "dec1_0") for kind in ("weights", "biases")}
     if different := expected ^ variables.keys():
-        raise UserError(f"{source}: not SRN's colour model: {min(different)} is "
-                        f"{'missing' if min(different) in expected else 'not one of its variables'}")
+        raise UserError(
+            f"{source}: not SRN's colour model: {min(different)} is "
+            f"{'missing' if min(different) in expected else 'not one of its variables'}"
+        )
     sn = generator.get_layer("sn")
     values = {layer: [variables[f"{name}/weights"], variables[f"{name}/biases"]] for layer, name in LAYERS.items()}
     deconvolution, image = sn.get_layer("outblock_deconv"), sn.get_layer("outblock_image")
@@ -127,4 +150,4 @@ def load_srn(generator: "keras.Model", variables: dict[str, np.ndarray], source:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

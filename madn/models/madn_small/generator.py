@@ -16,13 +16,12 @@ Departures from MADN, with the reason of each:
 import keras
 from keras import layers
 
-from madn.layers import RequireMultiple, Resize, SobelMagnitude, leaky_relu
+from madn.nn.layers import RequireMultiple, Resize, SobelMagnitude, leaky_relu
 
 HE, ZERO = "he_normal", "zeros"
 
 
-def build_generator(widths: tuple[int, int, int] = (32, 64, 128), res_blocks: int = 1,
-                    scales: int = 4) -> keras.Model:
+def build_generator(widths: tuple[int, int, int] = (32, 64, 128), res_blocks: int = 1, scales: int = 4) -> keras.Model:
     """The generator as a functional model.
 
     Takes a blurred image (batch, height, width, 3), float32 RGB in [0, 1]; height and width multiples of
@@ -44,22 +43,26 @@ def build_generator(widths: tuple[int, int, int] = (32, 64, 128), res_blocks: in
         passes[i] = sn(layers.Concatenate(dtype="float32", name=f"sn_input_{i + 1}")([blur[i], second]))
     finest = passes[0]
     gradient = gradient_network(widths, res_blocks)(
-        [SobelMagnitude(dtype="float32", name="sobel")(blur[0]), finest["half"], finest["quarter"]])
+        [SobelMagnitude(dtype="float32", name="sobel")(blur[0]), finest["half"], finest["quarter"]]
+    )
     correction = up_block(widths[0], res_blocks)([gradient["features"], finest["full"]])
     restored = layers.Add(dtype="float32", name="global_residual")([correction, finest["image"]])
-    return keras.Model(blurred, {"deblurred": restored, "gradient": gradient["image"],
-                                 "scales": [passes[i]["image"] for i in range(scales)]}, name="madn_small_generator")
+    return keras.Model(
+        blurred,
+        {"deblurred": restored, "gradient": gradient["image"], "scales": [passes[i]["image"] for i in range(scales)]},
+        name="madn_small_generator",
+    )
 
 
 def convolution(x, width, name, strides=1):
-    return layers.Conv2D(width, 3, strides, padding="same", activation=leaky_relu, kernel_initializer=HE,
-                         name=name)(x)
+    return layers.Conv2D(width, 3, strides, padding="same", activation=leaky_relu, kernel_initializer=HE, name=name)(x)
 
 
 def deconvolution(x, width, name, activation=leaky_relu):
     """Doubles the resolution."""
-    return layers.Conv2DTranspose(width, 4, 2, padding="same", activation=activation, kernel_initializer=HE,
-                                  name=f"{name}_deconv")(x)
+    return layers.Conv2DTranspose(
+        width, 4, 2, padding="same", activation=activation, kernel_initializer=HE, name=f"{name}_deconv"
+    )(x)
 
 
 def residuals(x, blocks, name):
@@ -95,7 +98,8 @@ def scale_network(widths, res_blocks) -> keras.Model:
     d2 = layers.Add(name="dblock2_skip")([deconvolution(half, c1, "dblock2"), e0])
     full = residuals(d2, res_blocks, "outblock")
     restored = layers.Add(dtype="float32", name="outblock_residual")(
-        [image(full, c1, "outblock", "outblock_image"), x[..., 3:]])
+        [image(full, c1, "outblock", "outblock_image"), x[..., 3:]]
+    )
     return keras.Model(x, {"image": restored, "full": full, "half": half, "quarter": quarter}, name="sn")
 
 
@@ -114,8 +118,11 @@ def gradient_network(widths, res_blocks) -> keras.Model:
     g2 = encode(g1, quarter, c3, "eblock2")
     d2 = decode(decode(g2, g1, res_blocks, "dblock1"), g0, res_blocks, "dblock2")
     features = residuals(d2, res_blocks, "outblock")
-    return keras.Model([gradient, half, quarter], {"image": image(features, c1, "outblock", "outblock_image"),
-                                                   "features": features}, name="gn")
+    return keras.Model(
+        [gradient, half, quarter],
+        {"image": image(features, c1, "outblock", "outblock_image"), "features": features},
+        name="gn",
+    )
 
 
 def up_block(width, res_blocks) -> keras.Model:

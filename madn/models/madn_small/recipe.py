@@ -17,12 +17,8 @@ narrow network; those of the network itself stand in its file:
 from dataclasses import dataclass
 from typing import ClassVar
 
-import keras
-
 from madn.errors import UserError
-from madn.models.madn.objective import MADNObjective
-from madn.models.madn_small.generator import build_generator
-from madn.training.recipe import Recipe
+from madn.training.recipe import Named, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +27,43 @@ class MADNSmallRecipe(Recipe):
 
     paper: ClassVar[str] = "MADN, Zhu et al. 2023"
     retired: ClassVar[dict] = {
-        "nested_mode": "branch", "deconv_kernel": 4, "sn_skip": "add", "gn_skip": "add", "scale_taps": "decoder",
-        "merge_kernel": 3, "fusion": "full", "gn_input": "blurred", "gradient_channels": 3, "sobel_epsilon": 1e-6,
-        "global_residual": True, "residual_from": "restored", "stem_stride": 2, "stop_gradient_across_scales": False,
-        "coarsest_second_input": "blurred", "resize": "bicubic", "antialias": True, "init": "he_zero_residual",
-        "last_activation": "none", "activation": "leaky_relu", "adversarial_domains": "none", "reduction": "mean",
-        "scale_weights": [1.0, 1.0, 1.0, 1.0], "image_norm": "log", "pixel_norm": "log",
-        "d_widths": ..., "d_dense": ..., "d_strides": ..., "d_shared": ..., "d_dense_activation": ...,
-        "adversarial": ..., "gradient_weight": 0.01, "phi2": 1.0}
+        **Recipe.retired,
+        "optimizer": "muon",
+        "bias_lr_ratio": 0.1,
+        "nested_mode": "branch",
+        "deconv_kernel": 4,
+        "sn_skip": "add",
+        "gn_skip": "add",
+        "scale_taps": "decoder",
+        "merge_kernel": 3,
+        "fusion": "full",
+        "gn_input": "blurred",
+        "gradient_channels": 3,
+        "sobel_epsilon": 1e-6,
+        "global_residual": True,
+        "residual_from": "restored",
+        "stem_stride": 2,
+        "stop_gradient_across_scales": False,
+        "coarsest_second_input": "blurred",
+        "resize": "bicubic",
+        "antialias": True,
+        "init": "he_zero_residual",
+        "last_activation": "none",
+        "activation": "leaky_relu",
+        "adversarial_domains": "none",
+        "reduction": "mean",
+        "scale_weights": [1.0, 1.0, 1.0, 1.0],
+        "image_norm": "log",
+        "pixel_norm": "log",
+        "d_widths": ...,
+        "d_dense": ...,
+        "d_strides": ...,
+        "d_shared": ...,
+        "d_dense_activation": ...,
+        "adversarial": ...,
+        "gradient_weight": 0.01,
+        "phi2": 1.0,
+    }
 
     lr_power: float = 1.0
     """Power of the polynomial decay to 0: lr = lr_0 (1 - step / steps) ** power."""
@@ -60,28 +85,56 @@ class MADNSmallRecipe(Recipe):
         if min(*self.widths, self.res_blocks, self.scales) < 1:
             raise UserError("--widths, --res-blocks and --scales must be at least 1")
         if self.crop % self.multiple:
-            raise UserError(f"--crop must be a multiple of {self.multiple} for --scales {self.scales}; "
-                            f"received {self.crop}")
+            raise UserError(
+                f"--crop must be a multiple of {self.multiple} for --scales {self.scales}; received {self.crop}"
+            )
 
     @property
     def multiple(self):
         return 8 * 2 ** (self.scales - 1)
 
     def learning_rate(self, initial, total_steps):
-        return keras.optimizers.schedules.PolynomialDecay(
-            initial, decay_steps=total_steps, end_learning_rate=0.0, power=self.lr_power)
+        from madn.training.schedules import polynomial
+
+        return polynomial(initial, total_steps, self.lr_power)
+
+    def build_g_optimizer(self, total_steps):
+        """Muon for the convolutions and Adam for the rest, with biases at a tenth of the learning rate."""
+        from madn.training.muon import ConvolutionMuon
+
+        beta_1, beta_2, epsilon = self.adam
+        return ConvolutionMuon(
+            self.learning_rate(self.lr_g, total_steps),
+            bias_lr_ratio=0.1,
+            adam_beta_1=beta_1,
+            adam_beta_2=beta_2,
+            epsilon=epsilon,
+            global_clipnorm=self.clip_norm,
+        )
 
     def build_generator(self):
+        from madn.models.madn_small.generator import build_generator
+
         return build_generator(self.widths, self.res_blocks, self.scales)
 
     def build_critics(self):
         return {}
 
     def build_objective(self):
-        return MADNObjective(phi1=self.phi1, alpha=self.alpha, image_weight=self.image_weight,
-                             adversarial_domains="none", error="log", scales=self.scales)
+        from madn.models.madn.objective import MADNObjective
+
+        return MADNObjective(
+            phi1=self.phi1,
+            alpha=self.alpha,
+            image_weight=self.image_weight,
+            adversarial_domains="none",
+            error="log",
+            scales=self.scales,
+        )
 
 
-SMALL = MADNSmallRecipe(crop=128, batch=8, steps=6_000, optimizer="muon", bias_lr_ratio=0.1, lr_g=1e-3,
-                        augment="dihedral", clip_mode="global_norm", clip_maximum=0.5)
+SMALL = MADNSmallRecipe(crop=128, batch=8, steps=6_000, lr_g=1e-3, augment="dihedral", clip_norm=0.5)
 """For photos: hours on two CPU cores."""
+
+RECIPES = {"madn-small": Named(SMALL, "MADN at reduced width, for photos: hours on two CPU cores")}
+"""The recipes of this network by name, for `madn.recipes`."""

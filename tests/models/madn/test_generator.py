@@ -8,9 +8,9 @@ import pytest
 from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
 
-from madn.layers import resize
 from madn.models.madn.discriminator import build_discriminator
 from madn.models.madn.generator import build_generator
+from madn.nn.layers import resize
 from madn.training.gradients import input_gradient
 
 TINY = (4, 8, 16)
@@ -24,7 +24,10 @@ def test_default_counts():
     generator = build_generator()
     assert generator.count_params() == 29_071_817
     assert {name: generator.get_layer(name).count_params() for name in ("sn", "gn", "upblock")} == {
-        "sn": 13_171_971, "gn": 14_645_187, "upblock": 1_254_659}
+        "sn": 13_171_971,
+        "gn": 14_645_187,
+        "upblock": 1_254_659,
+    }
     assert len(generator.trainable_variables) == 244
     assert not generator.non_trainable_variables
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in generator._flatten_layers())
@@ -34,18 +37,23 @@ def test_a_reader_meets_at_most_ten_arguments():
     assert len(inspect.signature(build_generator).parameters) <= 10
 
 
-@pytest.mark.parametrize(("options", "count"), [
-    ({"deconv_kernel": 4}, 29_645_257),
-    ({"gradient_network": "by_scale"}, 28_555_721),
-    ({"gradient_network": "image"}, 28_344_905),
-    ({"gradient_network": "none"}, 13_171_971),
-    ({"widths": (32, 64, 128)}, 7_273_705),
-    ({"widths": (8, 16, 32)}, 456_769),
-    ({"widths": TINY}, 114_917),
-    # SRN has 6,881,251 (Tao et al. 2018); its last convolution of 5x5x32x3 + 3 is one of 5x5x32x32 + 32 and 32x3 + 3
-    ({"widths": (32, 64, 128), "res_blocks": 3, "sn_kernel": 5, "deconv_kernel": 4, "gradient_network": "none"},
-     6_881_251 - (25 * 32 * 3 + 3) + (25 * 32 * 32 + 32) + (32 * 3 + 3)),
-])
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({"kernels": (3, 4)}, 29_645_257),
+        ({"gradient_network": "by_scale"}, 28_555_721),
+        ({"gradient_network": "image"}, 28_344_905),
+        ({"gradient_network": "none"}, 13_171_971),
+        ({"widths": (32, 64, 128)}, 7_273_705),
+        ({"widths": (8, 16, 32)}, 456_769),
+        ({"widths": TINY}, 114_917),
+        # SRN has 6,881,251 (Tao et al. 2018); its last convolution of 5x5x32x3 + 3 is one of 5x5x32x32 + 32 and 32x3 + 3
+        (
+            {"widths": (32, 64, 128), "res_blocks": 3, "kernels": (5, 4), "gradient_network": "none"},
+            6_881_251 - (25 * 32 * 3 + 3) + (25 * 32 * 32 + 32) + (32 * 3 + 3),
+        ),
+    ],
+)
 def test_counts_of_the_choices(options, count):
     assert build_generator(**options).count_params() == count
 
@@ -61,7 +69,10 @@ def test_output_shapes(size):
     outputs = build_generator(TINY)(images(2, h, w, 3))
     assert outputs["deblurred"].shape == outputs["gradient"].shape == (2, h, w, 3)
     assert [tuple(image.shape) for image in outputs["scales"]] == [
-        (2, h, w, 3), (2, h // 2, w // 2, 3), (2, h // 4, w // 4, 3)]
+        (2, h, w, 3),
+        (2, h // 2, w // 2, 3),
+        (2, h // 4, w // 4, 3),
+    ]
 
 
 @pytest.mark.parametrize("size", [(256, 256), (720, 1280)])
@@ -70,14 +81,26 @@ def test_default_output_shapes(size):
     outputs = build_generator().compute_output_spec(keras.KerasTensor((2, h, w, 3)))
     assert outputs["deblurred"].shape == outputs["gradient"].shape == (2, h, w, 3)
     assert [image.shape for image in outputs["scales"]] == [
-        (2, h, w, 3), (2, h // 2, w // 2, 3), (2, h // 4, w // 4, 3)]
+        (2, h, w, 3),
+        (2, h // 2, w // 2, 3),
+        (2, h // 4, w // 4, 3),
+    ]
 
 
-@pytest.mark.parametrize("options", [
-    {"gradient_network": "by_scale"}, {"gradient_network": "image"}, {"residual": "blurred"}, {"residual": "scale"},
-    {"stop_gradient_across_scales": True}, {"sn_kernel": 5, "deconv_kernel": 4}, {"resize": "tf1"},
-    {"init": "zero_residual"}, {"scales": 1},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gradient_network": "by_scale"},
+        {"gradient_network": "image"},
+        {"residual": "blurred"},
+        {"residual": "scale"},
+        {"stop_gradient_across_scales": True},
+        {"kernels": (5, 4)},
+        {"resize": "tf1"},
+        {"residual": "blurred"},
+        {"scales": 1},
+    ],
+)
 def test_every_choice_restores_an_image(options):
     outputs = build_generator(TINY, **options)(images(1, 32, 64, 3))
     assert outputs["deblurred"].shape == (1, 32, 64, 3)
@@ -117,7 +140,7 @@ def test_added_to_the_blurred_image_zero_weights_are_the_identity_at_every_scale
 
 
 def test_added_to_the_scale_networks_image_it_is_a_correction_of_it():
-    generator, blurred = build_generator(TINY, residual="scale", init="zero_residual"), images(1, 32, 32, 3)
+    generator, blurred = build_generator(TINY, residual="scale"), images(1, 32, 32, 3)
     sn = generator.get_layer("sn")
     sn.set_weights([np.random.default_rng(0).normal(0, 0.1, weight.shape) for weight in sn.get_weights()])
     outputs = generator(blurred)
@@ -157,7 +180,7 @@ def test_one_sn_kernel_moves_every_scale():
 
 def test_a_batch_equals_its_images_one_by_one():
     generator, batch = build_generator(TINY), images(3, 32, 48, 3)
-    singles = np.concatenate([generator(batch[i:i + 1])["deblurred"] for i in range(3)])
+    singles = np.concatenate([generator(batch[i : i + 1])["deblurred"] for i in range(3)])
     assert_allclose(generator(batch)["deblurred"], singles, atol=1e-5 * np.abs(singles).max())
 
 

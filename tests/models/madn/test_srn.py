@@ -2,17 +2,15 @@
 
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
 
-from madn import recipes
 from madn.errors import UserError
-from madn.loading import load_network
 from madn.models.madn import srn
 from madn.models.madn.recipe import MADN_SRN, SRN
+from madn.restoration.loading import load_network
 from madn.training.checkpoint import load_start, save_generator
 
 tf = pytest.importorskip("tensorflow", reason="a TensorFlow checkpoint is read by TensorFlow")
@@ -23,8 +21,11 @@ def shapes() -> dict[str, tuple[int, ...]]:
     found = {"dec1_0": (5, 5, 32, 3)}
     for level, width, below in ((1, 32, 6), (2, 64, 32), (3, 128, 64)):
         found[f"enc{level}_1"] = (5, 5, below, width)
-        found |= {f"{name}/conv{conv}": (5, 5, width, width) for conv in (1, 2)
-                  for name in (*(f"enc{level}_{k}" for k in (2, 3, 4)), *(f"dec{level}_{k}" for k in (1, 2, 3)))}
+        found |= {
+            f"{name}/conv{conv}": (5, 5, width, width)
+            for conv in (1, 2)
+            for name in (*(f"enc{level}_{k}" for k in (2, 3, 4)), *(f"dec{level}_{k}" for k in (1, 2, 3)))
+        }
         if level < 3:
             found[f"dec{level}_4"] = (4, 4, width, 2 * width)
     return found
@@ -38,7 +39,8 @@ def variables():
         fan_in = np.prod(shape[:2]) * (shape[3] if name in ("dec1_4", "dec2_4") else shape[2])
         found[f"{name}/weights"] = random.normal(0, 0.7 / np.sqrt(fan_in), shape).astype("float32")
         found[f"{name}/biases"] = random.normal(0, 0.1, shape[2] if name in ("dec1_4", "dec2_4") else shape[3]).astype(
-            "float32")
+            "float32"
+        )
     return found
 
 
@@ -60,9 +62,9 @@ def converted(tmp_path_factory, variables):
 
 def reference(blurred, variables):
     """Tao et al. 2018, section 3 and Figure 2, written down with TensorFlow's operations: the finest image."""
+
     def conv(x, name, strides=1, activation=tf.nn.relu):
-        return activation(tf.nn.conv2d(x, variables[f"{name}/weights"], strides, "SAME")
-                          + variables[f"{name}/biases"])
+        return activation(tf.nn.conv2d(x, variables[f"{name}/weights"], strides, "SAME") + variables[f"{name}/biases"])
 
     def residual(x, name):
         return x + conv(conv(x, f"{name}/conv1"), f"{name}/conv2", activation=tf.identity)
@@ -74,8 +76,10 @@ def reference(blurred, variables):
 
     def deconv(x, name):
         kernel, (batch, height, width, _) = variables[f"{name}/weights"], x.shape
-        return tf.nn.relu(tf.nn.conv2d_transpose(
-            x, kernel, (batch, 2 * height, 2 * width, kernel.shape[2]), 2, "SAME") + variables[f"{name}/biases"])
+        return tf.nn.relu(
+            tf.nn.conv2d_transpose(x, kernel, (batch, 2 * height, 2 * width, kernel.shape[2]), 2, "SAME")
+            + variables[f"{name}/biases"]
+        )
 
     restored = blurred
     for shrink in (4, 2, 1):
@@ -126,8 +130,9 @@ def test_the_first_stage_leaves_srn_as_it_is(tmp_path):
         before = model.generator.get_layer("sn").get_weights()
         images = np.random.default_rng(0).random((2, 32, 32, 3), dtype=np.float32)
         model.train_on_batch(images, images[:, ::-1])
-        models.append([np.array_equal(a, b) for a, b in zip(
-            before, model.generator.get_layer("sn").get_weights(), strict=True)])
+        models.append(
+            [np.array_equal(a, b) for a, b in zip(before, model.generator.get_layer("sn").get_weights(), strict=True)]
+        )
         assert any(np.any(weight) for weight in model.generator.get_layer("upblock").get_layer("image").get_weights())
     assert all(models[0]) and not any(models[1][:4])
 
@@ -135,10 +140,12 @@ def test_the_first_stage_leaves_srn_as_it_is(tmp_path):
 def test_what_is_not_srns_colour_model_is_named(tmp_path, variables, capsys):
     (tmp_path / "there.weights.h5").write_bytes(b"")
     (tmp_path / "noise.index").write_bytes(b"noise")
-    for folder, changed, scope in (("grey", {**variables, "enc1_1/weights": np.zeros((5, 5, 2, 32), "float32")}, "g_net"),
-                                   ("lstm", {**variables, "LSTM/weights": np.zeros(3, "float32")}, "g_net"),
-                                   ("less", {k: v for k, v in variables.items() if k != "dec1_0/biases"}, "g_net"),
-                                   ("other", variables, "generator")):
+    for folder, changed, scope in (
+        ("grey", {**variables, "enc1_1/weights": np.zeros((5, 5, 2, 32), "float32")}, "g_net"),
+        ("lstm", {**variables, "LSTM/weights": np.zeros(3, "float32")}, "g_net"),
+        ("less", {k: v for k, v in variables.items() if k != "dec1_0/biases"}, "g_net"),
+        ("other", variables, "generator"),
+    ):
         (tmp_path / folder).mkdir()
         write_checkpoint(tmp_path / folder, changed, scope)
     cut = tmp_path / "cut"
@@ -146,15 +153,16 @@ def test_what_is_not_srns_colour_model_is_named(tmp_path, variables, capsys):
     data = write_checkpoint(cut, variables).with_suffix(".model.data-00000-of-00001")
     data.write_bytes(data.read_bytes()[:1000])
     for source, out, said in (
-            ("none/deblur.model", "a.weights.h5", "deblur.model.index: no such file"),
-            ("noise", "a.weights.h5", "not a readable TensorFlow checkpoint"),
-            ("cut/deblur.model", "a.weights.h5", "not a readable TensorFlow checkpoint"),
-            ("grey/deblur.model", "a.weights.h5", "enc1_1 of another shape"),
-            ("lstm/deblur.model", "a.weights.h5", "LSTM/weights is not one of its variables"),
-            ("less/deblur.model", "a.weights.h5", "dec1_0/biases is missing"),
-            ("other/deblur.model", "a.weights.h5", "dec1_0/biases is missing"),
-            ("grey/deblur.model", "a.h5", "must end in .weights.h5"),
-            ("grey/deblur.model", "there.weights.h5", "is there already")):
+        ("none/deblur.model", "a.weights.h5", "deblur.model.index: no such file"),
+        ("noise", "a.weights.h5", "not a readable TensorFlow checkpoint"),
+        ("cut/deblur.model", "a.weights.h5", "not a readable TensorFlow checkpoint"),
+        ("grey/deblur.model", "a.weights.h5", "enc1_1 of another shape"),
+        ("lstm/deblur.model", "a.weights.h5", "LSTM/weights is not one of its variables"),
+        ("less/deblur.model", "a.weights.h5", "dec1_0/biases is missing"),
+        ("other/deblur.model", "a.weights.h5", "dec1_0/biases is missing"),
+        ("grey/deblur.model", "a.h5", "must end in .weights.h5"),
+        ("grey/deblur.model", "there.weights.h5", "is there already"),
+    ):
         with pytest.raises(UserError, match=said) as problem:
             srn.main([str(tmp_path / source), str(tmp_path / out)])
         assert "\n" not in str(problem.value)

@@ -24,8 +24,12 @@ def test_it_works_at_half_the_resolution():
     generator = build_generator(TINY, scales=3)
     sn = generator.get_layer("sn")
     shapes = {name: shape.shape for name, shape in sn.compute_output_spec(keras.KerasTensor((1, 64, 96, 6))).items()}
-    assert shapes == {"image": (1, 64, 96, 3), "full": (1, 32, 48, 4), "half": (1, 16, 24, 8),
-                      "quarter": (1, 8, 12, 16)}
+    assert shapes == {
+        "image": (1, 64, 96, 3),
+        "full": (1, 32, 48, 4),
+        "half": (1, 16, 24, 8),
+        "quarter": (1, 8, 12, 16),
+    }
     outputs = generator(images(1, 32, 64, 3))
     assert outputs["deblurred"].shape == outputs["gradient"].shape == (1, 32, 64, 3)
     assert [image.shape[1] for image in outputs["scales"]] == [32, 16, 8]
@@ -48,8 +52,11 @@ def test_it_starts_as_the_blurred_image_and_a_coarse_correction_reaches_every_fi
 
 def test_kernels_start_as_large_as_their_activation_needs():
     """He et al. (2015): variance 2 / fan_in in front of ReLU. Residual branches' last kernels and outputs at zero."""
-    kernels = [(v.path, ops.convert_to_numpy(v)) for v in build_generator((16, 32, 64)).trainable_variables
-               if "kernel" in v.path]
+    kernels = [
+        (v.path, ops.convert_to_numpy(v))
+        for v in build_generator((16, 32, 64)).trainable_variables
+        if "kernel" in v.path
+    ]
     assert len(kernels) > 40
     for path, kernel in kernels:
         zero = "conv2/" in path or path.split("/")[-2].endswith("image")
@@ -60,8 +67,9 @@ def test_kernels_start_as_large_as_their_activation_needs():
 
 
 def test_leaky_relu_everywhere_but_where_images_are_made():
-    activations = [layer.activation.__name__ for layer in build_generator(TINY)._flatten_layers()
-                   if hasattr(layer, "activation")]
+    activations = [
+        layer.activation.__name__ for layer in build_generator(TINY)._flatten_layers() if hasattr(layer, "activation")
+    ]
     assert set(activations) == {"leaky_relu", "linear"}
     # 16 residual blocks' second convolutions, and for each of three images a deconvolution and a convolution
     assert activations.count("linear") == 13 + 6

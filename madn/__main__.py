@@ -1,0 +1,47 @@
+"""All commands by one name: `madn COMMAND ...`, which is `python -m madn.COMMAND ...`."""
+
+import difflib
+import runpy
+import sys
+
+from madn import __version__
+from madn.errors import UserError, run_command
+
+COMMANDS = {
+    "deblur": "restore photos and videos",
+    "train": "train a recipe",
+    "evaluate": "measure a network on pairs, or print the papers' tables",
+    "export": "write a network as SavedModel, ONNX or LiteRT",
+    "weights": "the shipped weights, and how others join them",
+    "compare": "train several recipes for the same time and measure them",
+    "bench": "what training and restoring cost",
+    "batch": "restore photos by the million, with Apache Beam",
+}
+
+
+def main(argv: list[str]) -> None:
+    """Run the command that `argv` begins with. Raises `UserError` where there is none of that name."""
+    name, rest = (argv[0], argv[1:]) if argv else ("--help", [])
+    if name == "--version":
+        print(f"madn {__version__}")
+    elif name in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        lines = "\n".join(f"  {command:<{width}}  {what}" for command, what in COMMANDS.items())
+        print(f"usage: madn COMMAND ...\n\n{lines}\n\nmadn COMMAND --help shows a command's options.")
+    elif name in COMMANDS:
+        sys.argv = [f"madn {name}", *rest]
+        runpy.run_module(f"madn.{name}", run_name="__main__", alter_sys=True)
+    else:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        raise UserError(
+            f"{name}: no such command; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}")
+        )
+
+
+def console() -> None:
+    """The console script."""
+    run_command(main)
+
+
+if __name__ == "__main__":
+    console()

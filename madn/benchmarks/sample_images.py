@@ -1,0 +1,25 @@
+"""Images of any size to work on: scikit-image's astronaut, mirrored as often as it takes."""
+
+import numpy as np
+
+from madn.restoration.restorer import reflected
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    """(height, width, 3) uint8."""
+    from skimage.data import astronaut
+
+    picture = astronaut()
+    return np.take(
+        np.take(picture, reflected(picture.shape[0], max(height, picture.shape[0]))[:height], 0),
+        reflected(picture.shape[1], max(width, picture.shape[1]))[:width],
+        1,
+    )
+
+
+def crops(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """(blurred, sharp), float32 (count, side, side, 3) in [0, 1]: parts of the photo, blurred sideways."""
+    picture = photo(side + 8 * count, side + 8) / np.float32(255)
+    blurred = (picture[:, :-8] + picture[:, 4:-4] + picture[:, 8:]) / 3
+    parts = [(blurred[8 * i : 8 * i + side], picture[8 * i : 8 * i + side, 4:-4]) for i in range(count)]
+    return tuple(np.ascontiguousarray(np.stack(images)) for images in zip(*parts, strict=True))

@@ -1,0 +1,1 @@
+"""How well images were restored: metrics, protocols, traditional references, comparison pictures."""

@@ -1,0 +1,251 @@
+"""A trained generator in the formats that travel: SavedModel, ONNX and LiteRT, each checked before it is kept.
+
+An exported folder holds
+
+    saved_model.pb, variables/     for TensorFlow
+    model.onnx                     for onnxruntime and others
+    model.tflite                   for LiteRT
+    example_*.py                   for each of them, from a photo to a photo: its runtime, NumPy and Pillow
+    madn.json                      what the network is, and how far each format is away from Keras
+"""
+
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+
+import keras
+import numpy as np
+import skimage.data
+import tensorflow as tf
+
+from madn.errors import UserError
+from madn.export.serving import SIGNATURES, ServingModule, require_tensorflow
+
+FACTS = "madn.json"
+CHECKED_SHAPES = ((2, 101, 77), (1, 192, 240))  # batch, height, width
+EXAMPLES = Path(__file__).parent / "examples"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: its place in the folder, its module here, and the packages (import name -> name) that this takes."""
+
+    file: str
+    module: str
+    runtime: str
+    packages: dict[str, str]
+    tolerance: float
+    example: str
+
+    @property
+    def missing(self) -> list[str]:
+        """Packages that are not installed here."""
+        return [package for name, package in self.packages.items() if importlib.util.find_spec(name) is None]
+
+
+FORMATS = {
+    "savedmodel": Format(".", "serving", "tensorflow", {}, 1e-5, "example_tensorflow.py"),
+    "onnx": Format(
+        "model.onnx",
+        "to_onnx",
+        "onnxruntime",
+        {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"},
+        1e-3,
+        "example_onnxruntime.py",
+    ),
+    "litert": Format(
+        "model.tflite", "to_litert", "ai-edge-litert", {"ai_edge_litert": "ai-edge-litert"}, 1e-3, "example_litert.py"
+    ),
+}
+
+
+def export(
+    generator: keras.Model,
+    folder: str | Path,
+    formats: Iterable[str] = ("savedmodel",),
+    facts: dict | None = None,
+    overwrite: bool = False,
+    multiple: int = 16,
+    litert_size: tuple[int, int] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, dict]:
+    """Write `generator` to `folder` in each of `formats` ("savedmodel", "onnx", "litert"), with examples.
+
+    Each file is loaded by its own runtime and compared with the Keras model on photographs of two sizes, float32 on
+    the CPU, before the folder takes its place: `folder` holds checked files or what it held before.
+
+    Args:
+        generator: a Keras model on the TensorFlow backend, (batch, height, width, 3) in [0, 1] -> a tensor of that
+            shape or a dictionary that holds it as `deblurred`; heights and widths are multiples of `multiple`.
+        facts: go into madn.json.
+        overwrite: an exported folder that is already there gives way; anything else never does.
+        litert_size: (height, width) of the only photos that the LiteRT file takes; by default it takes all.
+        say: is told what is being done, in lines.
+    Returns:
+        For each format its `file`, the `sha256` of each file, `runtime` and its version, the `largest_difference`
+        from Keras, and the `dynamic` axes.
+    Raises:
+        UserError: Keras runs on another backend, `folder` is in use, a package is missing, or a format cannot be
+            written or differs from Keras by more than its tolerance (1e-5 for SavedModel, 1e-3 for the others).
+    """
+    require_tensorflow()
+    formats = tuple(formats)
+    if not formats or set(formats) - set(FORMATS):
+        raise UserError(f"formats are one or more of {', '.join(FORMATS)}; received {', '.join(formats) or 'none'}")
+    folder = Path(os.path.abspath(folder))
+    check_free(folder, overwrite)
+    check_installed(formats)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        fresh, old = Path(temporary, "fresh"), Path(temporary, "old")
+        fresh.mkdir()
+        module = ServingModule(generator, multiple)
+        reference = keras_reference(generator, multiple)
+        expected = functools.cache(lambda shape: reference(photographs(shape)))
+        written = {}
+        for name in FORMATS:
+            if name in formats:
+                say(f"writing and checking {name} ...")
+                written[name] = _write(name, module, fresh, expected, litert_size if name == "litert" else None)
+        about = {**(facts or {}), "multiple": multiple, "formats": written}
+        if "savedmodel" in written:
+            about["signatures"] = SIGNATURES
+        (fresh / FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        if folder.exists():
+            os.replace(folder, old)
+        try:
+            os.replace(fresh, folder)
+        except BaseException:  # Ctrl-C too
+            if old.exists():
+                os.replace(old, folder)
+            raise
+    return written
+
+
+def _write(
+    name: str,
+    module: ServingModule,
+    folder: Path,
+    expected: Callable[[tuple[int, int, int]], np.ndarray],
+    fixed: tuple[int, int] | None,
+) -> dict:
+    """Write one format and its example into `folder`, compare it with Keras, and return what madn.json says of it."""
+    chosen = FORMATS[name]
+    converter = import_module(f"madn.export.{chosen.module}")
+    write, load = getattr(converter, f"write_{name}"), getattr(converter, f"load_{name}")
+    before = set(folder.rglob("*"))
+    try:
+        write(module, folder / chosen.file, *([fixed] if fixed else []))
+        restore = load(folder / chosen.file)
+        shapes = [(1, *fixed)] if fixed else CHECKED_SHAPES
+        difference = float(np.max([np.abs(restore(photographs(shape)) - expected(shape)).max() for shape in shapes]))
+    except OSError:
+        raise
+    except Exception as problem:  # a converter or a runtime may raise anything
+        reason = " ".join(str(problem).split())[-200:] or type(problem).__name__  # the cause stands at the end
+        raise UserError(
+            f"{name}: this network cannot be converted ({reason}), so nothing was written; --formats chooses others"
+        ) from problem
+    if not difference <= chosen.tolerance:  # nor where it is no number
+        raise UserError(
+            f"{name}: differs from the Keras model by {difference:.1e} (at most {chosen.tolerance:.0e} is "
+            "allowed), so nothing was written"
+        )
+    files = sorted(path for path in set(folder.rglob("*")) - before if path.is_file())
+    hashes = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    shutil.copyfile(EXAMPLES / chosen.example, folder / chosen.example)
+    about = {
+        "file": chosen.file,
+        "sha256": hashes,
+        "runtime": f"{chosen.runtime} {metadata.version(chosen.runtime)}",
+        "largest_difference": difference,
+        "dynamic": [] if fixed else ["batch", "height", "width"],
+    }
+    return {**about, "shape": [1, *fixed, 3]} if fixed else about
+
+
+def photographs(shape: tuple[int, int, int]) -> np.ndarray:
+    """`batch` different cut-outs of a photograph that scikit-image ships, mirrored where it ends: float32 (*shape, 3)
+    in [0, 1]."""
+    photo = skimage.data.astronaut()
+    batch, height, width = shape
+    places = np.pad(np.arange(512), (0, max(0, max(height, width) + 100 * batch - 512)), mode="reflect")
+    return (
+        np.float32(
+            [
+                photo[places[start : start + height]][:, places[start : start + width]]
+                for start in range(100, 100 * batch + 1, 100)
+            ]
+        )
+        / 255
+    )
+
+
+def keras_reference(generator: keras.Model, multiple: int) -> Callable[[np.ndarray], np.ndarray]:
+    """What Keras makes of float32 images of any size: padded by NumPy, cropped and clipped.
+
+    Keras is compiled for any size, as it is for inference: TensorFlow reorders float32 sums in such a graph, which
+    moves an untrained full-width network by a few 1e-5 where its outputs reach 20. On the CPU, because a GPU may
+    choose other convolution kernels, or TF32.
+    """
+    compiled = tf.function(
+        lambda batch: generator(batch, training=False),
+        input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
+    )
+
+    def restore(images: np.ndarray) -> np.ndarray:
+        height, width = images.shape[1:3]
+        padding = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
+        with tf.device("CPU"):
+            restored = compiled(tf.constant(np.pad(images, padding, mode="reflect")))
+        restored = restored["deblurred"] if isinstance(restored, dict) else restored
+        return np.clip(tf.cast(restored, tf.float32).numpy()[:, :height, :width], 0, 1)
+
+    return restore
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Raise `UserError` unless `folder` is absent, empty, or an exported network that may be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; exports go to a folder: give another name")
+    if folder.exists() and (folder.samefile(".") or os.path.ismount(folder)):
+        raise UserError(f"{folder}: this folder itself cannot be replaced; name a new one in it")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / "saved_model.pb").is_file() and not _exported(folder):
+        raise UserError(f"{folder} holds other files and is left as it is: give an empty or a new folder")
+    if not overwrite:
+        raise UserError(
+            f"{folder} already holds an exported network: add --overwrite to replace it, or give another folder"
+        )
+
+
+def _exported(folder: Path) -> bool:
+    """Whether madn.json says that `export` wrote the folder."""
+    try:
+        return "formats" in json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def check_installed(formats: Iterable[str]) -> None:
+    """Raise `UserError` when a format's packages are not installed."""
+    for name in formats:
+        if FORMATS[name].missing:
+            raise UserError(
+                f"{name} needs {' and '.join(FORMATS[name].missing)}: {how_to_install(name)}, or leave it "
+                "out of --formats"
+            )
+
+
+def how_to_install(name: str) -> str:
+    """The command that brings what a format lacks."""
+    return f"python -m pip install {' '.join(FORMATS[name].missing)}"

@@ -1,0 +1,93 @@
+"""A trained generator as a TensorFlow module and SavedModel that restore photographs of any size by themselves.
+
+Padding, clipping and the way to and from uint8 are inside the graph, so that a caller needs neither madn nor Keras:
+
+    import tensorflow as tf
+    deblur = tf.saved_model.load("deblur").signatures["uint8"]
+    restored = deblur(tf.io.decode_image(tf.io.read_file("photo.jpg"), channels=3)[None])["deblurred"]
+
+madn.export.exporting writes it, checked, together with the other formats.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from madn.errors import UserError
+
+SIGNATURES = {
+    "serving_default": "blurred float32 (batch, height, width, 3) RGB in [0, 1] -> deblurred, the same",
+    "uint8": "blurred uint8 (batch, height, width, 3) RGB -> deblurred, the same",
+}
+
+
+class ServingModule(tf.Module):
+    """`generator` between uint8 or float images of any size: pads to a multiple of `multiple`, restores, crops, clips.
+
+    `generator` is a Keras model on the TensorFlow backend, (batch, height, width, 3) in [0, 1] -> a tensor of that
+    shape or a dictionary that holds it as `deblurred`.
+    """
+
+    def __init__(self, generator: keras.Model, multiple: int = 16):
+        super().__init__()
+        self._multiple = multiple
+        self._generator = lambda images: generator(images, training=False)
+        # The variables alone, not the Keras objects around them: what is loaded must not need Keras.
+        self.weights = [variable.value for variable in generator.variables]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, name="blurred")])
+    def restore(self, blurred: tf.Tensor) -> dict[str, tf.Tensor]:
+        """float32 in [0, 1] -> {"deblurred": float32 in [0, 1] of the same shape}."""
+        shape = tf.shape(blurred)
+        padded = tf.gather(blurred, reflected_indices(shape[1], self._multiple), axis=1)
+        padded = tf.gather(padded, reflected_indices(shape[2], self._multiple), axis=2)
+        outputs = self._generator(padded)
+        deblurred = outputs["deblurred"] if isinstance(outputs, dict) else outputs
+        deblurred = tf.cast(deblurred, tf.float32)[:, : shape[1], : shape[2]]
+        return {"deblurred": tf.ensure_shape(tf.clip_by_value(deblurred, 0.0, 1.0), (None, None, None, 3))}
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="blurred")])
+    def restore_uint8(self, blurred: tf.Tensor) -> dict[str, tf.Tensor]:
+        """uint8 -> {"deblurred": uint8 of the same shape}, rounded half to even as `numpy.round` does."""
+        deblurred = self.restore(tf.cast(blurred, tf.float32) / 255.0)["deblurred"]
+        return {"deblurred": tf.cast(tf.round(deblurred * 255.0), tf.uint8)}
+
+
+def reflected_indices(size: tf.Tensor, multiple: int = 16) -> tf.Tensor:
+    """Indices that pad an axis of `size` at its end to a multiple of `multiple`, as `numpy.pad(mode="reflect")` does.
+
+    Unlike `tf.pad` it reflects as often as it must, so an axis may be shorter than its padding; one pixel repeats.
+    """
+    period = tf.maximum(2 * (size - 1), 1)
+    # Only numbers above zero are divided: ONNX rounds a quotient towards zero, TensorFlow down.
+    steps = tf.range((size + multiple - 1) // multiple * multiple) % period
+    return tf.minimum(steps, period - steps)
+
+
+def write_savedmodel(module: ServingModule, folder: Path) -> None:
+    """Write `module` into `folder`, with the signatures `serving_default` and `uint8`."""
+    tf.saved_model.save(module, str(folder), {"serving_default": module.restore, "uint8": module.restore_uint8})
+
+
+def load_savedmodel(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The SavedModel's `serving_default`: float32 (batch, height, width, 3) -> the same. On the CPU."""
+    with tf.device("CPU"):
+        loaded = tf.saved_model.load(str(folder))
+
+    def restore(blurred: np.ndarray) -> np.ndarray:
+        with tf.device("CPU"):
+            return loaded.signatures["serving_default"](tf.constant(blurred))["deblurred"].numpy()
+
+    return restore
+
+
+def require_tensorflow() -> None:
+    """Raise `UserError` when Keras runs on another backend: only TensorFlow's graphs can be exported."""
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"exports are made of TensorFlow graphs, and Keras runs on {keras.backend.backend()}: "
+            "set KERAS_BACKEND=tensorflow (weights trained on any backend load there)"
+        )

@@ -1,0 +1,60 @@
+"""Photo files <-> arrays: the one edge where files become float32 RGB in [0, 1] and go back."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from madn.imaging.decoding import read_photo
+from madn.imaging.finding import below
+from madn.imaging.formats import image_format
+from madn.system.writing import atomic
+
+# As little loss as the format allows: JPEG without chroma subsampling, WebP lossless.
+SAVE_OPTIONS = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+    "HEIF": {"quality": 95, "chroma": 444},
+}
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Float image in [0, 1] -> uint8: clipped, times 255, rounded (never truncated)."""
+    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def to_float(image: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 image -> float32 in [0, 1]; `to_uint8` takes 8 bits back exactly."""
+    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a photo as float32 (H, W, 3) RGB in [0, 1].
+
+    Grey, palette and CMYK become RGB, an alpha channel is dropped, 16 bits keep their depth, and a camera's
+    orientation tag is applied. Raises `UserError` as `read_photo` does.
+    """
+    pixels = to_float(read_photo(path).pixels)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def write_image(path: str | Path, image: np.ndarray) -> None:
+    """Write a float (H, W, 3) RGB image in [0, 1] as 8 bits, in the format of the suffix, folders included.
+
+    Raises `UserError` for a suffix that is not written.
+    """
+    save_picture(path, Image.fromarray(to_uint8(image)))
+
+
+def save_picture(path: str | Path, picture: Image.Image) -> None:
+    """Save a Pillow picture atomically, in the format of the suffix; folders are made."""
+    path = Path(path)
+    kind = image_format(path)
+    with atomic(path) as part:
+        picture.save(part, format=kind, **SAVE_OPTIONS.get(kind, {}))
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """All photos below a folder, sorted, as `finding.below` has them."""
+    return sorted(below(folder).photos)

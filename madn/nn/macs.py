@@ -1,0 +1,141 @@
+"""Operation counts: the multiply-adds of a network's convolutions and matrix products, read from its graph."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from madn.errors import UserError
+
+if TYPE_CHECKING:  # importing it starts a backend
+    import keras
+
+CONVOLUTIONS = {"Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput"}
+KERNEL_GRADIENTS = {"Conv2DBackpropFilter", "DepthwiseConv2dNativeBackpropFilter"}
+PRODUCTS = {"MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Multiply-adds (1 multiply-add = 2 FLOPs) of one image, or of one training step."""
+
+    convolutions: int
+    products: int
+
+    @property
+    def total(self) -> int:
+        return self.convolutions + self.products
+
+
+def network_macs(model: "keras.Model", height: int, width: int, channels: int = 3) -> Counts:
+    """Multiply-adds of `model` for one image of height x width x channels, the size that the network takes.
+
+    The network is traced, not run, so no size needs memory, and traced as in training, where an attention that works
+    in chunks to save memory takes its dense form. A layer called several times counts at every call.
+    - convolution: output pixels x kernel area x input channels of a group x output channels;
+    - depthwise convolution: output pixels x kernel area x input channels x depth multiplier;
+    - transposed convolution: *input* pixels x kernel area x input channels x output channels, which is what the
+      convolution that it transposes costs (each input pixel is spread over one kernel; counted at the output pixels,
+      a stride of 2 would cost four times that, three quarters of it products with zero);
+    - matrix product, dense layer: rows x columns x inner length, for each matrix of a batch.
+    Border pixels count as full ones. Not counted: biases, normalisation, activations, additions, and `einsum`, with
+    which `madn.nn.layers.resize` resizes images.
+
+    Raises `ValueError` for a convolution or product inside a loop or a branch, whose number of runs the graph does
+    not tell, or of unknown size; `UserError` on another backend than TensorFlow.
+    """
+    return _count(lambda images: model(images, training=True), (1, height, width, channels))
+
+
+def step_macs(model: "keras.Model", crops: int, crop: int) -> Counts:
+    """Multiply-adds of one training step of `model`, a `madn.training.model.AdversarialModel`, on `crops` crops of
+    `crop` squared.
+
+    Everything that `train_step` does is in the graph and counted as `macs` does: the generator, the critics and the
+    networks of the losses, forward and backward, each as often as it runs; the second derivatives of a gradient
+    penalty; nothing for layers that are frozen and need no gradient. A convolution's gradients by its input and by its
+    kernel cost what it costs itself: *its* output's pixels x kernel area x input channels x output channels each.
+
+    Raises as `macs` does.
+    """
+    return _count(lambda blurred, sharp: model.train_step((blurred, sharp)), *[(crops, crop, crop, 3)] * 2)
+
+
+def _count(call: Callable, *shapes: tuple[int, ...]) -> Counts:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            "operations are counted in TensorFlow's graph; set KERAS_BACKEND=tensorflow "
+            f"(here {keras.backend.backend()})"
+        )
+    graph = trace(call, *shapes)
+    counts = {"convolutions": 0, "products": 0}
+    for operation in needed(graph):
+        if operation.type in CONVOLUTIONS | KERNEL_GRADIENTS:
+            counts["convolutions"] += _convolution(operation)
+        elif operation.type in PRODUCTS:
+            counts["products"] += _product(operation)
+    _check_functions(graph)
+    return Counts(**counts)
+
+
+def trace(call: Callable, *shapes: tuple[int, ...]):
+    """The graph of a call for inputs of these shapes, the functions that it calls in line."""
+    import tensorflow as tf
+
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)  # the functions inside are traced with the model, not called from its graph
+    try:
+        traced = tf.function(call, autograph=False)
+        return traced.get_concrete_function(*(tf.TensorSpec(shape, "float32") for shape in shapes)).graph
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
+
+
+def needed(graph) -> list:
+    """The operations that run, in their order: those that results or changed variables need. TensorFlow writes both
+    gradients of every convolution into the graph, and leaves out those that nothing takes."""
+    waiting = [tensor.op for tensor in graph.outputs]
+    waiting += [operation for operation in graph.get_operations() if operation.op_def.is_stateful]
+    found = set()
+    while waiting:
+        operation = waiting.pop()
+        if operation not in found:
+            found.add(operation)
+            waiting += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
+    return [operation for operation in graph.get_operations() if operation in found]
+
+
+def _convolution(operation) -> int:
+    if operation.type in KERNEL_GRADIENTS:  # inputs: images, the kernel's size, the output's gradient
+        kernel, pixels = _shape(operation, operation.outputs[0]), _shape(operation, operation.inputs[2])
+    elif operation.type.endswith("BackpropInput"):  # inputs: the images' size, kernel, what takes the output's place
+        kernel, pixels = _shape(operation, operation.inputs[1]), _shape(operation, operation.inputs[2])
+    else:
+        kernel, pixels = _shape(operation, operation.inputs[1]), _shape(operation, operation.outputs[0])
+    rows, columns = (2, 3) if operation.get_attr("data_format") == b"NCHW" else (1, 2)
+    return pixels[0] * pixels[rows] * pixels[columns] * math.prod(kernel)
+
+
+def _product(operation) -> int:
+    left = _shape(operation, operation.inputs[0])
+    transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+    return math.prod(_shape(operation, operation.outputs[0])) * left[-2 if transposed else -1]
+
+
+def _shape(operation, tensor) -> list[int]:
+    if not tensor.shape.is_fully_defined():
+        raise ValueError(f"cannot count {operation.name}: {tensor.name} has the unknown size {tensor.shape}")
+    return tensor.shape.as_list()
+
+
+def _check_functions(graph) -> None:
+    """What is still a function of its own is the body of a loop or a branch."""
+    for function in graph.as_graph_def().library.function:
+        kinds = {node.op for node in function.node_def} & (CONVOLUTIONS | KERNEL_GRADIENTS | PRODUCTS)
+        if kinds:
+            raise ValueError(
+                f"cannot count {', '.join(sorted(kinds))} inside a loop or a branch of the graph "
+                f"({function.signature.name}): build the network without it"
+            )

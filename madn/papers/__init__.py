@@ -1,0 +1,1 @@
+"""The five papers' published numbers, and what was measured beside them."""

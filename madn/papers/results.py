@@ -1,0 +1,122 @@
+"""Evaluations on disk: the JSON files of `python -m madn.evaluate`, found and read again."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from madn.errors import UserError
+from madn.training.runfolder import RunFolder
+
+METRICS = ("psnr", "ssim", "ssim_matlab")
+FILES = ("full.json", "crop.json")
+Result = dict  # an evaluation's JSON, and "file", the path that it was read from
+
+
+def find_results(places: Sequence[str | Path]) -> list[Result]:
+    """Every evaluation below folders (full.json, crop.json), and the files that are named, whole images first.
+
+    A damaged or foreign file below a folder is passed over. Raises `UserError` for one that is named itself, and for a
+    place that is not there.
+    """
+    found = {}
+    for place in map(Path, places):
+        if place.is_dir():
+            files = [file for name in FILES for file in place.rglob(name)]
+            found |= {file.resolve(): read_result(file) for file in files}
+        elif place.is_file():
+            found[place.resolve()] = result = read_result(place)
+            if result is None:
+                raise UserError(f"{place}: not a result of python -m madn.evaluate, or damaged")
+        else:
+            raise UserError(f"{place}: no such folder or file of results; name one that python -m madn.evaluate wrote")
+    results = [result for result in found.values() if result]
+    return sorted(results, key=lambda result: (result["protocol"] != "full", result["file"]))
+
+
+def read_result(file: str | Path) -> Result | None:
+    """An evaluation's JSON with its "file"; None where it is damaged or something else."""
+    try:
+        result = json.loads(Path(file).read_text(encoding="utf-8"))
+        for scores in (result["mean"], *result["images"]):
+            for which in ("blurred", "restored"):
+                [float(scores[which][metric]) for metric in METRICS]
+        texts = [
+            result["data"],
+            result["model"],
+            result["recipe"] or "",
+            *(image[key] for image in result["images"] for key in ("name", "scene")),
+        ]
+        whole = result["protocol"] in ("full", "crop") and result["images"] and all(isinstance(x, str) for x in texts)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {**result, "file": Path(file).as_posix()} if whole else None
+
+
+def family(recipe: str) -> str:
+    """The recipe that a narrow one stands for: madn-budget and madn-sample are madn's."""
+    return {"egnet-budget": "egnet-nosen"}.get(recipe) or re.sub("-(budget|sample)$", "", recipe)
+
+
+def is_of(result: Result, data: str | None) -> bool:
+    """Whether the test part of that set ("GoPro", "RealBlur-J", "RealBlur-R") was measured.
+
+    GoPro's layout alone is also that of others (REDS, the samples), so one scene must be named as GoPro's are.
+    """
+    if result.get("split") != "test":
+        return False
+    if data == "GoPro":
+        return result.get("layout") == "GoPro" and any(image["scene"].startswith("GOPR") for image in result["images"])
+    named = re.findall("realblur[-_]?([jr])(?![a-z])", result["data"].lower())
+    return result.get("layout") == "RealBlur" and named != [] and data == f"RealBlur-{named[-1].upper()}"
+
+
+def protocol(result: Result) -> str:
+    """What was measured of each pair, in words."""
+    return "whole images" if result["protocol"] == "full" else "{0}x{0} crops".format(result.get("crop"))
+
+
+def label(result: Result) -> str:
+    """The recipe, or what was measured without one: deconvolution by its name, a SavedModel by its folder."""
+    model = result["model"]
+    return result["recipe"] or (re.split(r"[\s,:;(]", model)[0] if model.startswith("deconvolution") else model)
+
+
+def provenance(result: Result) -> list[str]:
+    """Where a result comes from: protocol and data, weights, training (if it lies in its run folder), file, command."""
+    chance = f", seed {result.get('seed')}" if result["protocol"] == "crop" else ""
+    recipe = f"recipe {result['recipe']}" if result["recipe"] else ""
+    count, pairs = result.get("parameters"), len(result["images"])
+    return [
+        part
+        for part in (
+            f"{protocol(result)}{chance}, {pairs} pair{'s' * (pairs != 1)} of {result['data']}",
+            f"blur kind {result.get('blur_kind')}",
+            f"weights: {result['model']}",
+            recipe if recipe not in result["model"] else "",
+            f"{count:,} parameters" if isinstance(count, int) else "",
+            f"other than its recipe in {', '.join(result['changed'])}" if result.get("changed") else "",
+            _training(result),
+            f"{result['file']}, written by `{result.get('command')}`",
+        )
+        if part
+    ]
+
+
+def _training(result: Result) -> str:
+    """Steps, minutes and command of the run whose folder the result lies in."""
+    for folder in list(Path(result["file"]).resolve().parents)[:4]:
+        run = RunFolder(folder)
+        try:
+            settings = run.settings()
+            if settings and settings["recipe"] == result["recipe"]:
+                last = run.rows()[-1]
+                seconds = float(last["seconds"])
+                time = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+                return (
+                    f"trained {int(last['step']):,} of {settings['total_steps']:,} steps, {time}, "
+                    f"by `{settings['command']}`"
+                )
+        except (UserError, OSError, ValueError, KeyError, IndexError, TypeError):
+            continue
+    return ""

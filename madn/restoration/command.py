@@ -1,0 +1,125 @@
+"""The command that restores photos and videos: `python -m madn.deblur IN... -o OUT`."""
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from madn import __version__
+from madn.errors import UserError, one_line
+from madn.imaging.decoding import MEGAPIXELS
+from madn.imaging.finding import counted
+from madn.imaging.video import NOTE
+from madn.restoration.targets import Job, Problem, find_jobs
+from madn.system.commandline import parse
+from madn.system.startup import start_keras
+from madn.system.writing import remove_leftovers
+from madn.weights.registry import DEFAULT
+
+if TYPE_CHECKING:  # importing it starts Keras
+    from madn.restoration.loading import Loaded
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which files, and by what."""
+
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN...")]
+    """Photos, videos, folders (everything below them) or glob patterns."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
+    """A folder; for one file also a file, whose suffix says the format."""
+    model: str = DEFAULT
+    """A shipped name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder."""
+    which: Literal["best", "last"] = "best"
+    """Checkpoint of a run folder."""
+    recipe: str | None = None
+    """Recipe that a .weights.h5 file was trained with."""
+    overwrite: bool = False
+    """Restore again what is there already; by default an existing result is skipped, so that a stopped run goes on."""
+    report: Path | None = None
+    """Write an HTML page with before/after sliders of what this run restores."""
+    memory_gb: float | None = None
+    """What the process may take, in GB; larger photos are cut into tiles. By default half of the free memory."""
+    tile: int | None = None
+    """Pixels of a tile's side, in place of what follows from the memory."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is faster on hardware that has it, and differs by a fraction of an 8-bit step."""
+    ensemble: bool = False
+    """Restore each photo in its eight flips and turns and take the mean: a little closer, in eight times the time."""
+    max_megapixels: float = MEGAPIXELS
+    """Larger photos are refused before they are decoded: a small file can claim any size."""
+
+
+def main(argv: list[str]) -> int:
+    """The command; 1 when some of the files could not be restored."""
+    options = parse(Options, argv, "python -m madn.deblur", "Deblur photos and videos. In Python: madn.deblur(image)")
+    if not options.inputs:
+        raise UserError("no photos: python -m madn.deblur IN... -o OUT")
+    if options.report and options.report.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{options.report}: a report is an .html file")  # not a photo, which it would replace
+    jobs, problems, left_out = find_jobs(options.inputs, options.output)
+    for name, reason in problems:
+        complain(f"{name}: {reason}")
+    remove_leftovers(job.target for job in jobs)
+    todo = [job for job in jobs if options.overwrite or not job.is_done]
+    restored = failed = 0
+    by = ""
+    if todo:
+        start_keras()  # late: a missing photo is reported before
+        from madn.restoration.loading import load_network
+
+        loaded = load_network(options.model, options.which, options.recipe, options.precision)
+        restored, failed = restore(loaded, todo, options, problems)
+        by = f", by {loaded.description}"
+    counts = [f"{restored} of {len(jobs)} restored to {options.output}{by}"]
+    if failed:
+        counts.append(f"{failed} failed")
+    if options.report and not todo:
+        print(f"no report: nothing was restored, and {options.report} is left as it is")
+    if skipped := len(jobs) - len(todo):
+        counts.append(f"{skipped} skipped that were there (--overwrite restores them again)")
+    if left_out:  # so that the numbers add up to the folder's
+        counts.append(f"left out: {counted(left_out)}")
+    print("; ".join(counts))
+    return 1 if failed or problems else 0
+
+
+def restore(loaded: "Loaded", jobs: list[Job], options: Options, problems: list[Problem]) -> tuple[int, int]:
+    """Restore, with the report that is asked for; returns how many files were restored, and how many failed."""
+    from madn.restoration.deblurring import deblur_files
+    from madn.restoration.report import Report
+
+    restorer = loaded.restorer(options.memory_gb, options.tile, options.ensemble)
+    if any(job.is_video for job in jobs):
+        print(NOTE)
+    if not options.report:
+        return deblur_files(restorer, jobs, options.max_megapixels, None, complain)
+    tiles = (
+        f"of {options.tile} x {options.tile} pixels at most"
+        if options.tile
+        else f"as {restorer.budget / 1e9:.1f} GB of memory allow"
+    )
+    ensemble = {"ensemble": "mean of eight flips and turns"} if options.ensemble else {}
+    report = Report(
+        options.report,
+        {"model": loaded.description, "precision": options.precision, "tiles": tiles, **ensemble, "madn": __version__},
+    )
+    for name, reason in problems:
+        report.fail(name, reason)
+    try:
+        counts = deblur_files(restorer, jobs, options.max_megapixels, report, complain)
+    except BaseException:
+        with contextlib.suppress(UserError):  # on a full disk, say: what happened first is what is told
+            report.close(stopped=True)
+        raise
+    report.close()
+    print(f"report: {options.report}")
+    return counts
+
+
+def complain(line: str) -> None:
+    """One line on standard error."""
+    print(f"madn: {'' if line.startswith('note: ') else 'error: '}{one_line(line)}", file=sys.stderr)

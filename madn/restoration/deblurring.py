@@ -1,0 +1,220 @@
+"""Photos and videos restored: one image in memory, or files with all that people have in them."""
+
+import errno
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from madn.errors import UserError, one_line
+from madn.imaging import photos, video
+from madn.imaging.colours import Colours, colours_of
+from madn.restoration.report import Report
+from madn.restoration.restorer import Restorer
+from madn.restoration.targets import Job
+from madn.system.writing import takes_other_names
+from madn.weights.registry import DEFAULT
+
+# Faults of one file's name or size; other faults of writing would befall the next file, too.
+OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
+# Faults that no other name would help against. What is in neither set is asked of the file system: those that refuse a
+# ":" say so in many ways.
+OF_ALL_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENOMEM, errno.EMFILE}
+OUT_OF_MEMORY = {"ResourceExhaustedError", "OutOfMemoryError"}  # of TensorFlow and PyTorch, by name: not imported here
+BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}, {remaining} left]{postfix}"
+
+Progress = Callable[[int, int], None]  # parts done, parts in all
+Shown = tuple  # before, after, seconds, tiles and perhaps a note: what a report shows
+
+
+def deblur(
+    image: np.ndarray | str | Path | Image.Image,
+    model: str | Path | Restorer | None = None,
+    memory_gb: float | None = None,
+    tile: int | None = None,
+    precision: str = "float32",
+    ensemble: bool = False,
+) -> np.ndarray:
+    """See `madn.deblur`."""
+    if isinstance(model, Restorer) and (memory_gb, tile, precision, ensemble) != (None, None, "float32", False):
+        raise ValueError("a restorer has its own memory, tile, precision and ensemble: give them where it is made")
+    pixels, colours = _pixels(image)
+    restorer = (
+        model if isinstance(model, Restorer) else _restorer(str(model or DEFAULT), memory_gb, tile, precision, ensemble)
+    )
+    layers = pixels.reshape(*pixels.shape[:2], -1)
+    restored, _ = restorer(layers[..., :3], colours=colours)
+    return np.concatenate([restored, layers[..., 3:]], axis=2).reshape(pixels.shape)
+
+
+def deblur_files(
+    restorer: Restorer,
+    jobs: Sequence[Job],
+    megapixels: float = photos.MEGAPIXELS,
+    report: Report | None = None,
+    problem: Callable[[str], None] = print,
+) -> tuple[int, int]:
+    """Restore files one after the other, each written whole or not at all; what is at their targets is replaced.
+
+    A file that cannot be restored is told to `problem` in a line that names it, and to the report; the rest go on.
+    Progress is shown on standard error where that is a terminal. Returns how many were restored, and how many failed.
+    Raises `UserError` when results, or the report, can no longer be written (a full disk).
+    """
+    restored = failed = 0
+    with tqdm(total=len(jobs), bar_format=BAR, leave=False, disable=None) as bar:
+
+        def tell(line: str) -> None:
+            with bar.external_write_mode():
+                problem(line)
+
+        for number, job in enumerate(jobs):
+            bar.set_postfix_str(one_line(job.source.name))
+
+            def share(done: int, count: int, number: int = number) -> None:
+                bar.update(number + min(done / count, 1) - bar.n)
+
+            try:
+                with _guarded(job):
+                    shown = (
+                        _restore_video(restorer, job, share, tell)
+                        if job.is_video
+                        else _restore_photo(restorer, job, share, tell, megapixels)
+                    )
+            except _CannotWrite:
+                raise
+            except UserError as reason:
+                failed += 1
+                tell(str(reason))
+                if report:
+                    report.fail(str(job.source), str(reason).removeprefix(f"{job.source}: "))
+            else:
+                restored += 1
+                if report:
+                    report.add(str(job.source), *map(_as_shown, shown[:2]), *shown[2:])
+                del shown  # not in memory beside the next photo
+            share(1, 1)
+    return restored, failed
+
+
+class _CannotWrite(UserError):
+    """What would befall all further files, too."""
+
+
+@contextmanager
+def _guarded(job: Job) -> Iterator[None]:
+    """Faults of the machine as errors that name the file."""
+    try:
+        yield
+    except OSError as fault:  # reading's own are `UserError`s
+        said = f"{job.target}: cannot be written ({fault.strerror or fault})"
+        if fault.errno in OF_ONE_FILE or fault.errno not in OF_ALL_FILES and takes_other_names(job.target):
+            raise UserError(f"{said}; choose another name or place") from None
+        raise _CannotWrite(f"{said}; what is done stays, and the same command goes on") from None
+    except Exception as fault:
+        if not isinstance(fault, MemoryError) and type(fault).__name__ not in OUT_OF_MEMORY:
+            raise
+        raise UserError(
+            f"{job.source}: not restored, for lack of memory: give less --memory-gb or a smaller --tile"
+        ) from None
+
+
+def _restore_photo(
+    restorer: Restorer, job: Job, share: Progress, tell: Callable[[str], None], megapixels: float
+) -> Shown:
+    photo = photos.read_photo(job.source, megapixels)
+    restored, *facts = _restore(restorer, job, photo.pixels, share, colours_of(photo.metadata.icc))
+    for note in (*photo.notes, *photos.write_photo(job.target, restored, photo)):
+        tell(f"note: {job.source}: {note}")
+    return photo.pixels, restored, *facts
+
+
+def _restore_video(restorer: Restorer, job: Job, share: Progress, tell: Callable[[str], None]) -> Shown:
+    first: list = []
+
+    def frame(pixels: np.ndarray) -> np.ndarray:
+        restored, *facts = _restore(restorer, job, pixels)
+        if not first:
+            first.extend((pixels, restored, *facts))
+        return restored
+
+    written = video.restore_video(
+        job.source, job.target, frame, lambda done, announced: share(done, max(announced or 0, done + 1))
+    )
+    if written.shortfall:
+        tell(f"note: {job.source}: {written.shortfall} of {written.announced} frames that it announces are not in it")
+    return *first, f"first of {written.frames} frames, each restored by itself"
+
+
+def _restore(
+    restorer: Restorer,
+    job: Job,
+    pixels: np.ndarray,
+    share: Progress = lambda done, count: None,
+    colours: Colours | None = None,
+) -> tuple[np.ndarray, float, str]:
+    """Restored pixels, seconds and tiles; the restorer's own errors do not know the file."""
+    start = time.perf_counter()
+    try:
+        restored, plan = restorer(pixels, share, colours)
+    except UserError as reason:
+        raise UserError(f"{job.source}: {reason}") from None
+    return restored, time.perf_counter() - start, str(plan)
+
+
+def _as_shown(pixels: np.ndarray) -> np.ndarray:
+    """As a report shows it: 8 bits, RGB."""
+    pixels = (pixels // 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def _pixels(image: np.ndarray | str | Path | Image.Image) -> tuple[np.ndarray, Colours | None]:
+    """The pixels of an image, and their colours where these are not sRGB."""
+    if isinstance(image, str | os.PathLike):
+        photo = photos.read_photo(image)
+        pixels = photo.pixels if photo.alpha is None else _with_alpha(photo.pixels, photo.alpha)
+        return pixels, colours_of(photo.metadata.icc)
+    colours = colours_of(image.info.get("icc_profile") or b"") if isinstance(image, Image.Image) else None
+    pixels = _picture(image) if isinstance(image, Image.Image) else np.asarray(image)
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)  # a TIFF's may be the other
+    if pixels.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
+        raise ValueError(f"an image is uint8, uint16 or float; received {pixels.dtype}")
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or not pixels.size:
+        raise ValueError(
+            f"an image is (height, width), or (height, width, 1, 3 or 4), from 1 x 1 up; received shape {pixels.shape}"
+        )
+    if pixels.dtype.kind == "f" and not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise ValueError(f"a float image lies in [0, 1]; received [{pixels.min():g}, {pixels.max():g}]")
+    return pixels, colours
+
+
+def _picture(picture: Image.Image) -> np.ndarray:
+    """A PIL image's upright pixels, 8 bits; 16-bit grey keeps its depth."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):
+        return np.asarray(picture)
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"a PIL image has 8 or 16 bits; received mode {picture.mode}")
+    if picture.mode in ("La", "RGBa"):  # colours that are multiplied by their alpha
+        picture = picture.convert({"La": "LA", "RGBa": "RGBA"}[picture.mode])
+    grey, alpha = picture.mode in ("1", "L"), picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+    return np.asarray(picture.convert("RGBA" if alpha else "L" if grey else "RGB"))
+
+
+def _with_alpha(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.repeat(pixels, 3 // pixels.shape[2], axis=2), alpha[..., None]], axis=2)
+
+
+@functools.lru_cache(maxsize=2)
+def _restorer(model: str, memory_gb: float | None, tile: int | None, precision: str, ensemble: bool) -> Restorer:
+    from madn.system.startup import start_keras
+
+    start_keras()
+    from madn.restoration.loading import load_network
+
+    return load_network(model, precision=precision).restorer(memory_gb, tile, ensemble)

@@ -1,0 +1,175 @@
+"""Trained networks from where they lie: shipped by name, a run folder, a generator's weights file or a SavedModel."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from madn import recipes
+from madn.errors import UserError
+from madn.restoration.inference import ELSEWHERE, Inference
+from madn.restoration.restorer import Restorer
+from madn.restoration.tiles import Network
+from madn.training.checkpoint import SUFFIX, load_generator, read_recipe
+from madn.training.precision import dtype_policy
+from madn.training.recipe import Recipe
+from madn.training.runfolder import RunFolder
+from madn.weights import registry
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready to restore.
+
+    `network`: float32 (batch, height, width, 3) in [0, 1] -> the same, unclipped; height and width multiples of
+    `recipe.multiple`. `recipe` and `model` (the Keras generator) are None for a SavedModel.
+    """
+
+    network: Network
+    description: str
+    recipe: Recipe | None = None
+    model: keras.Model | None = None
+    recipe_name: str | None = None
+    facts: dict | None = None
+    """What madn.json says of a SavedModel."""
+
+    @property
+    def multiple(self) -> int:
+        """What image sizes must be padded to a multiple of; a SavedModel pads inside."""
+        return self.recipe.multiple if self.recipe else 1
+
+    def restorer(self, memory_gb: float | None = None, tile: int | None = None, ensemble: bool = False) -> Restorer:
+        """The network for photos of any size in bounded memory; see `madn.restoration.restorer.Restorer`.
+
+        A SavedModel shares no statistics between tiles, so its tiles fade into each other.
+        """
+        if self.recipe:
+            return Restorer(
+                self.network,
+                self.multiple,
+                self.network.bytes_per_pixel(),
+                self.recipe.tile_blend,
+                memory_gb,
+                tile,
+                self.recipe.tile_pixels,
+                ensemble,
+            )
+        facts = {name: value for name, value in (self.facts or {}).items() if isinstance(value, int) and value > 0}
+        return Restorer(
+            self.network,
+            facts.get("multiple", 32),
+            facts.get("bytes_per_pixel", ELSEWHERE),
+            64,
+            memory_gb,
+            tile,
+            facts.get("tile_pixels"),
+            ensemble,
+        )
+
+
+def load_network(
+    source: str | Path, which: str = "best", recipe: str | None = None, precision: str = "float32"
+) -> Loaded:
+    """Load a network.
+
+    Args:
+        source: a run folder, a `.weights.h5` file, a SavedModel folder, or the name of shipped weights (see
+            madn.weights); what exists under that path comes first.
+        which: "best" or "last" of a run folder.
+        recipe: name of the recipe of a weights file that does not say it; where it does, the two must agree.
+        precision: "float32", or "bfloat16" for what is no image; a SavedModel has its own.
+    Raises:
+        UserError: nothing there and no such name, a damaged file, or weights of another recipe or width.
+    """
+    name, source = str(source), Path(source)
+    if (source / "saved_model.pb").is_file():
+        return _savedmodel(source, precision)
+    run = RunFolder(source)
+    if run.settings() is not None:
+        file = run.generator(which)
+        if not file.is_file():
+            raise UserError(
+                f"{source}: no {which} checkpoint yet; go on with python -m madn.train --run {source} --resume"
+            )
+    elif source.is_file():
+        file = source
+    elif name in (known := registry.entries()):  # although there may be such a folder: madn/ in a checkout
+        if which != "best":
+            raise UserError(f"{name}: shipped weights have no {which} checkpoint; leave --which out")
+        file = registry.path(name)
+        loaded = _weights(file, recipe, precision)
+        inside = loaded.description.replace(str(file), file.name)  # where it is installed is no part of what it is
+        return replace(loaded, description=f"{name}, {known[name].short_hash}: {inside}")
+    elif source.is_dir():
+        raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
+    else:
+        raise UserError(
+            f"{source}: no such run folder, {SUFFIX} file or SavedModel, and no shipped weights of that "
+            f"name: {registry.hint(name, known)}"
+        )
+    return _weights(file, recipe, precision)
+
+
+def load_model(source: str | Path, which: str = "best") -> keras.Model:
+    """See `madn.load`."""
+    if Path(source).suffix == ".keras" and Path(source).is_file():
+        recipes.import_layers()
+        try:
+            return keras.saving.load_model(source, compile=False)
+        except (OSError, ValueError, TypeError, KeyError) as problem:
+            raise UserError(f"{source}: not a Keras model of madn's ({' '.join(str(problem).split())[:160]})") from None
+    loaded = load_network(source, which)
+    if loaded.model is None:
+        raise UserError(f"{source}: a SavedModel is no Keras model any more; tf.saved_model.load reads it")
+    return loaded.model
+
+
+def _weights(file: Path, name: str | None, precision: str) -> Loaded:
+    stored = read_recipe(file)
+    if stored is None and name is None:
+        raise UserError(f"{file}: this weights file does not say its recipe; name it with --recipe")
+    if stored is None:
+        recipe = recipes.get(name)
+    else:
+        if name is not None and name != stored["recipe"]:
+            raise UserError(f"{file}: weights of recipe {stored['recipe']}, not {name}; leave --recipe out")
+        name, recipe = stored["recipe"], recipes.from_fields(stored["recipe"], stored["fields"])
+    with dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32"):
+        generator = recipe.build_generator()
+    load_generator(generator, file)
+    step = f", step {stored['step']}" if stored and "step" in stored else ""
+    return Loaded(Inference(generator), f"{file} (recipe {name}{step})", recipe, generator, name)
+
+
+def _savedmodel(folder: Path, precision: str) -> Loaded:
+    if precision != "float32":
+        raise UserError(
+            f"{folder}: a SavedModel has the precision that it was exported with; leave --precision out, "
+            "or give the run folder"
+        )
+    try:
+        import tensorflow as tf
+    except ImportError:
+        raise UserError(f"{folder}: a SavedModel needs TensorFlow, which is not installed here") from None
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        signature = loaded.signatures["serving_default"]
+    except (OSError, KeyError, ValueError) as problem:
+        reason = " ".join(str(problem).split())[:160]
+        raise UserError(f"{folder}: not a SavedModel with a serving_default signature ({reason})") from None
+
+    def network(images: np.ndarray, _loaded=loaded) -> np.ndarray:  # the signature alone does not keep the model alive
+        return signature(tf.constant(images))["deblurred"].numpy()
+
+    return Loaded(network, f"SavedModel {folder}", facts=_facts(folder / "madn.json"))
+
+
+def _facts(file: Path) -> dict:
+    """What an export says of itself; nothing where it is another's, or damaged."""
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}

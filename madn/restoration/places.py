@@ -1,0 +1,181 @@
+"""Which photos anywhere, local or in buckets, are restored, and to where: by their names alone, nothing is opened.
+
+Names with a scheme (gs://, s3://, hdfs://) are of the file systems that Apache Beam knows; others are local.
+"""
+
+import json
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from madn.errors import UserError
+from madn.imaging.finding import is_housekeeping, is_video
+from madn.imaging.formats import FORMATS, NOT_READ, is_read, refusal
+from madn.restoration.targets import check_place
+
+WILDCARDS = re.compile(r"[*?[]")
+
+
+class Job(NamedTuple):
+    """A photo to read, and the file to write."""
+
+    source: str
+    target: str
+
+
+class Failure(NamedTuple):
+    """A file that is not restored, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one input means.
+
+    `pattern`: as Beam has them: `*` stays in a folder, `**` goes through all below it.
+    `root`: what results are named relative to, with its separator.
+    `results`: where earlier results lie below it, with its separator; "" where they do not.
+    `is_file`: whether the input is one file by its name.
+    """
+
+    pattern: str
+    root: str
+    results: str = ""
+    is_file: bool = False
+
+
+def is_remote(name: str) -> bool:
+    """Whether a name has a scheme."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
+
+
+def absolute(name: str) -> str:
+    """The name as a worker in another folder has it; folders end without a separator."""
+    return name.rstrip("/") if is_remote(name) else os.path.abspath(name)
+
+
+def escaped(path: str) -> str:
+    """A name as a pattern that matches it alone."""
+    return WILDCARDS.sub(r"[\g<0>]", path)
+
+
+def find_sources(inputs: Sequence[str], output: str) -> list[Source]:
+    """What `inputs` mean: files, folders (all photos below them) or patterns.
+
+    In a bucket nothing tells a folder from a file but its name: what ends with a suffix of a photo or a video is a
+    file. `output` is `absolute`.
+
+    Raises `UserError` for a local input that is not there, and for an output that is no folder, cannot be written to,
+    or would mix results and inputs: it may lie below an input, but no input in it.
+    """
+    sources = [_source(name, output) for name in dict.fromkeys(inputs)]
+    if not is_remote(output):
+        check_place(Path(output))
+    return sources
+
+
+def look(path: str, source: Source, output: str) -> Job | Failure | None:
+    """What becomes of one file that `source` matches: a job, a failure that its name tells, or nothing.
+
+    Hidden and housekeeping files (`finding.is_housekeeping`) and those in such folders are left out, earlier results,
+    and below a folder and in a pattern what is neither a photo nor a video.
+    """
+    name = path.removeprefix(source.root)
+    if os.sep != "/" and not is_remote(path):
+        name = name.replace(os.sep, "/")
+    if not source.is_file and (
+        any(map(is_housekeeping, name.split("/"))) or (source.results and path.startswith(source.results))
+    ):
+        return None
+    if reason := refusal(name):
+        return Failure(path, reason)
+    if is_video(name):
+        return Failure(path, "videos are not restored here; give it to python -m madn.deblur")
+    if not is_read(name):
+        return Failure(path, "its suffix is not a photo's") if source.is_file else None
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # engines hand names on as UTF-8
+        return Failure(os.fsencode(path).decode("utf-8", "backslashreplace"), "its name is not UTF-8; rename it")
+    return Job(path, _joined(output, name))
+
+
+def settle(target: str, sources: Iterable[str]) -> Job | list[Failure]:
+    """The one job of a target. Where several files would go there, none does, whichever was found first."""
+    first, *others = sorted(set(sources))
+    if not others:
+        return Job(first, target)
+    return [
+        Failure(source, f"{target}: {len(others)} more would go there ({other}); restore them one by one")
+        for source, other in zip((first, *others), (others[0], *[first] * len(others)), strict=True)
+    ]
+
+
+def failure_list(failures: Iterable[Failure]) -> bytes:
+    """Lines of JSON, {"file": ..., "reason": ...}, sorted, each once."""
+    lines = [
+        json.dumps({"file": failure.source, "reason": failure.reason}, ensure_ascii=False) + "\n"
+        for failure in sorted(set(failures))
+    ]
+    return "".join(lines).encode("utf-8", "backslashreplace")
+
+
+def _source(name: str, output: str) -> Source:
+    if is_remote(name):
+        head = WILDCARDS.split(name)[0]
+        if head != name:
+            source = Source(name, head[: head.rfind("/") + 1])
+        elif _is_read(name):
+            source = Source(name, name[: name.rfind("/") + 1], is_file=True)
+        else:
+            source = Source(f"{name.rstrip('/')}/**", f"{name.rstrip('/')}/")
+    else:
+        source = _local(name)
+    return _with_results(source, output)
+
+
+def _local(name: str) -> Source:
+    path = os.path.abspath(name)
+    if os.path.isdir(name):
+        root = os.path.join(path, "")
+        return Source(f"{escaped(root)}**", root)
+    folder = os.path.dirname(path)
+    if os.path.lexists(name):
+        return Source(escaped(path), os.path.join(folder, ""), is_file=True)
+    if not WILDCARDS.search(name):
+        raise UserError(f"{name or repr(name)}: no such file or folder")
+    while not os.path.isdir(folder):  # brackets in the name of a folder that exists are its own
+        folder = os.path.dirname(folder)
+    root = os.path.join(folder, "")
+    return Source(f"{escaped(root)}{path.removeprefix(root)}", root)
+
+
+def _with_results(source: Source, output: str) -> Source:
+    """The source with the place of earlier results in it."""
+    if is_remote(source.root) != is_remote(output):
+        return source
+    root, place = (
+        text if is_remote(text) else os.path.join(os.path.realpath(text), "") for text in (source.root, f"{output}/")
+    )
+    if root.startswith(place):
+        raise UserError(f"{output}: results would lie among the inputs of {source.root}; give another folder")
+    return Source(
+        source.pattern,
+        source.root,
+        source.root + place.removeprefix(root) if place.startswith(root) else "",
+        source.is_file,
+    )
+
+
+def _is_read(name: str) -> bool:
+    return posixpath.splitext(name)[1].lower() in {*FORMATS, *NOT_READ} or is_video(name)
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if is_remote(folder) else os.path.join(folder, *name.split("/"))

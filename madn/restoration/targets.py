@@ -1,0 +1,206 @@
+"""Which photos and videos are restored, and to where."""
+
+import fnmatch
+import glob
+import os
+import tempfile
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from madn.errors import UserError
+from madn.imaging.finding import Found, below, counted, is_housekeeping, is_video, take
+from madn.imaging.formats import FORMATS, image_format, is_read, refusal
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to read and the file to write."""
+
+    source: Path
+    target: Path
+
+    @property
+    def is_video(self) -> bool:
+        return is_video(self.source)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its result is there; results appear whole or not at all."""
+        return os.path.isfile(self.target)
+
+
+Problem = tuple[str, str]  # the name of a file or folder, and what is wrong with it
+Named = tuple[Path, Path]  # a file, and its name relative to the input that it was found by
+
+
+class Work(NamedTuple):
+    """What inputs come to: every file in them is in one of these."""
+
+    jobs: list[Job]
+    problems: list[Problem]
+    """Files that cannot be jobs, photos of kinds that are not read, and folders that cannot be read."""
+    left_out: Counter[str]
+    """Counts of what is no photo and no video, as `finding.Found` has them, and of the photos of `problems`."""
+
+
+def find_jobs(inputs: Sequence[str], output: Path) -> Work:
+    """The jobs of `inputs`, each a file, a folder (all photos and videos below it) or a glob pattern.
+
+    One file may go to the file `output`; everything else goes below the folder `output`: a file under its name, those
+    of a folder under their names relative to it, those of a pattern relative to the last folder before its wildcards.
+    Photos and videos are told by their suffixes alone: a pipe or a broken link of such a name is refused when it is
+    read. What is left out of folders, and which links are followed, is for `finding.below` to say; the same holds of
+    patterns. `output` is left out where it lies below an input or among several.
+
+    Raises `UserError` when there is nothing to restore, when an input or another result would be written over, when
+    `output` cannot be written to, or when the suffix of the only result names no format.
+    """
+    files: list[Named] = []
+    problems: list[Problem] = []
+    left_out: Counter[str] = Counter()
+    inputs = list(dict.fromkeys(inputs))
+    for name in inputs:
+        if os.path.isdir(name):
+            if len(inputs) > 1 and os.path.realpath(name) == os.path.realpath(output):
+                continue  # the shell's * names earlier results, too
+            root, found = Path(name), below(name, output)
+        elif os.path.lexists(name):
+            files.append((Path(name), Path(Path(name).name)))
+            continue
+        elif glob.has_magic(name):
+            root, found = _matching(name, output)
+        else:
+            raise UserError(f"{name or repr(name)}: no such file or folder")
+        files += [(file, file.relative_to(root)) for file in found.files]
+        problems += found.problems + found.refusals()
+        left_out += found.left_out + Counter({suffix: len(group) for suffix, group in found.refused.items()})
+    if not files and not problems:
+        others = _remark(left_out)
+        raise UserError(
+            f"{', '.join(inputs)}: no photos or videos there ({', '.join(FORMATS)} and videos are read){others}"
+        )
+    files = list(dict.fromkeys(files))  # what is named twice is restored once
+    if len(inputs) == len(files) == 1 and files[0][0] == Path(inputs[0]):
+        file, name = files[0]
+        if reason := refusal(file):
+            raise UserError(f"{file}: {reason}")
+        jobs = [Job(file, output if output.suffix and not os.path.isdir(output) else output / name)]
+        if not is_video(jobs[0].target):
+            image_format(jobs[0].target)
+    else:
+        problems += [
+            (str(file), refusal(file) or "its suffix is neither a photo's nor a video's")
+            for file, _ in files
+            if not _is_taken(file)
+        ]
+        left_out += Counter(file.suffix.lower() for file, _ in files if not _is_taken(file))
+        jobs = [Job(file, output / relative) for file, relative in files if _is_taken(file)]
+    _check(jobs)
+    check_place(output.parent if [job.target for job in jobs] == [output] else output)
+    return Work(jobs, problems, left_out)
+
+
+def _matching(pattern: str, output: Path) -> tuple[Path, Found]:
+    """What a pattern matches, and the folder that it is relative to; brackets in the name of one that exists are its
+    own."""
+    folder = next(parent for parent in Path(pattern).parents if os.path.isdir(parent))
+    wanted = Path(pattern).relative_to(folder)
+    if "**" in wanted.parts:  # Python's own would follow links in circles
+        found = below(folder, output, lambda path: _fits(path.relative_to(folder).parts, wanted.parts))
+    else:
+        found = _in_folders(folder, wanted, output)
+    if not found.files and not found.refused:
+        raise UserError(f"{pattern}: matches no photos or videos{_remark(found.left_out)}")
+    found.files.sort()
+    return folder, found
+
+
+def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_fits(parts[i:], pattern[1:]) for i in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+
+
+def _in_folders(folder: Path, pattern: Path, output: Path) -> Found:
+    """What a pattern without ** matches; of several names that links give a file, that with the fewest."""
+    here, results = (Path(os.path.realpath(path)) for path in (folder, output))
+
+    def links(name: Path) -> list[Path]:
+        return [folder / parent for parent in name.parents if os.path.islink(folder / parent)]
+
+    names = [Path(name) for name in glob.glob(str(pattern), root_dir=folder)]
+    found, done = Found(), set()
+    for name in sorted(names, key=lambda name: (len(links(name)), name)):
+        place = Path(os.path.realpath(folder / name.parent))
+        is_result = here in results.parents and results in (place, *place.parents)
+        loops = any(Path(os.path.realpath(link)) in (here, *here.parents) for link in links(name))
+        if not (os.path.isdir(folder / name) or is_result or loops or (place, name.name) in done):
+            done.add((place, name.name))
+            take(found, folder / name, any(map(is_housekeeping, name.parts)))
+    return found
+
+
+def _remark(left_out: Counter[str]) -> str:
+    return f"; there: {counted(left_out)}" if left_out else ""
+
+
+def _is_taken(path: Path) -> bool:
+    return is_read(path) or is_video(path)
+
+
+def _check(jobs: list[Job]) -> None:
+    inputs = {os.path.realpath(job.source) for job in jobs}
+    sources: dict[Path, Path] = {}
+    alike: dict[str, Job] = {}
+    for job in jobs:
+        if is_video(job.source) != is_video(job.target):
+            raise UserError(f"{job.target}: a video goes to a video's suffix, and a photo to a photo's")
+        if os.path.realpath(job.target) in inputs or _is_same(job.target, job.source):
+            raise UserError(f"{job.target}: the result would be written over an input; give another place")
+        if (other := sources.setdefault(job.target, job.source)) != job.source:
+            raise UserError(f"{job.target}: both {other} and {job.source} would go there; restore them one by one")
+        twin = alike.setdefault(unicodedata.normalize("NFC", str(job.target)).casefold(), job)
+        if twin.target != job.target and _is_one_name(twin.target, job.target):
+            raise UserError(
+                f"{job.target}: {twin.source} and {job.source} would both go there, for the file system "
+                "takes their names for one; rename one of them, or choose another place"
+            )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Also where the file system takes capitals for small letters."""
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+
+
+def _is_one_name(one: Path, other: Path) -> bool:
+    """Whether the file system to be written to takes two names for one, as it does with capitals in Windows and macOS.
+
+    It is asked, by a file in a folder that is made for that and removed: which names it takes so depends on the place.
+    """
+    place = next(parent for parent in one.parents if os.path.isdir(parent) and parent in other.parents)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".madn-", dir=place) as folder:
+            first, second = (Path(folder, path.relative_to(place)) for path in (one, other))
+            first.parent.mkdir(parents=True, exist_ok=True)
+            first.touch()
+            return os.path.exists(second)
+    except OSError:  # no place to write to, or a name that is none there: said where it is met
+        return False
+
+
+def check_place(folder: Path) -> None:
+    """Said before hours of work: that their results cannot be written."""
+    place = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    if not os.path.isdir(place):
+        raise UserError(
+            f"{folder}: {place} is a file, and results go to a folder; for one photo also to a file with a "
+            "photo's suffix"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: cannot be written to (permission denied for {place})")

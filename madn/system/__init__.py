@@ -1,0 +1,1 @@
+"""What every room takes of the machine: command lines, starting Keras, memory, versions, whole files."""

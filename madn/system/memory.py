@@ -1,0 +1,47 @@
+"""How much memory there is, within the limits of the machine, of a container and of a batch system."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# Files of a control group: its limit, what it uses, and what of that is files that the system can forget at any time.
+VERSION_2 = "memory.max", "memory.current", "inactive_file"
+VERSION_1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+
+
+def used() -> int:
+    """Bytes of memory that this process holds."""
+    return psutil.Process().memory_info().rss
+
+
+def available() -> int:
+    """Bytes that this process can still take, without swapping or leaving the limit of a control group it is in."""
+    return max(min([psutil.virtual_memory().available, *_left()]), 0)
+
+
+def _left() -> Iterator[int]:
+    """Bytes left in each control group of this process that has a limit, and in those around it."""
+    try:
+        lines = OWN.read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, kinds, place = line.split(":", 2)
+        if kinds not in ("", "memory"):
+            continue
+        top, (limit, usage, forgettable) = (GROUPS / kinds, VERSION_1 if kinds else VERSION_2)
+        inner = top / place.strip("/")  # in a container it may not exist: its own group is the top then
+        for group in (inner, *inner.parents):
+            try:
+                statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+                yield (
+                    int((group / limit).read_text())
+                    - int((group / usage).read_text())
+                    + int(statistics.get(forgettable, 0))
+                )
+            except (OSError, ValueError):  # no such group, or "max"
+                pass
+            if group == top:
+                break

@@ -1,0 +1,17 @@
+"""Versions of what a number depends on."""
+
+import platform
+from importlib import metadata
+
+from madn import __version__
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that a score depends on; packages that are not installed are left out."""
+    found = {"madn": __version__, "python": platform.python_version()}
+    for package in ("keras", "tensorflow", "torch", "jax", "numpy", "scipy", "scikit-image", "pillow"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Trained weights by name: the registry, and how weights come into it."""

@@ -1,0 +1,153 @@
+"""Trained weights by name, and how weights come into the registry.
+
+python -m madn.weights            the table: name, recipe, size, licence, scores
+python -m madn.weights --check    hashes every file; exit code 1 and a line for each bad one
+
+python -m madn.weights mean FILE FILE --out OUT.weights.h5               the mean of two generators, or of more
+python -m madn.weights add RUN NAME --licence MIT --trained-on "..."     the file, and its line in the registry
+python -m madn.evaluate NAME --data DIR --out OUT                        measures the file that was written
+python -m madn.weights score NAME OUT/full.json --data "..." --command "..."
+"""
+
+import inspect
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from madn.errors import UserError, run_command
+from madn.system.commandline import parse
+from madn.system.startup import start_keras
+from madn.weights import publishing, registry
+
+PROG = "python -m madn.weights"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The table, or the check."""
+
+    check: bool = False
+    """Hash every file, and name those that are not what the registry says."""
+
+
+@dataclass(frozen=True)
+class Add:
+    """What to store, under which name."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """A run folder or a .weights.h5 file."""
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """What it is to be called."""
+    licence: str
+    """Under which it may be used."""
+    trained_on: str
+    """Data, hours and device."""
+    notes: str = ""
+    """What a user should know: where the log is, where it fails."""
+    which: Literal["best", "last"] = "best"
+    """Checkpoint of a run folder."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Which scores, of what."""
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """The weights that were measured."""
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="JSON")]
+    """What python -m madn.evaluate NAME wrote."""
+    data: str
+    """The pairs in words, with their blur kind."""
+    command: str
+    """The command that prints the scores."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of generators' weights, layer by layer: of two trainings, or of a training and what it started from.
+
+    Averaging with its start keeps more of what the start knew (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
+    models").
+    """
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE FILE [FILE ...]")]
+    """Run folders or .weights.h5 files. The result is a network of the last one's recipe, which has all layers of the
+    others; a layer that some of them lack is the mean over those that have it."""
+    out: Path
+    """The .weights.h5 file to write."""
+    shares: tuple[float, ...] | None = None
+    """Share of each file, 1 in all; equal by default."""
+    which: Literal["best", "last"] = "best"
+    """Checkpoint of run folders."""
+
+
+def main(argv: list[str]) -> int:
+    """The command; 1 when --check finds a bad file."""
+    what = argv[0] if argv else ""
+    if what == "add":
+        asked = parse(Add, argv[1:], f"{PROG} add", __doc__)
+        start_keras()
+        entry = publishing.add(asked.run, asked.name, asked.licence, asked.trained_on, asked.notes, asked.which)
+        print(f"wrote {registry.folder() / entry.file}: {entry.bytes:,} bytes, {entry.short_hash}")
+    elif what == "score":
+        asked = parse(Measured, argv[1:], f"{PROG} score", __doc__)
+        score = publishing.add_score(asked.name, asked.file, asked.data, asked.command)
+        print(f"{asked.name} on {score.data}: {float(score.blurred['psnr']):.2f} -> {score.restored['psnr']:.2f} dB")
+    elif what == "mean":
+        asked = parse(Mean, argv[1:], f"{PROG} mean", inspect.getdoc(Mean))
+        of = publishing.mean(asked.files, asked.out, asked.shares, asked.which)
+        print(f"wrote {asked.out}: the mean of {len(asked.files)} files")
+        for name, files in of.items():
+            if len(files) < len(asked.files):
+                print(f"layer {name}: of {' and '.join(map(str, files))} alone; the others lack it")
+    elif what and not what.startswith("-"):
+        raise UserError(
+            f"{what}: {PROG} adds, scores and averages weights: {PROG} add RUN NAME, {PROG} score NAME JSON, "
+            f"or {PROG} mean FILE FILE"
+        )
+    elif parse(Options, argv, PROG, __doc__).check:
+        return _check_all()
+    else:
+        print(table(registry.entries()))
+    return 0
+
+
+def table(known: dict[str, registry.Entry]) -> str:
+    """An aligned table, a row for each score, with the commands that print them below."""
+    rows = [["name", "recipe", "MB", "licence", "measured on (blurred -> restored)", *registry.METRICS]]
+    for entry in known.values():
+        about = [entry.name, entry.recipe, f"{entry.bytes / 1e6:.2f}", entry.licence]
+        rows += [
+            [
+                *about,
+                f"{score.data}, {score.protocol}",
+                *(
+                    f"{score.blurred[metric]:.{digits}f} -> {score.restored[metric]:.{digits}f}"
+                    for metric, digits in registry.METRICS.items()
+                ),
+            ]
+            for score in entry.scores
+        ]
+        rows += [] if entry.scores else [[*about, "not measured", "", "", ""]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", *(score.command for entry in known.values() for score in entry.scores)])
+
+
+def _check_all() -> int:
+    known, bad = registry.entries(), []
+    for entry in known.values():
+        try:
+            print(f"{registry.checked(entry)}: as the registry says")
+        except UserError as problem:
+            bad.append(problem)
+            print(f"madn: error: {problem}", file=sys.stderr)
+    print(f"{len(known) - len(bad)} of {len(known)} files in {registry.folder()} are what the registry says")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,85 @@
+"""Memory of a training step: hand counts of small graphs, and what precision, rematerialisation and parts save."""
+
+from dataclasses import replace
+
+import keras
+import pytest
+
+from madn.benchmarks import step_memory as memory
+from madn.benchmarks.step_memory import _most_alive, training_memory
+from madn.models.madn.recipe import MADN
+from madn.nn.macs import trace
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("memory is computed from TensorFlow's graph", allow_module_level=True)
+
+MAP = 32 * 32 * 4  # bytes
+TINY = replace(
+    MADN,
+    widths=(4, 8, 16),
+    res_blocks=1,
+    d_widths=(4, 4, 4, 4, 8),
+    d_dense=8,
+    crop=32,
+    batch=4,
+    scales=1,
+    adversarial_domains="none",
+)
+
+
+def most(call) -> int:
+    return _most_alive(trace(call, (32, 32)))
+
+
+def test_results_live_from_the_first_to_the_last_that_needs_them():
+    import tensorflow as tf
+
+    def product(x):
+        return tf.matmul(x, x)
+
+    assert most(product) == 2 * MAP
+    assert most(lambda x: product(product(x))) == 2 * MAP + MAP  # the input is the caller's to the end
+    assert most(lambda x: product(tf.reshape(x, (32, 32)))) == 2 * MAP  # a view
+    assert most(lambda x: tf.nn.relu(product(x))) == 2 * MAP  # in place
+    assert most(lambda x: tf.cast(product(x), "bfloat16")) == 2 * MAP + MAP // 2
+    assert most(lambda x: (product(x), tf.matmul(x, x + 1))[1]) == 3 * MAP  # nobody takes the first
+
+
+def test_a_gradient_keeps_what_it_needs():
+    import tensorflow as tf
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.exp(tf.exp(tf.exp(x) * 0.5) * 0.5)
+        return tape.gradient(y, x)
+
+    assert 4 * MAP <= most(gradient) <= 5 * MAP
+
+
+def test_each_means_saves():
+    plain, remat, parts, bfloat16 = (
+        training_memory(replace(TINY, **changes))
+        for changes in ({}, {"remat": "blocks"}, {"accumulate": 4}, {"precision": "mixed_bfloat16"})
+    )
+    weights = 4 * TINY.build_generator().count_params()
+    assert plain.state == remat.state == parts.state == pytest.approx(3 * weights, abs=64)
+    assert remat.step < 0.6 * plain.step
+    assert 0.25 * plain.step < parts.step < 0.4 * plain.step
+    assert 0.5 * plain.step < bfloat16.step < 0.75 * plain.step
+
+
+def test_parts_are_computed_as_two():
+    """Four parts of one crop: as two of them, with the other two crops beside."""
+    two = training_memory(replace(TINY, batch=2, accumulate=2))
+    assert training_memory(replace(TINY, accumulate=4)).step == two.step + 2 * 2 * 32**2 * 3 * 4
+
+
+def test_table(monkeypatch):
+    def found(recipe):
+        return memory.Memory(2**30, recipe.batch * recipe.crop * 2**30 // recipe.accumulate)
+
+    monkeypatch.setattr(memory, "training_memory", found)
+    lines = list(memory.memory_table(["madn-budget"], batch=2, crop=32))
+    assert len(lines) == 2 + 8 and all(line.count("|") == lines[0].count("|") for line in lines)
+    assert lines[3] == "| `madn-budget` | 2, 32 | float32 | none | 2 | 1.0 | 32.0 | 33.0 |"
