@@ -1,7 +1,7 @@
 """What a run was: recipe, fields, data, versions, device and command, for settings.json."""
 
 import platform
-from datetime import UTC, datetime, timezone
+from datetime import UTC, datetime
 
 import keras
 

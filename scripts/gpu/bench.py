@@ -12,7 +12,7 @@ import gc
 import json
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gpu import machine, parts

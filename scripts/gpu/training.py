@@ -5,7 +5,7 @@ import filecmp
 import json
 import shutil
 import time
-from datetime import UTC, datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gpu import KitError, machine, pace, parts, resume
