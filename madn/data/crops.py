@@ -35,9 +35,9 @@ class PairCrops:
     """One random window of every pair in each epoch, the same in the blurred and the sharp image.
 
     The order is a new permutation in each epoch. `augment`: "none"; "flips" (left-right and up-down, each for half
-    the crops); "dihedral" (the eight flips and 90-degree turns, equally often). Of `tries` windows the one with the
-    most detail is taken. A window is `shrink[0]` to `shrink[1]` times as large
-    (log-uniformly, and no larger than its image) and shrunk to the crop. Raises `UserError` naming the file when one cannot be decoded.
+    the crops); "dihedral" (the eight flips and 90-degree turns, equally often). Of `tries` windows the one that
+    is blurred most is taken. A window is `shrink[0]` to `shrink[1]` times as large (log-uniformly, and no larger than
+    its image) and shrunk to the crop. Raises `UserError` naming the file when one cannot be decoded.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PairCrops:
         if most > 1:  # no number is drawn otherwise: runs without it keep their crops
             times = least * (most / least) ** rng.uniform()
             side = max(side, min(round(side * times), *sharp.shape[:2]))
-        place = window(rng, pair.blurred, sharp, side, self.tries)
+        place = window(rng, pair.blurred, sharp, side, self.tries, blurred)
         return augmented(rng, *(shrunk(image[place], self.crop) for image in (blurred, sharp)), self.augment)
 
     def name(self, k: int) -> str:
@@ -120,15 +120,29 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng((seed, ORDER, epoch)).permutation(count)
 
 
-def window(rng: np.random.Generator, path: Path, image: np.ndarray, length: int, tries: int = 1) -> tuple[slice, slice]:
-    """A random square window, or of `tries` of them the one with the most detail."""
+def window(
+    rng: np.random.Generator,
+    path: Path,
+    image: np.ndarray,
+    length: int,
+    tries: int = 1,
+    blurred: np.ndarray | None = None,
+) -> tuple[slice, slice]:
+    """A random square window, or of `tries` of them the one that is blurred most, or without `blurred` has most detail.
+
+    Skies and roads teach a network little: they look the same with and without blur.
+    """
     if min(image.shape[:2]) < length:
         raise UserError(too_small(path, image, length))
     places = []
     for _ in range(tries):
         top, left = (int(rng.integers(side - length + 1)) for side in image.shape[:2])
         places.append((slice(top, top + length), slice(left, left + length)))
-    return places[0] if tries == 1 else max(places, key=lambda place: detail(image[place]))
+    if tries == 1:
+        return places[0]
+    if blurred is None:
+        return max(places, key=lambda place: detail(image[place]))
+    return max(places, key=lambda place: difference(blurred[place], image[place]))
 
 
 def shrunk(image: np.ndarray, side: int) -> np.ndarray:
@@ -138,9 +152,18 @@ def shrunk(image: np.ndarray, side: int) -> np.ndarray:
 
 def detail(image: np.ndarray) -> float:
     """Mean absolute difference of neighbours, in green, at half the resolution, where noise counts less."""
-    green = cv2.resize(np.ascontiguousarray(image[..., 1]), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    green = green.astype(np.float32)
+    green = _half(image)
     return float(np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean())
+
+
+def difference(blurred: np.ndarray, sharp: np.ndarray) -> float:
+    """Mean absolute difference of two images, in green, at half the resolution."""
+    return float(np.abs(_half(blurred) - _half(sharp)).mean())
+
+
+def _half(image: np.ndarray) -> np.ndarray:
+    green = cv2.resize(np.ascontiguousarray(image[..., 1]), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return green.astype(np.float32)
 
 
 def augmented(

@@ -135,7 +135,8 @@ class DataOptions:
     validation: str = "auto"
     """Scenes held out to score the run: names with commas between, auto (a small scene) or none."""
     crop_tries: int = 1
-    """Windows drawn for each training crop, of which the one with the most detail is taken: fewer skies."""
+    """Windows drawn for each training crop, of which the one that is blurred most is taken, of photographs the one with
+    the most detail: fewer skies."""
     shrink: tuple[float, float] = (1.0, 1.0)
     """Windows of pairs are between so many and so many times as large as the crop, where their image is, and shrunk to
     it: shorter blurs, learnt first."""
