@@ -9,6 +9,7 @@
 #   make notebooks KEEP=1        execute them in place, and keep what their numbers come from in notebooks/records
 #   make check-tf215             the exported network and our instance normalisation under TensorFlow 2.15
 #   make check-beam              madn.batch on Apache Beam's direct runner
+#   make docs                    the documentation site, in build/docs
 #   make gpu-kit DATA="../GOPRO ../REDS" PHOTOS=../photos WEIGHTS=../weights
 #                                build/gpu-kit, for a GPU machine without a network: scripts/gpu/README.md
 #   make env                     the environment alone, in .venv
@@ -21,7 +22,7 @@ JOBS ?= 2
 ONE ?= *
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test notebooks env gpu-kit check-tf215 check-beam
+.PHONY: train test notebooks env docs gpu-kit check-tf215 check-beam
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -46,6 +47,11 @@ execute-%:
 	  $(if $(filter 1,$(KEEP)),--inplace,--output=../build/notebooks/{notebook_name}.ipynb) notebooks/$*.ipynb
 
 env: .venv/installed
+
+# The variable keeps Material's note on the future of MkDocs off the screen.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+	@echo "the documentation is in build/docs; to read it with its search: python3 -m http.server -d build/docs"
 
 # ARGS, where it is given: more options of gpu.build.
 gpu-kit: .venv/installed
@@ -82,6 +88,11 @@ check-beam: .venv-beam/installed
 .venv-tf215/installed: requirements/tf215.txt
 	@$(call make_venv,$(if $(filter command line environment,$(origin PYTHON)),$(PYTHON)) python3.11 python3,v == 311,3.11,.venv-tf215)
 	.venv-tf215/bin/python $(PIP_INSTALL) -r requirements/tf215.txt
+	@touch $@
+
+.venv-docs/installed: requirements/docs.txt
+	@$(call make_venv,$(PYTHON),311 <= v <= 313,3.11 to 3.13,.venv-docs)
+	.venv-docs/bin/python $(PIP_INSTALL) -r requirements/docs.txt
 	@touch $@
 
 .venv-beam/installed: requirements/beam.txt
