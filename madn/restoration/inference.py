@@ -40,7 +40,7 @@ class Inference:
     Its own network, `generator`, is rewritten for speed and holds copies of some weights, see `madn.restoration.graph_optimisation`.
     Called with (batch, height, width, 3) float32 images in [0, 1], sizes multiples of the recipe's, it returns images
     of the same shape, not clipped. On TensorFlow it is one graph for all sizes, compiled without XLA,
-    which on a CPU is slower for most of the networks (README) and compiles once more for each size. On JAX it is
+    which on a CPU is slower for most of the networks (docs/measured.md) and compiles once more for each size. On JAX it is
     compiled for each size, and that of tiles is the same.
     """
 
