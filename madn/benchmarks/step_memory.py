@@ -1,7 +1,7 @@
 """How much memory a training step takes, computed from the graph of the step itself, which is traced and not run."""
 
+import math
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,41 +10,9 @@ import keras
 
 from madn.benchmarks.training import stages, with_vgg
 from madn.errors import UserError
-from madn.nn.macs import needed, trace
+from madn.nn.graphs import peak_bytes, trace
 from madn.training.recipe import Recipe
 
-VIEWS = {"Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "PreventGradient", "Snapshot"}
-IN_PLACE = {
-    "BiasAdd",
-    "Relu",
-    "LeakyRelu",
-    "Tanh",
-    "Sigmoid",
-    "Softplus",
-    "AddV2",
-    "Add",
-    "AddN",
-    "Sub",
-    "Mul",
-    "Neg",
-    "Abs",
-    "Maximum",
-    "Minimum",
-    "RealDiv",
-    "Sqrt",
-    "Rsqrt",
-    "Square",
-    "Exp",
-    "SelectV2",
-    "ReluGrad",
-    "LeakyReluGrad",
-    "TanhGrad",
-    "SigmoidGrad",
-    "SoftplusGrad",
-    "SqrtGrad",
-    "RsqrtGrad",
-}
-SIZES_ONLY = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
 COMBINATIONS = [
     (precision, remat, accumulate)
     for precision in ("float32", "mixed_bfloat16")
@@ -72,13 +40,9 @@ class Memory:
 def training_memory(recipe: Recipe) -> Memory:
     """The memory of a step of `recipe`, by its own batch, crop, precision, remat and accumulate.
 
-    The graph of `train_step` is traced, and gone through in the order of the trace: forward, then backward, part by
-    part. The rules:
-    - a result lives from the operation that makes it to the last that takes it;
-    - reshaping and passing on (`VIEWS`) make none; element by element (`IN_PLACE`) it is written over an input of its
-      size that nobody needs any more;
-    - weights and moments are held once, in float32, and counted apart;
-    - parts of a batch are alike: two of them are traced, whatever their number, and the whole batch beside them.
+    The graph of `train_step` is traced, and gone through in the order of the trace (`madn.nn.graphs.peak_bytes`):
+    forward, then backward, part by part. Weights and moments are held once, in float32, and counted apart. Parts of a
+    batch are alike: two of them are traced, whatever their number, and the whole batch beside them.
     Not counted: the scratch memory of the convolutions, what an allocator loses between its blocks, the program itself.
     Six combinations of a narrow MADN (batch 2, crop 128, TensorFlow 2.21, CPU), against the most that TensorFlow's
     allocator gave out in a step: 1.02 to 1.27 times that. TensorFlow runs what is ready, such as a critic's backward
@@ -104,7 +68,7 @@ def training_memory(recipe: Recipe) -> Memory:
         *model.optimizer.variables,
         *(model.d_optimizer.variables if model.d_optimizer else ()),
     ]
-    return Memory(sum(_size(v.shape, 4) for v in variables), _most_alive(graph) + images)
+    return Memory(sum(4 * math.prod(v.shape) for v in variables), peak_bytes(graph) + images)
 
 
 def memory_table(
@@ -126,55 +90,3 @@ def memory_table(
                 sizes = " | ".join(f"{n / 2**30:.1f}" for n in (found.state, found.step, found.peak))
                 yield f"| `{name}` | {recipe.batch}, {recipe.crop} | {precision} | {remat} | {accumulate} | {sizes} |"
                 keras.backend.clear_session()
-
-
-def _most_alive(graph) -> int:
-    """The most bytes alive at once in a graph that runs in the order of its trace."""
-    operations = needed(graph)
-    holder = {}  # tensor -> the tensor whose memory it is in
-    uses = Counter()
-    for operation in operations:
-        for i, tensor in enumerate(operation.outputs):
-            view = operation.type in VIEWS and i < len(operation.inputs)
-            holder[tensor.ref()] = holder[operation.inputs[i].ref()] if view else tensor.ref()
-        uses.update(holder[tensor.ref()] for tensor in _read(operation))
-    held = [t for o in operations if o.type == "Placeholder" for t in o.outputs]  # the batch, which the caller holds
-    uses.update(holder[t.ref()] for t in (*held, *graph.outputs))
-    alive = {}
-    now = most = 0
-    for operation in operations:
-        made = {t.ref(): _bytes(t) for t in operation.outputs if holder[t.ref()] == t.ref() and _bytes(t)}
-        taken = Counter(holder[tensor.ref()] for tensor in _read(operation))
-        ending = {ref: alive[ref] for ref, n in taken.items() if ref in alive and uses[ref] == n}
-        reused = 0
-        if operation.type in IN_PLACE and made:
-            reused = max((n for n in ending.values() if n == sum(made.values())), default=0)
-        most = max(most, now + sum(made.values()) - reused)
-        uses.subtract(taken)
-        for ref in ending:
-            now -= alive.pop(ref)
-        for ref, n in made.items():
-            if uses[ref]:
-                alive[ref] = n
-                now += n
-    return most
-
-
-def _read(operation) -> Sequence:
-    """The inputs whose values are read: TensorFlow puts in constants for sizes that are known."""
-    return () if operation.type in SIZES_ONLY else operation.inputs
-
-
-def _bytes(tensor) -> int:
-    """Size of a result; 0 for what is no memory of the step: weights, constants and resources."""
-    if tensor.op.type in ("Const", "ReadVariableOp") or not tensor.dtype.size:
-        return 0
-    if not tensor.shape.is_fully_defined():
-        raise ValueError(f"{tensor.name} has the unknown size {tensor.shape}")
-    return _size(tensor.shape, tensor.dtype.size)
-
-
-def _size(shape, item: int) -> int:
-    for n in shape:
-        item *= n
-    return item

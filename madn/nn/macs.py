@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from madn.errors import UserError
+from madn.nn.graphs import needed, trace
 
 if TYPE_CHECKING:  # importing it starts a backend
     import keras
@@ -78,33 +79,6 @@ def _count(call: Callable, *shapes: tuple[int, ...]) -> Counts:
             counts["products"] += _product(operation)
     _check_functions(graph)
     return Counts(**counts)
-
-
-def trace(call: Callable, *shapes: tuple[int, ...]):
-    """The graph of a call for inputs of these shapes, the functions that it calls in line."""
-    import tensorflow as tf
-
-    eagerly = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)  # the functions inside are traced with the model, not called from its graph
-    try:
-        traced = tf.function(call, autograph=False)
-        return traced.get_concrete_function(*(tf.TensorSpec(shape, "float32") for shape in shapes)).graph
-    finally:
-        tf.config.run_functions_eagerly(eagerly)
-
-
-def needed(graph) -> list:
-    """The operations that run, in their order: those that results or changed variables need. TensorFlow writes both
-    gradients of every convolution into the graph, and leaves out those that nothing takes."""
-    waiting = [tensor.op for tensor in graph.outputs]
-    waiting += [operation for operation in graph.get_operations() if operation.op_def.is_stateful]
-    found = set()
-    while waiting:
-        operation = waiting.pop()
-        if operation not in found:
-            found.add(operation)
-            waiting += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
-    return [operation for operation in graph.get_operations() if operation in found]
 
 
 def _convolution(operation) -> int:

@@ -6,31 +6,10 @@ import keras
 import numpy as np
 
 from madn.nn import statistics
+from madn.nn.graphs import peak_bytes, trace
 from madn.restoration.graph_optimisation import folded
 
 Statistics = Sequence[tuple[np.ndarray, ...]]  # of each layer that takes any, in the order of their calls
-IN_PLACE = {
-    "Identity",
-    "Reshape",
-    "BiasAdd",
-    "Relu",
-    "LeakyRelu",
-    "Tanh",
-    "Sigmoid",
-    "AddV2",
-    "Add",
-    "Sub",
-    "Mul",
-    "Maximum",
-    "Minimum",
-    "RealDiv",
-    "Sqrt",
-    "Rsqrt",
-    "Square",
-    "SelectV2",
-    "ExpandDims",
-    "Squeeze",
-}
 ELSEWHERE = 4096  # bytes a pixel where there is no TensorFlow graph to read them from: plenty for the full widths
 
 
@@ -91,16 +70,12 @@ class Inference:
     def bytes_per_pixel(self, side: int = 256) -> int:
         """Memory that the network works in, for each pixel of an image, at the worst moment.
 
-        From TensorFlow's graph of an image of `side` squared: results live from the operation that makes them to the
-        last that takes them, and those that can be written over their input are.
+        Read from TensorFlow's graph of an image of `side` squared (`madn.nn.graphs.peak_bytes`).
         """
         if keras.backend.backend() != "tensorflow":
             return ELSEWHERE
-        import tensorflow as tf
-
-        traced = tf.function(lambda x: self.generator(x, training=False), autograph=False)
-        graph = traced.get_concrete_function(tf.TensorSpec((1, side, side, 3), "float32")).graph
-        return -(-_peak_bytes(graph) // side**2)
+        graph = trace(lambda images: self.generator(images, training=False), (1, side, side, 3))
+        return -(-peak_bytes(graph) // side**2)
 
     def _restored(self, images, given):
         if given is None:
@@ -126,24 +101,3 @@ def _tensor(values: np.ndarray):
 
 def _tensors(values: Statistics | None):
     return None if values is None else [tuple(map(_tensor, each)) for each in values]
-
-
-def _peak_bytes(graph) -> int:
-    """The most bytes alive at once if the operations ran one by one, in the order in which they were traced."""
-    operations = graph.get_operations()
-    last = {tensor.ref(): i for i, operation in enumerate(operations) for tensor in operation.inputs}
-    alive = peak = 0
-    for i, operation in enumerate(operations):
-        made = sum(map(_bytes, operation.outputs))
-        ending = {tensor.ref(): _bytes(tensor) for tensor in operation.inputs if last[tensor.ref()] == i}
-        over = max((n for n in ending.values() if n >= made), default=0) if operation.type in IN_PLACE else 0
-        peak = max(peak, alive + made - min(over, made))
-        alive += made - sum(ending.values())
-    return peak
-
-
-def _bytes(tensor) -> int:
-    """Size of a tensor; 0 for what is no result of the network: weights, sizes and unknown shapes."""
-    if tensor.op.type in ("Const", "Placeholder", "ReadVariableOp") or not tensor.shape.is_fully_defined():
-        return 0
-    return tensor.shape.num_elements() * tensor.dtype.size if tensor.dtype.size else 0

@@ -6,9 +6,9 @@ import keras
 import pytest
 
 from madn.benchmarks import step_memory as memory
-from madn.benchmarks.step_memory import _most_alive, training_memory
+from madn.benchmarks.step_memory import training_memory
 from madn.models.madn.recipe import MADN
-from madn.nn.macs import trace
+from madn.nn.graphs import peak_bytes, trace
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("memory is computed from TensorFlow's graph", allow_module_level=True)
@@ -28,7 +28,7 @@ TINY = replace(
 
 
 def most(call) -> int:
-    return _most_alive(trace(call, (32, 32)))
+    return peak_bytes(trace(call, (32, 32)))
 
 
 def test_results_live_from_the_first_to_the_last_that_needs_them():

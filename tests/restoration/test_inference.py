@@ -97,8 +97,8 @@ def test_memory_a_pixel_by_hand():
     narrowed = keras.layers.Conv2D(4, 1, use_bias=False)(wide)
     out = keras.layers.Concatenate()([narrowed, wide])
     out = keras.layers.Conv2D(3, 1, use_bias=False)(out)
-    # at the concatenation: 8 + 4 channels that go into it and its own 12, 4 bytes each
-    assert Inference(keras.Model(image, {"deblurred": out})).bytes_per_pixel(64) == 4 * (12 + 12)
+    # at the concatenation: 8 + 4 channels that go into it, its own 12 and the image's 3, 4 bytes each
+    assert Inference(keras.Model(image, {"deblurred": out})).bytes_per_pixel(64) == 4 * (12 + 12 + 3)
 
 
 def test_a_network_of_any_size_and_batch(networks):

@@ -95,7 +95,7 @@ def ladder() -> keras.Model:
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="looks at TensorFlow's graph")
 def test_in_a_graph_each_segment_runs_again_when_all_its_gradients_have_come(monkeypatch):
     """PyTorch goes backward in order; TensorFlow's executor would run at once whatever waits for nothing."""
-    from madn.nn.macs import trace
+    from madn.nn.graphs import trace
 
     monkeypatch.setattr(remat, "_cut", lambda *_: [(0, 1), *((i, i + 4) for i in range(1, 17, 4)), (17, 18)])
     generator = ladder()
