@@ -42,6 +42,7 @@ setup(
         "psutil>=5.9",
         "scikit-image>=0.25",
         "scipy>=1.13",
+        "tabulate>=0.10",
         "tqdm>=4.66",
         "tyro>=1.0",
     ],

@@ -6,6 +6,7 @@ import sys
 
 from madn import __version__
 from madn.errors import UserError, run_command
+from madn.system.tables import text_table
 
 COMMANDS = {
     "deblur": "restore photos and videos",
@@ -25,9 +26,9 @@ def main(argv: list[str]) -> None:
     if name == "--version":
         print(f"madn {__version__}")
     elif name in ("-h", "--help"):
-        width = max(map(len, COMMANDS))
-        lines = "\n".join(f"  {command:<{width}}  {what}" for command, what in COMMANDS.items())
-        print(f"usage: madn COMMAND ...\n\n{lines}\n\nmadn COMMAND --help shows a command's options.")
+        print(
+            f"usage: madn COMMAND ...\n\n{text_table((), COMMANDS.items())}\n\nmadn COMMAND --help shows a command's options."
+        )
     elif name in COMMANDS:
         sys.argv = [f"madn {name}", *rest]
         runpy.run_module(f"madn.{name}", run_name="__main__", alter_sys=True)

@@ -15,6 +15,7 @@ from madn.errors import UserError, run_command
 from madn.imaging.decoding import MEGAPIXELS
 from madn.restoration.places import Source, absolute, find_sources, is_remote
 from madn.system.commandline import parse
+from madn.system.writing import WEIGHTS
 from madn.weights.registry import DEFAULT
 
 MODELS = ("settings.json", "saved_model.pb")  # what a folder has that is a model
@@ -60,8 +61,8 @@ def main(argv: list[str]) -> int:
     failed = absolute(options.failed) if options.failed else f"{output}/failed.jsonl"
     if not failed.endswith(".jsonl"):
         raise UserError(f"{options.failed}: the list of failures is a .jsonl file")  # no photo, which it would replace
-    if is_remote(options.model) and not options.model.endswith(".weights.h5"):
-        raise UserError(f"{options.model}: of a bucket only a .weights.h5 file is taken; others, local to the workers")
+    if is_remote(options.model) and not options.model.endswith(WEIGHTS):
+        raise UserError(f"{options.model}: of a bucket only a {WEIGHTS} file is taken; others, local to the workers")
     sources = find_sources(options.inputs, output)
     return _run(options, sources, output, failed, argv[end + 1 :])
 

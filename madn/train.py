@@ -12,6 +12,7 @@ from madn.data.sets import DataOptions, open_source
 from madn.errors import UserError, run_command
 from madn.system.commandline import parse_groups
 from madn.system.startup import compute_deterministically, start_keras
+from madn.system.tables import text_table
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
 
@@ -50,8 +51,7 @@ def main(argv: list[str]) -> int | None:
     """The command: 130 after a stop that saved, else 0."""
     asked = _first_look(argv)
     if asked.list:
-        width = max(map(len, recipes.named()))
-        print("\n".join(f"{name:{width}}  {each.summary}" for name, each in recipes.named().items()))
+        print(text_table((), [(name, each.summary) for name, each in recipes.named().items()]))
         return None
     recipes.check_name(asked.recipe)
     run = RunFolder(asked.run)

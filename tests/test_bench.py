@@ -52,7 +52,7 @@ def test_the_table_of_counts_has_a_line_per_recipe(capsys):
     main(["--counts", "--recipes", "madn-sample", "madn"])
     head, _, sample, full = capsys.readouterr().out.splitlines()
     head, sample, full = ([cell.strip() for cell in line.split("|")[1:-1]] for line in (head, sample, full))
-    assert head == ["recipe", "generator", "critics", "GMACs 256x256", "GMACs 1280x720", "its paper says"]
+    assert head == ["recipe", "generator", "discriminators", "GMACs 256x256", "GMACs 1280x720", "its paper says"]
     assert sample[0] == "madn-sample" and sample[-1] == ""
     assert full[:2] == ["madn", "29,071,817"] and full[5].startswith("more than 29 million")
     assert abs(float(full[3]) - 377.2) < 0.05 and abs(float(full[4].replace(",", "")) / float(full[3]) - 14.0625) < 0.01

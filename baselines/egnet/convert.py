@@ -17,12 +17,12 @@ from baselines.egnet.torch_file import read_checkpoint
 from madn.errors import UserError, run_command
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
+from madn.system.writing import check_new_weights
 
 if TYPE_CHECKING:
     import keras
 
 RECIPE = "egnet-backbone"
-SUFFIX = ".weights.h5"
 # MPRNet's names that have an underscore in them; every other underscore of a layer's name is a dot there.
 MODULES = (
     r"shallow_feat\d|stage\d_(?:encoder|decoder|orsnet)|(?:encoder|decoder)_level\d|conv_du|csff_(?:enc|dec)\d"
@@ -43,10 +43,7 @@ class Options:
 def main(argv: list[str]) -> None:
     """The command."""
     options = parse(Options, argv, "python -m baselines.egnet.convert", __doc__)
-    if not options.out.name.endswith(SUFFIX):
-        raise UserError(f"{options.out}: the name must end in {SUFFIX}")
-    if options.out.exists():
-        raise UserError(f"{options.out} is there already: remove it, or give another name")
+    check_new_weights(options.out)
     state = official_state(options.checkpoint)
     start_keras()
 

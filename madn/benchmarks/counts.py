@@ -7,6 +7,7 @@ from madn import recipes
 from madn.nn.macs import network_macs
 from madn.papers import published
 from madn.restoration.restorer import padded_size
+from madn.system.tables import markdown_lines
 
 SIZES = ((256, 256), (1280, 720))  # width x height
 
@@ -16,20 +17,20 @@ def count_table(names: Sequence[str]) -> Iterator[str]:
 
     An image is padded to the recipe's multiple: the size that is counted stands beside the number.
     """
-    claims = published.load()["claims"]
-    yield "| recipe | generator | critics | " + " | ".join(f"GMACs {w}x{h}" for w, h in SIZES) + " | its paper says |"
-    yield "|---|---:|---:|" + "---:|" * len(SIZES) + "---|"
-    for name in names:
-        recipe = recipes.get(name)
-        generator = recipe.build_generator()
-        cells = [name, f"{generator.count_params():,}", _critics(recipe.build_critics()) or "none"]
-        for size in SIZES:
-            width, height = (padded_size(n, recipe.multiple) for n in size)
-            billions = network_macs(generator, height, width).total / 1e9
-            cells.append(f"{billions:,.3f}" + (f" ({width}x{height})" if (width, height) != size else ""))
-        claim = claims.get(name)
-        cells.append(f"{claim['claim']} ({claim['source']})" if claim else "")
-        yield f"| {' | '.join(cells)} |"
+    sizes = [f"GMACs {width}x{height}" for width, height in SIZES]
+    header = ["recipe", "generator", "discriminators", *sizes, "its paper says"]
+    return markdown_lines(header, map(_cells, names), [False, True, True, *[True] * len(sizes), False])
+
+
+def _cells(name: str) -> list[str]:
+    recipe, claim = recipes.get(name), published.load()["claims"].get(name)
+    generator = recipe.build_generator()
+    cells = [name, f"{generator.count_params():,}", _critics(recipe.build_critics()) or "none"]
+    for size in SIZES:
+        width, height = (padded_size(n, recipe.multiple) for n in size)
+        billions = network_macs(generator, height, width).total / 1e9
+        cells.append(f"{billions:,.3f}" + (f" ({width}x{height})" if (width, height) != size else ""))
+    return [*cells, f"{claim['claim']} ({claim['source']})" if claim else ""]
 
 
 def _critics(critics: dict) -> str:

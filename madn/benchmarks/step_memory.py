@@ -11,6 +11,7 @@ import keras
 from madn.benchmarks.training import stages, with_vgg
 from madn.errors import UserError
 from madn.nn.graphs import peak_bytes, trace
+from madn.system.tables import markdown_lines
 from madn.training.recipe import Recipe
 
 COMBINATIONS = [
@@ -76,8 +77,12 @@ def memory_table(
 ) -> Iterator[str]:
     """A Markdown table, in GiB: each recipe's step (its first stage's) in each precision, with and without
     rematerialisation, in 1, 2 and 4 parts; None for the recipe's own batch and crop."""
-    yield "| recipe | batch, crop | precision | remat | accumulate | weights, moments | the step's own | peak |"
-    yield "|---|---|---|---|---:|---:|---:|---:|"
+    header = ["recipe", "batch, crop", "precision", "remat"]
+    header += ["accumulate", "weights, moments", "the step's own", "peak"]
+    return markdown_lines(header, _rows(names, batch, crop, vgg_weights), [number > 3 for number in range(8)])
+
+
+def _rows(names: Sequence[str], batch: int | None, crop: int | None, vgg_weights: Sequence[str]) -> Iterator[list[str]]:
     for name in names:
         recipe = stages(name)[0]
         recipe = replace(recipe, batch=batch or recipe.batch, crop=crop or recipe.crop)
@@ -87,6 +92,6 @@ def memory_table(
                 if recipe.batch % accumulate:
                     continue
                 found = training_memory(replace(recipe, precision=precision, remat=remat, accumulate=accumulate))
-                sizes = " | ".join(f"{n / 2**30:.1f}" for n in (found.state, found.step, found.peak))
-                yield f"| `{name}` | {recipe.batch}, {recipe.crop} | {precision} | {remat} | {accumulate} | {sizes} |"
+                sizes = [f"{n / 2**30:.1f}" for n in (found.state, found.step, found.peak)]
+                yield [f"`{name}`", f"{recipe.batch}, {recipe.crop}", precision, remat, str(accumulate), *sizes]
                 keras.backend.clear_session()

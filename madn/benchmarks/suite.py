@@ -1,13 +1,14 @@
 """All measurements of `python -m madn.bench`, one process after the other, into two tables and a file."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from madn.benchmarks import tables
 from madn.benchmarks.measurements import RestorationJob, TrainingJob
 from madn.benchmarks.processes import in_own_process
+from madn.system.tables import markdown_lines
 from madn.system.writing import atomic
 
 
@@ -41,26 +42,26 @@ def run(
     `trainings`: each job with its stage's name, "" for a recipe of one stage.
     """
     if restorations:
-        yield tables.head(tables.RESTORATION)
-    for job in restorations:
-        row = {
-            "recipe": job.source,
-            "precision": job.precision,
-            **in_own_process("madn.benchmarks.restoration", "measure", job),
-        }
-        record.add("restoration", row)
-        yield tables.restoration_row(row)
+        yield from _table(tables.RESTORATION, (_restoration_cells(job, record) for job in restorations))
     if restorations and trainings:
         yield ""
     if trainings:
-        yield tables.head(tables.TRAINING)
-    for job, stage in trainings:
-        row = {
-            "recipe": job.source,
-            "stage": stage,
-            "precision": job.precision,
-            "jit": job.jit,
-            **in_own_process("madn.benchmarks.training", "measure", job),
-        }
-        record.add("training", row)
-        yield tables.training_row(row)
+        yield from _table(tables.TRAINING, (_training_cells(job, stage, record) for job, stage in trainings))
+
+
+def _table(columns: Sequence[str], rows: Iterable[list[str]]) -> Iterator[str]:
+    return markdown_lines(columns, rows, [number > 2 for number in range(len(columns))])
+
+
+def _restoration_cells(job: RestorationJob, record: Record) -> list[str]:
+    found = in_own_process("madn.benchmarks.restoration", "measure", job)
+    row = {"recipe": job.source, "precision": job.precision, **found}
+    record.add("restoration", row)
+    return tables.restoration_row(row)
+
+
+def _training_cells(job: TrainingJob, stage: str, record: Record) -> list[str]:
+    found = in_own_process("madn.benchmarks.training", "measure", job)
+    row = {"recipe": job.source, "stage": stage, "precision": job.precision, "jit": job.jit, **found}
+    record.add("training", row)
+    return tables.training_row(row)

@@ -1,6 +1,4 @@
-"""The lines of `python -m madn.bench`: what was measured, in Markdown."""
-
-from collections.abc import Sequence
+"""The cells of the tables of `python -m madn.bench`: what was measured, as texts."""
 
 import numpy as np
 
@@ -33,30 +31,24 @@ TRAINING = (
 )
 
 
-def head(columns: Sequence[str]) -> str:
-    """The first two lines of a table."""
-    sides = ["---" if i < 3 else "---:" for i in range(len(columns))]
-    return f"| {' | '.join(columns)} |\n|{'|'.join(sides)}|"
-
-
-def restoration_row(row: dict) -> str:
-    """A line of `RESTORATION`; for a failure, its reason."""
+def restoration_row(row: dict) -> list[str]:
+    """The cells of a line of `RESTORATION`; for a failure, its reason."""
     first = [row["recipe"], row["precision"]]
     if "failed" in row:
-        return _line([*first, f"failed: {row['failed']}"], len(RESTORATION))
+        return [*first, f"failed: {row['failed']}", *[""] * (len(RESTORATION) - 3)]
     width, height = row["size"]
     where = f"{width}x{height}" + ("" if row["tiles"] == "whole" else f", {row['tiles']}")
-    return _line([*first, where, *_times(row, row["megapixels"]), *rates(row)], len(RESTORATION))
+    return [*first, where, *_times(row, row["megapixels"]), *rates(row)]
 
 
-def training_row(row: dict) -> str:
-    """A line of `TRAINING`; for a failure, its reason."""
+def training_row(row: dict) -> list[str]:
+    """The cells of a line of `TRAINING`; for a failure, its reason."""
     recipe = f"{row['recipe']}: {row['stage']}" if row.get("stage") else row["recipe"]
     first = [recipe, row["precision"] + (", XLA" if row.get("jit") else "")]
     if "failed" in row:
-        return _line([*first, f"failed: {row['failed']}"], len(TRAINING))
+        return [*first, f"failed: {row['failed']}", *[""] * (len(TRAINING) - 3)]
     batch = f"{row['crops_per_step']} of {row['crop']}"
-    return _line([*first, batch, *_times(row, row["crops_per_step"]), *rates(row)], len(TRAINING))
+    return [*first, batch, *_times(row, row["crops_per_step"]), *rates(row)]
 
 
 def rates(row: dict) -> list[str]:
@@ -90,7 +82,3 @@ def _times(row: dict, amount: float) -> list[str]:
         str(len(row["seconds"])),
         f"{amount / middle:.3g}",
     ]
-
-
-def _line(cells: Sequence[str], columns: int) -> str:
-    return f"| {' | '.join([*cells, *[''] * (columns - len(cells))])} |"

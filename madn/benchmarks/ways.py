@@ -11,6 +11,7 @@ from madn.errors import UserError
 from madn.imaging.arrays import read_image, write_image
 from madn.restoration.loading import Loaded, load_network
 from madn.restoration.restorer import restore
+from madn.system.tables import markdown_table
 
 
 def restoration_table(model: str, photo: Path, tile: int, rounds: int = 3, out: Path | None = None) -> Iterator[str]:
@@ -33,16 +34,15 @@ def restoration_table(model: str, photo: Path, tile: int, rounds: int = 3, out: 
             seconds[name].append(time.perf_counter() - start)
     plain, megapixels = min(seconds["plain Keras call"]), image.shape[0] * image.shape[1] / 1e6
     yield f"{loaded.description}, {photo.name}, {image.shape[1]}x{image.shape[0]}"
-    yield "| way | s/megapixel | plain / this | PSNR to the plain call | largest difference, of 255 |"
-    yield "|---|---:|---:|---:|---:|"
+    rows = []
     for name, times in seconds.items():
         difference = results[name] - results["plain Keras call"]
         error = float(np.square(difference).mean())
         closeness = "equal" if error == 0 else f"{-10 * np.log10(error):.1f} dB"
-        yield (
-            f"| {name} | {min(times) / megapixels:.2f} | {plain / min(times):.2f} | {closeness} | "
-            f"{np.abs(difference).max() * 255:.2f} |"
-        )
+        ratio, largest = f"{plain / min(times):.2f}", f"{np.abs(difference).max() * 255:.2f}"
+        rows.append([name, f"{min(times) / megapixels:.2f}", ratio, closeness, largest])
+    header = ["way", "s/megapixel", "plain / this", "PSNR to the plain call", "largest difference, of 255"]
+    yield markdown_table(header, rows, [False, True, True, True, True])
     if out:
         write_image(out / f"{photo.stem}_whole.png", results["compiled"])
         tiled = next(name for name in results if name.startswith("tiles"))

@@ -57,6 +57,7 @@ class DecodedImages:
         self.limit = int(limit_gb * 1e9) if cache != "none" else 0
         self.folder = Path(folder or cache_folder() / "decoded")
         self.notes: dict[Path, str] = {}
+        self._sizes: dict[Path, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._arrays: dict[Path, np.ndarray] = {}
         self._files: dict[Path, Path] = {}
@@ -80,6 +81,7 @@ class DecodedImages:
         array, note = decode(path)
         with self._lock:
             self._decodes += 1
+            self._sizes[path] = array.shape[:2]
             if note:
                 self.notes[path] = note
             fits = self._bytes + array.nbytes <= self.limit
@@ -90,6 +92,10 @@ class DecodedImages:
         if fits and self.cache == "disk":
             self._writable(lambda: self._write(file, array))
         return array
+
+    def size(self, path: Path) -> tuple[int, int]:
+        """Height and width of an image, which is decoded only where it has not been yet. Raises as `read` does."""
+        return self._sizes.get(path) or self.read(path).shape[:2]
 
     def stats(self) -> dict[str, int | float]:
         """Counts so far: readings, decodings among them, and gigabytes kept."""

@@ -1,7 +1,7 @@
 """From what a user names (sets, two folders, photographs, the samples) to checked pairs and training crops."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +11,10 @@ from madn.data.crops import CropSource, MixedCrops, PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, pair_folders
 from madn.data.scenes import hold_out
-from madn.data.synthetic import CameraCrops, PhotoCrops, VideoCrops, check_photos, find_photos, hold_out_photos
+from madn.data.synthetic import PHOTO_BLURS, Motion, check_photos, find_photos, hold_out_photos
 from madn.errors import UserError
 
 VALIDATION_CROP = 256
-PHOTO_BLURS = {"shake": PhotoCrops, "camera": CameraCrops, "video": VideoCrops}
 
 
 @dataclass(frozen=True)
@@ -169,15 +168,14 @@ def open_source(
         options.held_photos is not None or options.photo_blur != "shake" or options.longest_shake is not None
     ):
         raise UserError("--held-photos, --photo-blur and --longest-shake need photographs: --photos DIR")
-    if options.longest_shake is not None and not 0 < options.longest_shake <= 256:
-        raise UserError(f"--longest-shake must be above 0 and at most 256 pixels; received {options.longest_shake:g}")
+    motion = PHOTO_BLURS[options.photo_blur].motion_up_to(options.longest_shake)
     if options.photos is not None and not pairs_named:
         if most > 1:
             raise UserError("--shrink is for pairs; the blur of photographs is set by --longest-shake")
         if options.validation not in ("auto", "none"):
             raise UserError(f"--validation {options.validation}: photographs have no scenes; give auto or none")
         count = 0 if options.validation == "none" else options.held_photos
-        return _open_photos(options, images, crop, crop, seed, augment, count)
+        return _open_photos(options, motion, images, crop, crop, seed, augment, count)
     named = ["samples"] if not pairs_named else _names(options.data)
     index = check_pairs(
         open_pairs(named, options.blurred, options.sharp, "train", blur_kind), images, crop, options.skip_bad
@@ -195,7 +193,8 @@ def open_source(
     if options.photos is not None:
         share = 0.5 if options.photo_share is None else options.photo_share
         side = fixed.sharp.shape[1] if fixed else VALIDATION_CROP
-        photos, held_photos, also = _open_photos(options, images, crop, side, seed, augment, options.held_photos or 0)
+        count = options.held_photos or 0
+        photos, held_photos, also = _open_photos(options, motion, images, crop, side, seed, augment, count)
         source, fixed = MixedCrops(source, photos, share), FixedCrops.joined(fixed, held_photos)
         summary["train"] += f" and, for a share of {share:g} of the crops, {also.pop('train')}"
         summary = {key: [*summary[key], *also[key]] if key in also else summary[key] for key in summary}
@@ -203,11 +202,17 @@ def open_source(
 
 
 def _open_photos(
-    options: DataOptions, images: DecodedImages, crop: int, held_crop: int, seed: int, augment: str, count: int | None
+    options: DataOptions,
+    motion: Motion,
+    images: DecodedImages,
+    crop: int,
+    held_crop: int,
+    seed: int,
+    augment: str,
+    count: int | None,
 ) -> tuple[CropSource, FixedCrops | None, dict]:
     """What `open_source` returns, of photographs; `count` of them held out, or a tenth."""
     kind = PHOTO_BLURS[options.photo_blur]
-    motion = replace(kind.MOTION, longest=options.longest_shake or kind.MOTION.longest)
     least = motion.photo_side(max(crop, held_crop if count != 0 else 0))
     paths, notes = find_photos(options.photos)
     photos, problems = check_photos(

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image
 
 from madn.data.crops import CROP, Augment, augmented, drawn, window
 from madn.data.images import DecodedImages, in_threads
-from madn.data.index import Pair, size, some_lines
+from madn.data.index import Pair, some_lines
 from madn.data.synthesis import (
     GAMMA,
     blob,
@@ -39,6 +39,10 @@ class Motion:
     longest: float = 24.0
     rotation: float = 0.005
 
+    def __post_init__(self):
+        if not 0 < self.longest <= 256:
+            raise UserError(f"--longest-shake must be above 0 and at most 256 pixels; received {self.longest:g}")
+
     def margin(self, crop: int) -> int:
         """Pixels around a crop that its blur looks at."""
         return reach(self.longest, self.rotation, crop)
@@ -59,6 +63,14 @@ class PhotoCrops:
 
     MOTION = Motion()
     SAYS = "blurred by synthesised camera shake"
+
+    @classmethod
+    def motion_up_to(cls, longest: float | None) -> Motion:
+        """The motion of this kind of blur, its longest path `longest` pixels where that is given.
+
+        Raises `UserError` for a length out of range.
+        """
+        return cls.MOTION if longest is None else replace(cls.MOTION, longest=longest)
 
     def __init__(
         self,
@@ -168,6 +180,10 @@ class VideoCrops(CameraCrops):
         return to_uint8(blurred), sharp
 
 
+PHOTO_BLURS = {"shake": PhotoCrops, "camera": CameraCrops, "video": VideoCrops}
+"""What --photo-blur chooses from."""
+
+
 def _frames(length: float) -> int:
     """An odd number of frames, at most a pixel apart."""
     return 2 * int(np.ceil(length / 2)) + 1
@@ -222,11 +238,11 @@ def check_photos(
 
     def inspect(path: Path) -> str | None:
         try:
-            photo = images.read(path)
+            height, width = images.size(path)
         except UserError as problem:
             return str(problem)
-        if min(photo.shape[:2]) < least:
-            return f"{path}: {size(photo)} is smaller than {least}x{least}; {way_out}{remark}"
+        if min(height, width) < least:
+            return f"{path}: {width}x{height} is smaller than {least}x{least}; {way_out}{remark}"
         return None
 
     found = in_threads(inspect, photos, "checking photographs")

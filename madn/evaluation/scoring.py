@@ -21,6 +21,7 @@ from madn.errors import UserError
 from madn.evaluation.metrics import SMALLEST, psnr, ssim, ssim_matlab
 from madn.imaging.arrays import read_image
 from madn.restoration.restorer import Network, restore
+from madn.system.tables import text_table
 from madn.system.versions import versions
 from madn.system.writing import atomic
 
@@ -89,16 +90,8 @@ class Evaluation:
         titles = [f"{metric.name} {which}" for metric in fields(Scores) for which in ("blurred", "restored")]
         lines = [[image.name, *_cells(image.blurred, image.restored), f"{image.seconds:.2f}"] for image in listed]
         mean = [f"mean of {len(self.images)}", *_cells(self.blurred, self.restored), f"{self.seconds:.2f}"]
-        table = [["image", *titles, "seconds"], *lines, mean]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        text = [
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in table
-        ]
-        return "\n".join([f"protocol {self.protocol}: {what}; seconds of the mean line: median", *text])
+        table = text_table(["image", *titles, "seconds"], [*lines, mean], [False, *[True] * (len(titles) + 1)])
+        return f"protocol {self.protocol}: {what}; seconds of the mean line: median\n{table}"
 
     def write_json(self, path: str | Path, **about: object) -> None:
         """Write everything as JSON, atomically; `about` says what was measured (model, data, blur kind).

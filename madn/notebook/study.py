@@ -24,6 +24,7 @@ from madn.data.sets import open_pairs
 from madn.errors import UserError
 from madn.imaging.arrays import image_files, read_image
 from madn.system.startup import start_keras
+from madn.system.tables import markdown_table
 from madn.system.writing import atomic
 from madn.training.runfolder import RunFolder
 
@@ -293,25 +294,23 @@ def scores(results: Mapping[str, dict]) -> str:
         for key in same
     ):
         raise ValueError("a table is of one set of pairs and one protocol; received results of several")
-    lines = [
-        "| method | PSNR in dB | `ssim` | `ssim_matlab` | from |",
-        "|---|---:|---:|---:|---|",
-        _line("blurred input", first["mean"]["blurred"], first["file"]),
-    ]
-    lines += [_line(label, result["mean"]["restored"], result["file"]) for label, result in results.items()]
+    rows = [_cells("blurred input", first["mean"]["blurred"], first["file"])]
+    rows += [_cells(label, result["mean"]["restored"], result["file"]) for label, result in results.items()]
+    header = ["method", "PSNR in dB", "`ssim`", "`ssim_matlab`", "from"]
+    table = markdown_table(header, rows, [False, True, True, True, False])
     protocol = "whole images" if first["crop"] is None else f"crops of {first['crop']} pixels"
     kind = f", blur kind `{first['blur_kind']}`" if first["layout"] == "GoPro" else ""
     count = len(first["images"])
     of = f"Mean of {count} test pairs" if count > 1 else "One test pair"
-    return "\n".join([*lines, "", f"{of}, {protocol}{kind}."])
+    return f"{table}\n\n{of}, {protocol}{kind}."
 
 
 def _is_after(stamp: Path, weights: Sequence[Path]) -> bool:
     return all(file.stat().st_mtime_ns <= stamp.stat().st_mtime_ns for file in weights if file.is_file())
 
 
-def _line(label: str, mean: Mapping[str, float], file: str) -> str:
-    return f"| {label} | {mean['psnr']:.2f} | {mean['ssim']:.4f} | {mean['ssim_matlab']:.4f} | `{file}` |"
+def _cells(label: str, mean: Mapping[str, float], file: str) -> list[str]:
+    return [label, f"{mean['psnr']:.2f}", f"{mean['ssim']:.4f}", f"{mean['ssim_matlab']:.4f}", f"`{file}`"]
 
 
 def _ending(folder: Path) -> str:

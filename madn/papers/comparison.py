@@ -12,6 +12,7 @@ import keras
 from madn import recipes
 from madn.errors import UserError
 from madn.nn.macs import network_macs
+from madn.system.tables import markdown_table
 from madn.system.writing import atomic
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
@@ -168,19 +169,15 @@ def check() -> None:
 
 def table(entries: list[Entry]) -> str:
     """A Markdown table: the blurred images first, then each recipe with its cost."""
+    header = ["recipe", "parameters", "GMACs at 256x256", "steps", "minutes"]
+    header += ["PSNR", "`ssim`", "`ssim_matlab`", "PSNR above blurred"]
 
-    def scores(mean: dict) -> str:
-        return f"{mean['psnr']:.2f} | {mean['ssim']:.4f} | {mean['ssim_matlab']:.4f}"
+    def scores(mean: dict) -> list[str]:
+        return [f"{mean['psnr']:.2f}", f"{mean['ssim']:.4f}", f"{mean['ssim_matlab']:.4f}"]
 
-    lines = [
-        "| recipe | parameters | GMACs at 256x256 | steps | minutes | PSNR | `ssim` | `ssim_matlab` "
-        "| PSNR above blurred |",
-        "|---|---|---|---|---|---|---|---|---|",
-        f"| blurred input | | | | | {scores(entries[0].scores['blurred'])} | |",
-    ]
-    lines += [
-        f"| `{each.recipe}` | {each.parameters:,} | {each.gmacs:.2f} | {each.steps} | {each.minutes:.1f} | "
-        f"{scores(each.scores['restored'])} | {each.better} of {each.images} |"
-        for each in entries
-    ]
-    return "\n".join(lines)
+    rows = [["blurred input", "", "", "", "", *scores(entries[0].scores["blurred"]), ""]]
+    for each in entries:
+        cost = [f"{each.parameters:,}", f"{each.gmacs:.2f}", f"{each.steps}", f"{each.minutes:.1f}"]
+        better = f"{each.better} of {each.images}"
+        rows.append([f"`{each.recipe}`", *cost, *scores(each.scores["restored"]), better])
+    return markdown_table(header, rows)

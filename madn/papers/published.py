@@ -13,7 +13,7 @@ from pathlib import Path
 
 from madn.errors import UserError
 from madn.papers.results import METRICS, Result, family, find_results, is_of, label, protocol, provenance
-from madn.system.tables import aligned, piped
+from madn.system.tables import markdown_table, text_table
 
 PAPERS = ("madn", "sisnet", "structure_guided", "msr2b", "egnet")
 FACTS = ("what", "columns", "data", "images", "recipes", "counted by")  # of a table; all its other keys are rows
@@ -193,12 +193,12 @@ def _scores(shown: Table, k: int, result: Result) -> tuple[dict, int] | None:
 
 def text(name: str, which: str | None = None, results: Sequence[Result] = ()) -> str:
     """One table for the screen, with its notes; without `which` all tables of the paper, and its slips."""
-    return _render(name, which, results, aligned, "{}", "  [{}] {}", "  - {}")
+    return _render(name, which, results, text_table, "{}", "  [{}] {}", "  - {}")
 
 
 def markdown(name: str, which: str | None = None, results: Sequence[Result] = ()) -> str:
     """The same in Markdown."""
-    return _render(name, which, results, piped, "**{}**", "- [{}] {}", "- {}")
+    return _render(name, which, results, markdown_table, "**{}**", "- [{}] {}", "- {}")
 
 
 def report(names: Sequence[str] = (), places: Sequence[str | Path] | None = None) -> str:
@@ -247,8 +247,8 @@ def _remarks(shown: Table) -> list[str]:
     ]
 
 
-def _grid(shown: Table, lines: list[Line]) -> tuple[list[list[str]], list[bool]]:
-    """Header and cells, and which columns hold numbers; a column that is empty throughout is left out, but for scores:
+def _grid(shown: Table, lines: list[Line]) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Titles, cells, and which columns hold numbers; a column that is empty throughout is left out, but for scores:
     that they were not measured is to be seen."""
     metrics = tuple(next(iter(shown.rows.values())))
     if not any(shown.data):
@@ -256,13 +256,11 @@ def _grid(shown: Table, lines: list[Line]) -> tuple[list[list[str]], list[bool]]
             "method",
             *(f"published {LABELS[metric]} {column}".strip() for metric in metrics for column in shown.columns),
         ]
-        return [
-            header,
-            *(
-                [method, *(_number(metric, value) for metric in metrics for value in row[metric])]
-                for method, row in shown.rows.items()
-            ),
-        ], [title != "method" for title in header]
+        rows = [
+            [method, *(_number(metric, value) for metric in metrics for value in row[metric])]
+            for method, row in shown.rows.items()
+        ]
+        return header, rows, [title != "method" for title in header]
     header = [
         "method",
         "column",
@@ -284,7 +282,8 @@ def _grid(shown: Table, lines: list[Line]) -> tuple[list[list[str]], list[bool]]
     ]
     numbers = range(2, len(header) - 3)
     kept = [k for k in range(len(header)) if k in numbers or any(row[k] for row in rows)]
-    return [[row[k] for k in kept] for row in (header, *rows)], [k in numbers for k in kept]
+    header, *rows = ([row[k] for k in kept] for row in (header, *rows))
+    return header, rows, [k in numbers for k in kept]
 
 
 def _about(shown: Table, line: Line) -> tuple[str, str, str]:

@@ -12,7 +12,8 @@ from madn.errors import UserError
 from madn.restoration.inference import ELSEWHERE, Inference
 from madn.restoration.restorer import Restorer
 from madn.restoration.tiles import Network
-from madn.training.checkpoint import SUFFIX, load_generator, read_recipe
+from madn.system.writing import WEIGHTS
+from madn.training.checkpoint import load_generator, read_recipe
 from madn.training.precision import dtype_policy
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
@@ -106,7 +107,7 @@ def load_network(
         raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
     else:
         raise UserError(
-            f"{source}: no such run folder, {SUFFIX} file or SavedModel, and no shipped weights of that "
+            f"{source}: no such run folder, {WEIGHTS} file or SavedModel, and no shipped weights of that "
             f"name: {registry.hint(name, known)}"
         )
     return _weights(file, recipe, precision)

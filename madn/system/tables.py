@@ -1,30 +1,39 @@
-"""Tables of short texts: aligned for a screen, or in Markdown. The first row is the header."""
+"""Tables, drawn by tabulate: aligned for a screen, or in Markdown. Cells are texts, and are shown as they are."""
 
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+from tabulate import tabulate
+
+Cells = Sequence[str]
 
 
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
-    """Columns of equal width, two spaces between them; titles are wrapped to what stands below them."""
-    widths = [max(map(len, column[1:]), default=0) for column in zip(*rows, strict=True)]
-    titles = [
-        textwrap.wrap(title, max(width, 9), break_long_words=False)
-        for title, width in zip(rows[0], widths, strict=True)
-    ]
-    widths = [max([width, *map(len, title)]) for width, title in zip(widths, titles, strict=True)]
-    depth = max(map(len, titles))
-    head = zip(*([*[""] * (depth - len(title)), *title] for title in titles), strict=True)
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if side else cell.ljust(width)
-            for cell, width, side in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in (*head, *rows[1:])
+def text_table(header: Cells, rows: Iterable[Cells], right: Sequence[bool] = ()) -> str:
+    """Columns of equal width. Titles are wrapped to what stands below them; `right`: which columns are set right."""
+    rows = list(rows)
+    widths = [max(9, *map(len, column)) for column in zip(*rows, strict=True)] if header else None
+    return tabulate(
+        rows,
+        header,
+        "plain",
+        colalign=_sides(right),
+        disable_numparse=True,
+        maxheadercolwidths=widths,
+        break_long_words=False,
     )
 
 
-def piped(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
-    """A Markdown table."""
+def markdown_table(header: Cells, rows: Iterable[Cells], right: Sequence[bool] = ()) -> str:
+    """The same in Markdown."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    sides = ["---:" if side else "---" for side in right]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], sides, *cells[1:]))
+    return tabulate(cells, header, "pipe", colalign=_sides(right), disable_numparse=True)
+
+
+def markdown_lines(header: Cells, rows: Iterable[Cells], right: Sequence[bool] = ()) -> Iterator[str]:
+    """The lines of a table whose rows take long to come, each as soon as it is there: they are aligned to the titles."""
+    yield from markdown_table(header, [[""] * len(header)], right).splitlines()[:2]
+    for row in rows:
+        yield markdown_table(header, [row], right).splitlines()[2]
+
+
+def _sides(right: Sequence[bool]) -> list[str] | None:
+    return ["right" if side else "left" for side in right] or None

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import psutil
 
+from madn.errors import UserError
+
+WEIGHTS = ".weights.h5"  # the end of every weights file's name, which Keras asks for
 HOST = re.sub(r"\W", "", platform.node())[:24]  # processes have the same numbers on other machines of a shared disk
 
 
@@ -23,6 +26,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_new_weights(path: Path) -> None:
+    """Raises `UserError` where `path` cannot be the name of a weights file to write, or such a file is there already."""
+    if not path.name.endswith(WEIGHTS):
+        raise UserError(f"{path}: the name must end in {WEIGHTS}")
+    if path.exists():
+        raise UserError(f"{path}: is there already; remove it, or give another name")
 
 
 def takes_other_names(path: Path) -> bool:

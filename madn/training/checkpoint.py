@@ -18,11 +18,10 @@ import keras
 from keras.src.saving import saving_lib
 
 from madn.errors import UserError
-from madn.system.writing import atomic, sync_folder
+from madn.system.writing import WEIGHTS, atomic, sync_folder
 from madn.training.recipe import Recipe
 
 RECIPE, PLACE, MEANS = "madn_recipe", "madn_place", "madn_means"
-SUFFIX = ".weights.h5"
 SEAL = b"madn-sha256:"
 
 
@@ -71,7 +70,7 @@ def newest_whole(states: Iterable[Path]) -> Path:
     folder = damaged[0].parent
     raise UserError(
         f"{folder}: every checkpoint is damaged ({', '.join(path.name for path in damaged)}): start again "
-        f"with another --run, from the generator alone with --weights {folder / ('last' + SUFFIX)}"
+        f"with another --run, from the generator alone with --weights {folder / ('last' + WEIGHTS)}"
     )
 
 
@@ -172,7 +171,7 @@ def _attribute(path: Path, name: str) -> dict | None:
         with h5py.File(path) as file:
             text = file.attrs.get(name)
     except OSError:
-        raise UserError(f"{path}: not a readable {SUFFIX} file (damaged, cut short or of another kind)") from None
+        raise UserError(f"{path}: not a readable {WEIGHTS} file (damaged, cut short or of another kind)") from None
     return None if text is None else json.loads(text)
 
 

@@ -20,6 +20,7 @@ import tyro
 from madn.errors import UserError, run_command
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
+from madn.system.tables import text_table
 from madn.weights import publishing, registry
 
 PROG = "python -m madn.weights"
@@ -117,7 +118,8 @@ def main(argv: list[str]) -> int:
 
 def table(known: dict[str, registry.Entry]) -> str:
     """An aligned table, a row for each score, with the commands that print them below."""
-    rows = [["name", "recipe", "MB", "licence", "measured on (blurred -> restored)", *registry.METRICS]]
+    header = ["name", "recipe", "MB", "licence", "measured on (blurred -> restored)", *registry.METRICS]
+    rows: list[list[str]] = []
     for entry in known.values():
         about = [entry.name, entry.recipe, f"{entry.bytes / 1e6:.2f}", entry.licence]
         rows += [
@@ -132,9 +134,9 @@ def table(known: dict[str, registry.Entry]) -> str:
             for score in entry.scores
         ]
         rows += [] if entry.scores else [[*about, "not measured", "", "", ""]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", *(score.command for entry in known.values() for score in entry.scores)])
+    return "\n".join(
+        [text_table(header, rows), "", *(score.command for entry in known.values() for score in entry.scores)]
+    )
 
 
 def _check_all() -> int:

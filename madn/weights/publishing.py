@@ -9,7 +9,7 @@ from pathlib import Path
 from madn import recipes
 from madn.errors import UserError
 from madn.system.startup import start_keras
-from madn.system.writing import atomic
+from madn.system.writing import WEIGHTS, atomic, check_new_weights
 from madn.weights import registry
 from madn.weights.registry import Entry, Score
 
@@ -24,7 +24,7 @@ def add(source: Path, name: str, licence: str, trained_on: str, notes: str = "",
         raise UserError(f"{name!r}: names of weights are letters, digits, dots, dashes and underscores")
     source, stored = _generator_of(source, which)
     known = registry.entries() if (registry.folder() / registry.REGISTRY).is_file() else {}
-    place = registry.folder() / f"{name}{registry.SUFFIX}"
+    place = registry.folder() / f"{name}{WEIGHTS}"
     with atomic(place) as part:
         store_float16(source, part)
         size, digest = part.stat().st_size, registry.sha256_of(part)
@@ -74,10 +74,7 @@ def mean(
     """
     files = [Path(file) for file in files]
     shares = _shares(files, shares)
-    if not out.name.endswith(registry.SUFFIX):
-        raise UserError(f"--out {out}: the name must end in {registry.SUFFIX}")
-    if out.exists():
-        raise UserError(f"--out {out}: is there already; remove it, or give another name")
+    check_new_weights(out)
     start_keras()  # late: a bad command line is reported before
     from madn.training.checkpoint import load_generator, save_generator
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from madn.errors import UserError
-from madn.system.writing import atomic
+from madn.system.writing import WEIGHTS, atomic
 
 METRICS = {"psnr": 2, "ssim": 4, "ssim_matlab": 4}  # and their decimals in the table
 DEFAULT = "madn-srn"  # what madn.deblur takes where no model is named
-REGISTRY, VARIABLE, SUFFIX = "registry.json", "MADN_WEIGHTS", ".weights.h5"
+REGISTRY, VARIABLE = "registry.json", "MADN_WEIGHTS"
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def _entry(name: str, line: dict) -> Entry:
         for score in line.pop("scores", ())
     )
     entry = Entry(name=name, scores=scores, **line)
-    if Path(entry.file).name != entry.file or not entry.file.endswith(SUFFIX):  # it leads to no other folder
-        raise ValueError(f"{name}: file must be a plain name that ends with {SUFFIX}; it is {entry.file}")
+    if Path(entry.file).name != entry.file or not entry.file.endswith(WEIGHTS):  # it leads to no other folder
+        raise ValueError(f"{name}: file must be a plain name that ends with {WEIGHTS}; it is {entry.file}")
     if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
         raise ValueError(f"{name}: sha256 must be 64 hexadecimal digits; it is {entry.sha256}")
     return entry

@@ -82,4 +82,4 @@ def test_table(monkeypatch):
     monkeypatch.setattr(memory, "training_memory", found)
     lines = list(memory.memory_table(["madn-budget"], batch=2, crop=32))
     assert len(lines) == 2 + 8 and all(line.count("|") == lines[0].count("|") for line in lines)
-    assert lines[3] == "| `madn-budget` | 2, 32 | float32 | none | 2 | 1.0 | 32.0 | 33.0 |"
+    assert " ".join(lines[3].split()) == "| `madn-budget` | 2, 32 | float32 | none | 2 | 1.0 | 32.0 | 33.0 |"

@@ -2,6 +2,7 @@
 results."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -331,6 +332,11 @@ def test_a_result_in_its_run_folder_tells_the_training(tmp_path):
         assert "trained" not in said and "25.50" in said
 
 
+def squeezed(table: str) -> str:
+    """A table without the spaces that align it."""
+    return re.sub(" +", " ", table)
+
+
 def test_text_and_markdown_of_a_whole_paper(tmp_path):
     write(tmp_path / "full.json", "sisnet-budget")
     results = find_results([tmp_path])
@@ -338,21 +344,23 @@ def test_text_and_markdown_of_a_whole_paper(tmp_path):
         assert all(f"Table {k}" in said for k in (2, 3, 4)) and all(slip in said for slip in SISNET["slips"])
         assert said.count("evaluate it") == 1 and said.count("[1]") == 5  # a row and the input in 2 tables; one note
         assert "Nolatent: sisnet-nolatent" in said
-    rows = [row for row in published.markdown("sisnet", "table 2", results).splitlines() if row.startswith("|")]
+    rows = [
+        row for row in squeezed(published.markdown("sisnet", "table 2", results)).splitlines() if row.startswith("|")
+    ]
     assert rows[0] == (
         "| method | published PSNR, dB | published SSIM (kind not stated) | measured PSNR, dB "
         "| measured ssim | measured ssim_matlab | network | measured on | note |"
     )
-    assert rows[2] == "| Nolatent | 28.21 | 0.823 |  |  |  |  |  |  |"
+    assert rows[2] == "| Nolatent | 28.21 | 0.823 | | | | | | |"
     assert rows[5] == (
         "| SIS-Net | 30.28 | 0.912 | 25.50 | 0.6375 | 0.7286 | sisnet-budget, 1,234,567 parameters "
         "| whole images, 2 of 1,111 | [1] |"
     )
     # no scores of images: methods against columns, nothing to measure
-    scored = published.markdown("structure_guided", "table 2")
+    scored = squeezed(published.markdown("structure_guided", "table 2"))
     assert "| Structures Guided | 7.5 | 7.7 | 7.2 | 6.9 | 6.8 | 7.2 |" in scored
     assert "measured" not in published.text("egnet", "table 2")
-    assert "| BANet | RealBlur-J |  |  |  |  |  |" in published.markdown("egnet", "table 1")
+    assert "| BANet | RealBlur-J | | | | | |" in squeezed(published.markdown("egnet", "table 1"))
 
 
 def test_damaged_and_foreign_files(tmp_path):

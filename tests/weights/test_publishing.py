@@ -189,7 +189,7 @@ def test_means_that_make_no_sense_are_named_and_leave_nothing(tmp_path, run):
         ([start, whole, *out, "--shares", "-1", "2"], "^--shares -1 2: shares must be 0 or more and sum to 1$"),
         ([start, whole, *out, "--shares", "nan", "1"], "^--shares nan 1: shares must be 0 or more and sum to 1$"),
         ([start, whole, "--out", state], r"there\.weights\.h5: is there already; remove it, or give another name$"),
-        ([start, whole, "--out", "a.h5"], r"^--out a\.h5: the name must end in \.weights\.h5$"),
+        ([start, whole, "--out", "a.h5"], r"^a\.h5: the name must end in \.weights\.h5$"),
         ([plain, whole, *out], r"plain\.weights\.h5: does not say its recipe; take a generator's weights of a r"),
         ([tmp_path / "gone", whole, *out], "gone: no such weights file$"),
         ([small, whole, *out], r"small\.weights\.h5: has no layer in common with .*whole\.weights\.h5; average ne"),

@@ -22,14 +22,16 @@ import numpy as np
 import tyro
 
 from madn.errors import UserError, run_command
+from madn.models.madn.recipe import SRN
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
+from madn.system.writing import check_new_weights
 
 if TYPE_CHECKING:
     import keras
 
 PROG = "python -m madn.models.madn.srn"
-RECIPE, SUFFIX, SCOPE = "srn", ".weights.h5", "g_net"
+SCOPE = "g_net"
 # SN's layers -> SRN's: first the convolutions, then the groups of residual blocks in their order.
 CONVOLUTIONS = {
     "inblock_conv": "enc1_1",
@@ -70,23 +72,18 @@ class Options:
 def main(argv: list[str]) -> None:
     """The command."""
     options = parse(Options, argv, PROG, __doc__)
-    if not options.out.name.endswith(SUFFIX):
-        raise UserError(f"{options.out}: the name must end in {SUFFIX}")
-    if options.out.exists():
-        raise UserError(f"{options.out} is there already: remove it, or give another name")
+    check_new_weights(options.out)
     start_keras()
     variables = read_checkpoint(options.checkpoint)
 
     import keras
 
-    from madn import recipes
     from madn.training.checkpoint import save_generator
 
-    recipe = recipes.get(RECIPE)
-    keras.utils.set_random_seed(recipe.seed)
-    generator = recipe.build_generator()
+    keras.utils.set_random_seed(SRN.seed)
+    generator = SRN.build_generator()
     load_srn(generator, variables, str(options.checkpoint))
-    save_generator(generator, options.out, RECIPE, recipe.fields(), converted_from=options.checkpoint.name)
+    save_generator(generator, options.out, "srn", SRN.fields(), converted_from=options.checkpoint.name)
     print(
         f"wrote {options.out}: {sum(v.size for v in variables.values()):,} parameters of {options.checkpoint}\n"
         f"go on with python -m madn.train --recipe madn-srn --weights {options.out}"
@@ -134,9 +131,10 @@ def load_srn(generator: "keras.Model", variables: dict[str, np.ndarray], source:
     values = {layer: [variables[f"{name}/weights"], variables[f"{name}/biases"]] for layer, name in LAYERS.items()}
     deconvolution, image = sn.get_layer("outblock_deconv"), sn.get_layer("outblock_image")
     kernel, bias = (v.copy() for v in deconvolution.get_weights())
+    for name, shape in (("dec1_0/weights", (*kernel.shape[:2], kernel.shape[3], 3)), ("dec1_0/biases", (3,))):
+        if variables[name].shape != shape:
+            raise UserError(f"{source}: {name} of another shape: {variables[name].shape}")
     last = variables["dec1_0/weights"][::-1, ::-1].transpose(0, 1, 3, 2)
-    if last.shape != (*kernel.shape[:2], 3, kernel.shape[3]):
-        raise UserError(f"{source}: dec1_0/weights of another shape: {variables['dec1_0/weights'].shape}")
     kernel[:, :, :6], bias[:6] = np.concatenate([last, -last], axis=2), np.tile(variables["dec1_0/biases"], 2)
     bias[3:6] *= -1
     difference = np.zeros(image.kernel.shape, "float32")
@@ -146,7 +144,8 @@ def load_srn(generator: "keras.Model", variables: dict[str, np.ndarray], source:
         try:
             sn.get_layer(layer).set_weights(weights)
         except ValueError:
-            raise UserError(f"{source}: {LAYERS[layer]} of another shape: {weights[0].shape}") from None
+            found = " and ".join(str(each.shape) for each in weights)
+            raise UserError(f"{source}: {LAYERS[layer]} of another shape: {found}") from None
 
 
 if __name__ == "__main__":

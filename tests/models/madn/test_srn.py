@@ -143,6 +143,8 @@ def test_what_is_not_srns_colour_model_is_named(tmp_path, variables, capsys):
     for folder, changed, scope in (
         ("grey", {**variables, "enc1_1/weights": np.zeros((5, 5, 2, 32), "float32")}, "g_net"),
         ("lstm", {**variables, "LSTM/weights": np.zeros(3, "float32")}, "g_net"),
+        ("bias", {**variables, "dec1_0/biases": np.zeros(4, "float32")}, "g_net"),
+        ("flat", {**variables, "dec1_0/weights": np.zeros(2400, "float32")}, "g_net"),
         ("less", {k: v for k, v in variables.items() if k != "dec1_0/biases"}, "g_net"),
         ("other", variables, "generator"),
     ):
@@ -157,6 +159,8 @@ def test_what_is_not_srns_colour_model_is_named(tmp_path, variables, capsys):
         ("noise", "a.weights.h5", "not a readable TensorFlow checkpoint"),
         ("cut/deblur.model", "a.weights.h5", "not a readable TensorFlow checkpoint"),
         ("grey/deblur.model", "a.weights.h5", "enc1_1 of another shape"),
+        ("bias/deblur.model", "a.weights.h5", r"dec1_0/biases of another shape: \(4,\)"),
+        ("flat/deblur.model", "a.weights.h5", r"dec1_0/weights of another shape: \(2400,\)"),
         ("lstm/deblur.model", "a.weights.h5", "LSTM/weights is not one of its variables"),
         ("less/deblur.model", "a.weights.h5", "dec1_0/biases is missing"),
         ("other/deblur.model", "a.weights.h5", "dec1_0/biases is missing"),
