@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 # Read, not imported: madn's own imports are not there yet.
-version = re.search(r'^__version__ = "(.+)"$', (here / "madn/__init__.py").read_text(encoding="utf-8"), re.M).group(1)
+version = re.search(r'^__version__ = "(.+)"$', (here / "madn/version.py").read_text(encoding="utf-8"), re.M).group(1)
 readme = here / "README.md"
 
 setup(

@@ -17,6 +17,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Literal
 
+from madn.version import __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from madn.restoration.restorer import Restorer
 
-__version__ = "0.1.0"
 _ROOMS = ("data", "evaluation", "nn", "recipes", "training")
 __all__ = ["__version__", "deblur", "load", *_ROOMS]
 

@@ -4,9 +4,9 @@ import difflib
 import runpy
 import sys
 
-from madn import __version__
 from madn.errors import UserError, run_command
 from madn.system.tables import text_table
+from madn.version import __version__
 
 COMMANDS = {
     "deblur": "restore photos and videos",

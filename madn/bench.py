@@ -2,7 +2,6 @@
 madn.bench; the input pipeline, --data DIR; the recipes' operations, --counts; the memory of a training step, --memory;
 ways of restoring a photo, --restore PHOTO"""
 
-import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,19 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 from madn import recipes
-from madn.benchmarks.measurements import Precision, RestorationJob, TrainingJob
-from madn.benchmarks.processes import in_own_process
-from madn.benchmarks.suite import Record, run
-from madn.data.crops import PairCrops
-from madn.data.images import DecodedImages
+from madn.benchmarks.measurements import Precision
+from madn.benchmarks.suite import run_suite
 from madn.data.sets import open_pairs
 from madn.errors import UserError, run_command
+from madn.papers.published import PAPERS
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
 from madn.weights.registry import DEFAULT
 
 PROG = "python -m madn.bench"
-PAPERS = ("madn", "sisnet", "structure_guided", "msr2b", "egnet")  # a recipe of each, as published
 COUNTED = (*PAPERS[:-1], "egnet-backbone", "egnet-nosen", "egnet")
 
 
@@ -108,7 +104,18 @@ def main(argv: list[str]) -> int | None:
     options = parse(Options, argv, PROG, __doc__)
     command = shlex.join([*PROG.split(), *argv])
     if not (options.data or options.counts or options.memory or options.restore):
-        return _suite(options, command)
+        size = tuple(map(int, options.size.split("x"))) if options.size else None
+        return run_suite(
+            options.recipes or PAPERS,
+            options.precision,
+            restoration=options.only != "training",
+            training=options.only != "restoration",
+            timing={"repeats": options.repeats, "seconds": options.seconds},
+            photo={"size": size, "tile": options.tile, "memory_gb": options.memory_gb},
+            step={name: getattr(options, name) for name in ("batch", "crop", "jit", "vgg_weights")},
+            file=options.json,
+            command=command,
+        )
     pairs = open_pairs(options.data).pairs if options.data else ()
     start_keras()
     if options.counts:
@@ -124,88 +131,16 @@ def main(argv: list[str]) -> int | None:
 
         _print(restoration_table(options.model, options.restore, options.tile or 512, out=options.out))
     if options.data:
-        _print(_input(options, pairs, command))
+        from madn.benchmarks.inputs import input_lines
+
+        name = Path(options.data).name
+        _print(input_lines(pairs, name, options.crops, options.batch or 16, options.seconds, options.json, command))
     return None
 
 
 def default_recipes() -> list[str]:
     """Each paper's recommended configuration, and the narrow ones for equal compute."""
     return [*COUNTED, *(name for name in recipes.named() if name.endswith("-budget"))]
-
-
-def _suite(options: Options, command: str) -> int | None:
-    sources, train = options.recipes or PAPERS, options.only != "restoration"
-    if os.environ.get("KERAS_BACKEND") == "jax":
-        raise UserError("madn.bench times TensorFlow and PyTorch; set KERAS_BACKEND to one of the two")
-    about = in_own_process("madn.benchmarks.about", "about", sources, train)
-    if "failed" in about:
-        raise UserError(about["failed"])
-    stages, machine = about.pop("stages"), about["machine"]
-    print(
-        f"{machine['device']}, {machine['processor']}, {machine['cores']} cores, {about['backend']} "
-        f"{about['versions'].get(about['backend'], '')}\n",
-        flush=True,
-    )
-    every = [
-        {"source": source, "precision": precision, "repeats": options.repeats, "seconds": options.seconds}
-        for source in sources
-        for precision in options.precision
-    ]
-    size = tuple(map(int, options.size.split("x"))) if options.size else None
-    restorations = [
-        RestorationJob(**job, size=size, tile=options.tile, memory_gb=options.memory_gb)
-        for job in every
-        if options.only != "training"
-    ]
-    trainings = [
-        (
-            TrainingJob(
-                **job,
-                stage=number,
-                batch=options.batch,
-                crop=options.crop,
-                jit=options.jit,
-                vgg_weights=options.vgg_weights,
-            ),
-            name,
-        )
-        for job in every
-        if train
-        for number, name in enumerate(stages[job["source"]])
-    ]
-    record = Record(options.json, command, about)
-    _print(run(restorations, trainings, record))
-    return int(any("failed" in row for part in ("restoration", "training") for row in record.found.get(part, ())))
-
-
-def _input(options: Options, pairs, command: str) -> Iterator[str]:
-    """A line of rates for each crop size."""
-    from madn.benchmarks.about import about
-    from madn.benchmarks.inputs import input_rates, training_rate
-
-    facts = about((), False)
-    del facts["stages"]
-    record, batch = Record(options.json, command, facts), options.batch or 16
-    yield f"{len(pairs)} pairs of {Path(options.data).name}, batches of {batch}, {os.cpu_count()} cores"
-    for crop in options.crops:
-        source = PairCrops(pairs, DecodedImages("memory", 16.0), crop, seed=0, augment="dihedral")
-        first, cached = input_rates(source, batch, options.seconds)
-        training = training_rate(source, batch, options.seconds)
-        record.add(
-            "input",
-            {
-                "pairs": len(pairs),
-                "crop": crop,
-                "batch": batch,
-                "first_epoch_crops_per_second": first,
-                "cached_crops_per_second": cached,
-                "training_crops_per_second": training,
-            },
-        )
-        yield (
-            f"crop {crop}: first epoch {first:.0f} crops/s, cached {cached:.0f} crops/s; the smallest training run "
-            f"takes {training:.1f} crops/s, cached input gives {cached / training:.0f} times that"
-        )
 
 
 def _print(lines: Iterator[str]) -> None:

@@ -1,6 +1,5 @@
 """Train several recipes for the same time on the same crops, and measure them: python -m madn.compare --data DIR"""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,18 +56,10 @@ def main(argv: list[str]) -> None:
     for data, split in (*((each, "train") for each in options.data), (test, "test")):
         open_pairs(data, split=split)  # names a missing folder before hours of training
     start_keras()
-    from madn.papers.comparison import Contest, check, table
+    from madn.papers.comparison import Contest
 
-    check()
-    contest = Contest(options.run, options.minutes, training_options(options), test)
     weights = {"vgg16": options.vgg16_weights, "vgg19": options.vgg19_weights}
-    for name in options.recipes:  # what a run needs is asked for before the hours of the others
-        contest.prepare(name, weights)
-    entries = [contest.enter(name, weights) for name in options.recipes]
-    text = table(entries)
-    contest.write("table.json", json.dumps([entry.facts() for entry in entries], indent=1) + "\n")
-    contest.write("table.md", text + "\n")
-    print(text)
+    print(Contest(options.run, options.minutes, training_options(options), test).run(options.recipes, weights))
 
 
 def training_options(options: Options) -> list[str]:

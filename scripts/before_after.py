@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--width", type=int, default=480, help="pixels of a window; its height follows the photo's")
     options = parser.parse_args(argv)
     start_keras()
-    from madn.evaluation.pictures import comparison
+    from madn.imaging.grids import write_grid
     from madn.notebook.figures import busiest
     from madn.restoration.deblurring import deblur
 
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
         place = slice(top, top + height), slice(left, left + width)
         rows.append([before[place], after[place]])
         labels.append([path.name, f"restored by {Path(options.model).name}"])
-    comparison(rows, options.output, labels)
+    write_grid(options.output, rows, labels)
 
 
 if __name__ == "__main__":

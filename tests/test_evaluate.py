@@ -12,8 +12,11 @@ from skimage import data
 
 from madn import evaluate
 from madn.errors import UserError
+from madn.evaluation import measuring, selection
 from madn.evaluation.scoring import score
-from madn.imaging.arrays import image_files, read_image, to_float, write_image
+from madn.evaluation.selection import Selection
+from madn.imaging.arrays import read_image, to_float, write_image
+from madn.imaging.finding import image_files
 from madn.restoration import loading
 
 
@@ -128,9 +131,11 @@ def test_scenes_choose_pairs_before_anything_is_decoded(folder, tmp_path, bright
         ]
     )
     assert json.loads((tmp_path / "without/full.json").read_text())["scenes"] is None
-    many = evaluate._default_out(evaluate.Options("a", "set", scenes=",".join(f"scene{i:03}" for i in range(240))))
-    others = evaluate._default_out(evaluate.Options("a", "set", scenes=",".join(f"scene{i:03}" for i in range(1, 241))))
-    assert many.name.startswith("set-test-blur-240-scenes-") and many != others
+    many, others = (
+        Selection(data="set", scenes=",".join(f"scene{i:03}" for i in range(first, 240))).folder_name()
+        for first in (0, 1)
+    )
+    assert many.startswith("set-test-blur-240-scenes-") and many != others
     asked = len(brightening)
     for arguments, message in (
         ([*common, "--scenes", "b,x"], "^--scenes: scene 'x' is not here; there is GOPR0477_11_00, b$"),
@@ -156,7 +161,7 @@ def test_scenes_choose_pairs_before_anything_is_decoded(folder, tmp_path, bright
 @pytest.fixture
 def photographs(tmp_path, monkeypatch):
     """Four photographs, one too small for a pair of 64 pixels and its margin."""
-    monkeypatch.setattr(evaluate, "WINDOW", 64)
+    monkeypatch.setattr(selection, "WINDOW", 64)
     for name, photo, side in (
         ("a.png", data.astronaut(), 140),
         ("deep/b.jpg", data.coffee(), 150),
@@ -350,7 +355,7 @@ def test_tables_start_neither_keras_nor_tensorflow():
 def test_traditional_references_are_measured_like_a_network(
     name, says, folder, tmp_path, brightening, monkeypatch, capsys
 ):
-    monkeypatch.setattr(evaluate, "start_keras", lambda: pytest.fail("needs no network"))
+    monkeypatch.setattr(measuring, "start_keras", lambda: pytest.fail("needs no network"))
     evaluate.main([name, "--data", str(folder), "--out", f"{tmp_path}/out", "--pictures", "1"])
     assert brightening == [] and "mean of 3" in capsys.readouterr().out
     read = json.loads((tmp_path / "out/full.json").read_text())

@@ -33,8 +33,9 @@ from madn.errors import UserError
 from madn.imaging.colours import colours_of
 from madn.imaging.photos import Photo, decode_photo, encode_photo, read_photo
 from madn.restoration.deblurring import OUT_OF_MEMORY
-from madn.restoration.places import Failure, Job, Source, failure_list, is_remote, look, settle
+from madn.restoration.places import Source, failure_list, is_remote, look, settle
 from madn.restoration.restorer import Restorer
+from madn.restoration.targets import Failure, Job
 
 NAMESPACE = "madn"  # of the counters restored, noted, skipped, failed and left out
 

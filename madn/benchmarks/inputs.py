@@ -1,11 +1,42 @@
 """The input pipeline against training: crops a second."""
 
+import os
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from madn.benchmarks.about import about
+from madn.benchmarks.suite import Record
 from madn.data.crops import PairCrops
+from madn.data.images import DecodedImages
+from madn.data.index import Pair
 from madn.data.pipeline import training_dataset
 from madn.models.madn.recipe import MADN
+
+
+def input_lines(
+    pairs: Sequence[Pair], name: str, crops: Sequence[int], batch: int, seconds: float, file: Path | None, command: str
+) -> Iterator[str]:
+    """A line of rates for each crop size; they go to the record `file`, too, if there is one."""
+    facts = about((), False)
+    del facts["stages"]
+    record = Record(file, command, facts)
+    yield f"{len(pairs)} pairs of {name}, batches of {batch}, {os.cpu_count()} cores"
+    for crop in crops:
+        source = PairCrops(pairs, DecodedImages("memory", 16.0), crop, seed=0, augment="dihedral")
+        first, cached = input_rates(source, batch, seconds)
+        training = training_rate(source, batch, seconds)
+        rates = {
+            "first_epoch_crops_per_second": first,
+            "cached_crops_per_second": cached,
+            "training_crops_per_second": training,
+        }
+        record.add("input", {"pairs": len(pairs), "crop": crop, "batch": batch, **rates})
+        yield (
+            f"crop {crop}: first epoch {first:.0f} crops/s, cached {cached:.0f} crops/s; the smallest training run "
+            f"takes {training:.1f} crops/s, cached input gives {cached / training:.0f} times that"
+        )
 
 
 def input_rates(source: PairCrops, batch: int, seconds: float) -> tuple[float, float]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from madn.system.startup import device
 from madn.training.precision import dtype_policy
-from madn.training.settings import device
 
 LAYERS, CHANNELS = 10, 64  # of the plain stack
 SIDES = {True: 8192, False: 2048}  # of the matrices, on a GPU and on a CPU

@@ -1,13 +1,15 @@
 """All measurements of `python -m madn.bench`, one process after the other, into two tables and a file."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from madn.benchmarks import tables
-from madn.benchmarks.measurements import RestorationJob, TrainingJob
+from madn.benchmarks.measurements import Precision, RestorationJob, TrainingJob
 from madn.benchmarks.processes import in_own_process
+from madn.errors import UserError
 from madn.system.tables import markdown_lines
 from madn.system.writing import atomic
 
@@ -34,19 +36,49 @@ class Record:
                 part.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
 
 
-def run(
-    restorations: Sequence[RestorationJob], trainings: Sequence[tuple[TrainingJob, str]], record: Record
-) -> Iterator[str]:
-    """The lines of both tables, each as soon as it is measured; every row goes to the record, too.
+def run_suite(
+    sources: Sequence[str],
+    precisions: Sequence[Precision],
+    *,
+    restoration: bool,
+    training: bool,
+    timing: dict,
+    photo: dict,
+    step: dict,
+    file: Path | None,
+    command: str,
+) -> int:
+    """Print both tables, or the one that is asked for, each line as soon as it is measured; 1 where something failed.
 
-    `trainings`: each job with its stage's name, "" for a recipe of one stage.
+    `timing`, `photo` and `step` are the fields that all jobs have, those of the restorations, and those of the training
+    steps. Every measurement goes to the record `file`, too, if there is one.
     """
-    if restorations:
-        yield from _table(tables.RESTORATION, (_restoration_cells(job, record) for job in restorations))
-    if restorations and trainings:
-        yield ""
-    if trainings:
-        yield from _table(tables.TRAINING, (_training_cells(job, stage, record) for job, stage in trainings))
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        raise UserError("madn.bench times TensorFlow and PyTorch; set KERAS_BACKEND to one of the two")
+    about = in_own_process("madn.benchmarks.about", "about", sources, training)
+    if "failed" in about:
+        raise UserError(about["failed"])
+    stages, machine = about.pop("stages"), about["machine"]
+    versions = about["versions"].get(about["backend"], "")
+    print(
+        f"{machine['device']}, {machine['processor']}, {machine['cores']} cores, {about['backend']} {versions}\n",
+        flush=True,
+    )
+    record = Record(file, command, about)
+    jobs = [{"source": source, "precision": each, **timing} for source in sources for each in precisions]
+    rows = (_restoration_cells(RestorationJob(**job, **photo), record) for job in jobs)
+    for line in _table(tables.RESTORATION, rows) if restoration else ():
+        print(line, flush=True)
+    if restoration and training:
+        print()
+    rows = (
+        _training_cells(TrainingJob(**job, **step, stage=number), name, record)
+        for job in jobs
+        for number, name in enumerate(stages.get(job["source"], ()))
+    )
+    for line in _table(tables.TRAINING, rows) if training else ():
+        print(line, flush=True)
+    return int(any("failed" in row for part in ("restoration", "training") for row in record.found.get(part, ())))
 
 
 def _table(columns: Sequence[str], rows: Iterable[list[str]]) -> Iterator[str]:

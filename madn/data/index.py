@@ -158,7 +158,7 @@ def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
     def sequences(kind: str) -> Path | None:
         for depth in ("", "*/", "*/*/"):
             for folder in sorted(root.glob(f"{depth}{split}_{kind}")):
-                if not any(map(is_housekeeping, folder.relative_to(root).parts)) and next(folder.glob("*/*.*"), None):
+                if not any(map(is_housekeeping, folder.relative_to(root).parts)) and below(folder).photos:
                     return folder
         return None
 

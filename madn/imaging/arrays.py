@@ -6,7 +6,6 @@ import numpy as np
 from PIL import Image
 
 from madn.imaging.decoding import read_photo
-from madn.imaging.finding import below
 from madn.imaging.formats import image_format
 from madn.system.writing import atomic
 
@@ -53,8 +52,3 @@ def save_picture(path: str | Path, picture: Image.Image) -> None:
     kind = image_format(path)
     with atomic(path) as part:
         picture.save(part, format=kind, **SAVE_OPTIONS.get(kind, {}))
-
-
-def image_files(folder: str | Path) -> list[Path]:
-    """All photos below a folder, sorted, as `finding.below` has them."""
-    return sorted(below(folder).photos)

@@ -68,6 +68,11 @@ def is_video(path: str | Path) -> bool:
     return Path(path).suffix.lower() in VIDEOS
 
 
+def is_taken(path: str | Path) -> bool:
+    """Whether the suffix is that of a video, or of a photo that is read here."""
+    return is_video(path) or is_read(path)
+
+
 def is_housekeeping(name: str) -> bool:
     """Whether a file or folder of this name is no one's photo: hidden, or kept by a system beside the photos."""
     return name.startswith(".") or name.lower() in HOUSEKEEPING
@@ -113,12 +118,17 @@ def below(
     return found
 
 
+def image_files(folder: str | Path) -> list[Path]:
+    """All photos below a folder, sorted, as `below` has them."""
+    return sorted(below(folder).photos)
+
+
 def take(found: Found, path: Path, hidden: bool = False) -> None:
     """Put a file where its name says that it belongs."""
     suffix = path.suffix.lower()
     if hidden:
         found.left_out[HIDDEN] += 1
-    elif is_video(path) or is_read(path):
+    elif is_taken(path):
         (found.videos if is_video(path) else found.photos).append(path)
         found.files.append(path)
     elif refusal(path):

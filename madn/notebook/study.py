@@ -22,7 +22,8 @@ from madn import evaluate, recipes, train
 from madn.data.index import Pair
 from madn.data.sets import open_pairs
 from madn.errors import UserError
-from madn.imaging.arrays import image_files, read_image
+from madn.imaging.arrays import read_image
+from madn.imaging.finding import image_files
 from madn.system.startup import start_keras
 from madn.system.tables import markdown_table
 from madn.system.writing import atomic

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,6 @@ class Entry:
     better: int
     images: int
 
-    def facts(self) -> dict:
-        return dataclasses.asdict(self)
-
 
 @dataclass(frozen=True)
 class Contest:
@@ -48,6 +46,17 @@ class Contest:
     minutes: float
     options: list[str]
     test: str
+
+    def run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
+        """Train and measure all of these recipes; returns the table, which is kept in the folder, too."""
+        check()
+        for name in names:  # what a run needs is asked for before the hours of the others
+            self.prepare(name, weights)
+        entries = [self.enter(name, weights) for name in names]
+        text = table(entries)
+        self.write("table.json", json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1) + "\n")
+        self.write("table.md", text + "\n")
+        return text
 
     def enter(self, name: str, weights: dict[str, str | None]) -> Entry:
         """Time, train and measure one recipe; a run that is finished is only measured again.

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from madn import __version__
 from madn.errors import UserError, one_line
 from madn.imaging.decoding import MEGAPIXELS
 from madn.imaging.finding import counted
 from madn.imaging.video import NOTE
-from madn.restoration.targets import Job, Problem, find_jobs
+from madn.restoration.targets import Failure, Job, find_jobs
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
 from madn.system.writing import remove_leftovers
+from madn.version import __version__
 from madn.weights.registry import DEFAULT
 
 if TYPE_CHECKING:  # importing it starts Keras
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
     return 1 if failed or problems else 0
 
 
-def restore(loaded: "Loaded", jobs: list[Job], options: Options, problems: list[Problem]) -> tuple[int, int]:
+def restore(loaded: "Loaded", jobs: list[Job], options: Options, problems: list[Failure]) -> tuple[int, int]:
     """Restore, with the report that is asked for; returns how many files were restored, and how many failed."""
     from madn.restoration.deblurring import deblur_files
     from madn.restoration.report import Report

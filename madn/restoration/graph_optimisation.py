@@ -6,7 +6,7 @@ from keras import layers, ops
 from keras.src.models.functional import Functional
 
 from madn.nn.layers import Resize
-from madn.training.settings import device
+from madn.system.startup import device
 
 FEW = 4  # output channels of a convolution that is quicker for four pixels at once
 

@@ -8,30 +8,15 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from madn.errors import UserError
 from madn.imaging.finding import is_housekeeping, is_video
 from madn.imaging.formats import FORMATS, NOT_READ, is_read, refusal
-from madn.restoration.targets import check_place
+from madn.restoration.targets import NO_PHOTO, Failure, Job, check_place, nothing_there, pattern_folder
 
 WILDCARDS = re.compile(r"[*?[]")
-
-
-class Job(NamedTuple):
-    """A photo to read, and the file to write."""
-
-    source: str
-    target: str
-
-
-class Failure(NamedTuple):
-    """A file that is not restored, and why."""
-
-    source: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -98,7 +83,7 @@ def look(path: str, source: Source, output: str) -> Job | Failure | None:
     if is_video(name):
         return Failure(path, "videos are not restored here; give it to python -m madn.deblur")
     if not is_read(name):
-        return Failure(path, "its suffix is not a photo's") if source.is_file else None
+        return Failure(path, NO_PHOTO) if source.is_file else None
     try:
         path.encode()
     except UnicodeEncodeError:  # engines hand names on as UTF-8
@@ -145,14 +130,11 @@ def _local(name: str) -> Source:
     if os.path.isdir(name):
         root = os.path.join(path, "")
         return Source(f"{escaped(root)}**", root)
-    folder = os.path.dirname(path)
     if os.path.lexists(name):
-        return Source(escaped(path), os.path.join(folder, ""), is_file=True)
+        return Source(escaped(path), os.path.join(os.path.dirname(path), ""), is_file=True)
     if not WILDCARDS.search(name):
-        raise UserError(f"{name or repr(name)}: no such file or folder")
-    while not os.path.isdir(folder):  # brackets in the name of a folder that exists are its own
-        folder = os.path.dirname(folder)
-    root = os.path.join(folder, "")
+        raise nothing_there(name)
+    root = os.path.join(pattern_folder(path), "")
     return Source(f"{escaped(root)}{path.removeprefix(root)}", root)
 
 
@@ -165,12 +147,8 @@ def _with_results(source: Source, output: str) -> Source:
     )
     if root.startswith(place):
         raise UserError(f"{output}: results would lie among the inputs of {source.root}; give another folder")
-    return Source(
-        source.pattern,
-        source.root,
-        source.root + place.removeprefix(root) if place.startswith(root) else "",
-        source.is_file,
-    )
+    results = source.root + place.removeprefix(root) if place.startswith(root) else ""
+    return replace(source, results=results)
 
 
 def _is_read(name: str) -> bool:

@@ -7,21 +7,21 @@ import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from madn.errors import UserError
-from madn.imaging.finding import Found, below, counted, is_housekeeping, is_video, take
-from madn.imaging.formats import FORMATS, image_format, is_read, refusal
+from madn.imaging.finding import Found, below, counted, is_housekeeping, is_taken, is_video, take
+from madn.imaging.formats import FORMATS, image_format, refusal
+
+NO_PHOTO = "its suffix is neither a photo's nor a video's"
 
 
-@dataclass(frozen=True)
-class Job:
-    """One file to read and the file to write."""
+class Job(NamedTuple):
+    """One file to read and the file to write: local paths, or names of files in a bucket."""
 
-    source: Path
-    target: Path
+    source: Path | str
+    target: Path | str
 
     @property
     def is_video(self) -> bool:
@@ -33,15 +33,18 @@ class Job:
         return os.path.isfile(self.target)
 
 
-Problem = tuple[str, str]  # the name of a file or folder, and what is wrong with it
-Named = tuple[Path, Path]  # a file, and its name relative to the input that it was found by
+class Failure(NamedTuple):
+    """A file or folder that is not restored, and why."""
+
+    source: str
+    reason: str
 
 
 class Work(NamedTuple):
     """What inputs come to: every file in them is in one of these."""
 
     jobs: list[Job]
-    problems: list[Problem]
+    problems: list[Failure]
     """Files that cannot be jobs, photos of kinds that are not read, and folders that cannot be read."""
     left_out: Counter[str]
     """Counts of what is no photo and no video, as `finding.Found` has them, and of the photos of `problems`."""
@@ -59,8 +62,8 @@ def find_jobs(inputs: Sequence[str], output: Path) -> Work:
     Raises `UserError` when there is nothing to restore, when an input or another result would be written over, when
     `output` cannot be written to, or when the suffix of the only result names no format.
     """
-    files: list[Named] = []
-    problems: list[Problem] = []
+    files: list[tuple[Path, Path]] = []  # each with its name relative to the input that it was found by
+    problems: list[Failure] = []
     left_out: Counter[str] = Counter()
     inputs = list(dict.fromkeys(inputs))
     for name in inputs:
@@ -74,9 +77,9 @@ def find_jobs(inputs: Sequence[str], output: Path) -> Work:
         elif glob.has_magic(name):
             root, found = _matching(name, output)
         else:
-            raise UserError(f"{name or repr(name)}: no such file or folder")
+            raise nothing_there(name)
         files += [(file, file.relative_to(root)) for file in found.files]
-        problems += found.problems + found.refusals()
+        problems += [Failure(*problem) for problem in found.problems + found.refusals()]
         left_out += found.left_out + Counter({suffix: len(group) for suffix, group in found.refused.items()})
     if not files and not problems:
         others = _remark(left_out)
@@ -92,22 +95,28 @@ def find_jobs(inputs: Sequence[str], output: Path) -> Work:
         if not is_video(jobs[0].target):
             image_format(jobs[0].target)
     else:
-        problems += [
-            (str(file), refusal(file) or "its suffix is neither a photo's nor a video's")
-            for file, _ in files
-            if not _is_taken(file)
-        ]
-        left_out += Counter(file.suffix.lower() for file, _ in files if not _is_taken(file))
-        jobs = [Job(file, output / relative) for file, relative in files if _is_taken(file)]
+        others = [file for file, _ in files if not is_taken(file)]
+        problems += [Failure(str(file), refusal(file) or NO_PHOTO) for file in others]
+        left_out += Counter(file.suffix.lower() for file in others)
+        jobs = [Job(file, output / relative) for file, relative in files if is_taken(file)]
     _check(jobs)
     check_place(output.parent if [job.target for job in jobs] == [output] else output)
     return Work(jobs, problems, left_out)
 
 
+def nothing_there(name: str) -> UserError:
+    """The error for an input that is neither a file nor a folder, nor a pattern."""
+    return UserError(f"{name or repr(name)}: no such file or folder")
+
+
+def pattern_folder(pattern: str) -> Path:
+    """The folder that a pattern is relative to: brackets in the name of a folder that exists are its own."""
+    return next(parent for parent in Path(pattern).parents if os.path.isdir(parent))
+
+
 def _matching(pattern: str, output: Path) -> tuple[Path, Found]:
-    """What a pattern matches, and the folder that it is relative to; brackets in the name of one that exists are its
-    own."""
-    folder = next(parent for parent in Path(pattern).parents if os.path.isdir(parent))
+    """What a pattern matches, and the folder that it is relative to."""
+    folder = pattern_folder(pattern)
     wanted = Path(pattern).relative_to(folder)
     if "**" in wanted.parts:  # Python's own would follow links in circles
         found = below(folder, output, lambda path: _fits(path.relative_to(folder).parts, wanted.parts))
@@ -148,10 +157,6 @@ def _in_folders(folder: Path, pattern: Path, output: Path) -> Found:
 
 def _remark(left_out: Counter[str]) -> str:
     return f"; there: {counted(left_out)}" if left_out else ""
-
-
-def _is_taken(path: Path) -> bool:
-    return is_read(path) or is_video(path)
 
 
 def _check(jobs: list[Job]) -> None:

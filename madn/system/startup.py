@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -59,6 +60,29 @@ def compute_deterministically() -> None:
         torch.use_deterministic_algorithms(True)
     elif keras.backend.backend() == "jax":  # read when JAX first looks for its devices; processors compute so anyway
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+
+
+def device() -> str:
+    """The accelerator that the backend computes on, or the processor."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        if gpus:
+            return ", ".join(tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in gpus)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        if jax.default_backend() == "gpu":
+            return jax.devices()[0].device_kind
+    return f"CPU {platform.processor() or platform.machine()}"
 
 
 @contextlib.contextmanager

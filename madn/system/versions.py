@@ -3,7 +3,7 @@
 import platform
 from importlib import metadata
 
-from madn import __version__
+from madn.version import __version__
 
 
 def versions() -> dict[str, str]:

@@ -161,7 +161,7 @@ def write_images(options: Options, kit: Path, limit: int) -> None:
         pass
     crops.write_test(open_pairs(options.data[0], split="test").pairs, kit, limit)
     if options.photos:
-        crops.write_photos(find_photos(options.photos), kit, limit, options.packs)
+        crops.write_photos(find_photos(options.photos)[0], kit, limit, options.packs)
 
 
 def write_weights(named: tuple[Path, ...], kit: Path) -> None:

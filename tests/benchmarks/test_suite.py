@@ -21,8 +21,7 @@ def here(monkeypatch):
     def call(module, function, *arguments):
         return processes.guarded(lambda: getattr(PLACES[module], function)(*arguments))
 
-    for place in (bench, suite):
-        monkeypatch.setattr(place, "in_own_process", call)
+    monkeypatch.setattr(suite, "in_own_process", call)
     monkeypatch.setattr("madn.benchmarks.machine.SIDES", {False: 64, True: 64})
 
 

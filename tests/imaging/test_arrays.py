@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from madn.errors import UserError
-from madn.imaging.arrays import image_files, read_image, to_float, to_uint8, write_image
+from madn.imaging.arrays import read_image, to_float, to_uint8, write_image
+from madn.imaging.finding import image_files
 from madn.system.writing import HOST, atomic, remove_leftovers
 
 

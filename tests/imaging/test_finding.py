@@ -10,8 +10,7 @@ from madn.data.index import find_pairs, pair_folders
 from madn.data.synthetic import find_photos
 from madn.errors import UserError
 from madn.imaging import formats
-from madn.imaging.arrays import image_files
-from madn.imaging.finding import VIDEOS, below
+from madn.imaging.finding import VIDEOS, below, image_files
 from madn.imaging.video import CODECS
 from madn.restoration.targets import find_jobs
 

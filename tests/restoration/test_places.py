@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from madn.errors import UserError
-from madn.restoration.places import Failure, Job, Source, absolute, failure_list, find_sources, look, settle
+from madn.restoration.places import Source, absolute, failure_list, find_sources, look, settle
+from madn.restoration.targets import Failure, Job
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_names():
         for name in looked
     }
     assert look("gs://b/x.txt", Source("gs://b/x.txt", "gs://b/", is_file=True), "out").reason == (
-        "its suffix is not a photo's"
+        "its suffix is neither a photo's nor a video's"
     )
 
 

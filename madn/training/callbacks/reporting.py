@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from madn.evaluation.pictures import comparison, triple_labels
+from madn.imaging.grids import triple_labels, write_grid
+from madn.nn.losses import batch_psnr
 from madn.system.writing import atomic
 from madn.training.callbacks.events import Events
 from madn.training.checkpoint import Place, save_generator
@@ -146,10 +147,10 @@ class Pictures(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         restored = keras.ops.convert_to_numpy(self.model.predict_on_batch(self.blurred)["deblurred"])
         rows = [(b, np.clip(r, 0, 1), s) for b, r, s in zip(self.blurred, restored, self.sharp, strict=True)]
-        labels = [triple_labels(*row) for row in rows]
+        labels = [triple_labels(*(float(batch_psnr(x[None], sharp[None])) for x in pair)) for *pair, sharp in rows]
         newest = self._file(self.model.step)
         with self.run.writing():
-            comparison(rows, newest, labels)
+            write_grid(newest, rows, labels)
             with atomic(self.run.samples / "latest.png") as part:
                 shutil.copyfile(newest, part)
             wanted = {self._file(step) for step in evenly([int(row["step"]) for row in self.run.rows()], self.keep)}

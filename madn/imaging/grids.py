@@ -1,4 +1,4 @@
-"""Labelled grids of images: blurred | restored | sharp, for evaluation and for watching a training run."""
+"""Labelled grids of images, such as blurred | restored | sharp, in one image file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from madn.evaluation.metrics import psnr
 from madn.imaging.arrays import save_picture, to_uint8
 
 GAP = 4  # pixels between cells
 
 
-def comparison(rows: Sequence[Sequence[np.ndarray]], path: str | Path, labels: Sequence[Sequence[str]]) -> None:
+def write_grid(path: str | Path, rows: Sequence[Sequence[np.ndarray]], labels: Sequence[Sequence[str]]) -> None:
     """Draw rows of float (H, W, 3) images in [0, 1], each below its label, into one image file.
 
     `labels` has one text per image. Images keep their pixels; sizes may differ.
@@ -38,6 +37,6 @@ def comparison(rows: Sequence[Sequence[np.ndarray]], path: str | Path, labels: S
     save_picture(path, canvas)
 
 
-def triple_labels(blurred: np.ndarray, restored: np.ndarray, sharp: np.ndarray) -> list[str]:
-    """Labels for a row blurred | restored | sharp, with the PSNR of the first two."""
-    return [f"blurred {psnr(blurred, sharp):.2f} dB", f"restored {psnr(restored, sharp):.2f} dB", "sharp"]
+def triple_labels(blurred_psnr: float, restored_psnr: float) -> list[str]:
+    """Labels for a row blurred | restored | sharp."""
+    return [f"blurred {blurred_psnr:.2f} dB", f"restored {restored_psnr:.2f} dB", "sharp"]
