@@ -11,6 +11,7 @@ from PIL import Image
 from skimage import data
 
 from madn import evaluate
+from madn.data.images import decode
 from madn.errors import UserError
 from madn.evaluation import measuring, selection
 from madn.evaluation.scoring import score
@@ -202,7 +203,9 @@ def test_photographs_are_blurred_alike_each_time(blur, longest, photographs, tmp
     assert read["mean"]["blurred"]["psnr"] == "inf"
 
 
-def test_every_and_held_photographs_keep_the_pairs_of_their_numbers(photographs, tmp_path):
+def test_every_and_held_photographs_keep_the_pairs_of_their_numbers(photographs, tmp_path, monkeypatch):
+    decoded = []
+    monkeypatch.setattr("madn.data.images.decode", lambda path: decoded.append(path) or decode(path))
     common = ["runs/a", "--photos", str(photographs), "--photo-blur", "video", "--skip-bad", "--pictures", "0"]
     evaluate.main([*common, "--out", f"{tmp_path}/all"])
     evaluate.main([*common, "--out", f"{tmp_path}/some", "--every", "2"])
@@ -218,6 +221,7 @@ def test_every_and_held_photographs_keep_the_pairs_of_their_numbers(photographs,
     evaluate.main([*common, "--out", f"{tmp_path}/held", "--held-photos", "2", "--longest-shake", "10"])
     assert named(tmp_path / "held/full.json") == ["c.png", "deep/b.jpg"]
     assert json.loads((tmp_path / "held/full.json").read_text())["photo_blur"]["longest_shake"] == 10
+    assert len(decoded) == 3 * 4  # each once
 
 
 def test_blurs_that_make_no_sense_are_named_first(folder, photographs, tmp_path, brightening):

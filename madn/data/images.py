@@ -61,7 +61,7 @@ class DecodedImages:
         self._lock = threading.Lock()
         self._arrays: dict[Path, np.ndarray] = {}
         self._files: dict[Path, Path] = {}
-        self._reads = self._decodes = self._bytes = 0
+        self._bytes = 0
         if cache == "disk":
             self._writable(lambda: self.folder.mkdir(parents=True, exist_ok=True))
             self._bytes = sum(file.stat().st_size for file in self.folder.glob("*.npy"))
@@ -69,7 +69,6 @@ class DecodedImages:
     def read(self, path: Path) -> np.ndarray:
         """The image as uint8 (H, W, 3) RGB; not to be written to. Raises `UserError` as `decode` does."""
         with self._lock:
-            self._reads += 1
             array, file = self._arrays.get(path), self._files.get(path)
         if array is not None:
             return array
@@ -80,7 +79,6 @@ class DecodedImages:
                 return np.asarray(np.load(file, mmap_mode="r"))
         array, note = decode(path)
         with self._lock:
-            self._decodes += 1
             self._sizes[path] = array.shape[:2]
             if note:
                 self.notes[path] = note
@@ -96,10 +94,6 @@ class DecodedImages:
     def size(self, path: Path) -> tuple[int, int]:
         """Height and width of an image, which is decoded only where it has not been yet. Raises as `read` does."""
         return self._sizes.get(path) or self.read(path).shape[:2]
-
-    def stats(self) -> dict[str, int | float]:
-        """Counts so far: readings, decodings among them, and gigabytes kept."""
-        return {"reads": self._reads, "decodes": self._decodes, "cached_gb": self._bytes / 1e9}
 
     def _file(self, path: Path) -> Path:
         try:

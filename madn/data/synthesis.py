@@ -61,14 +61,6 @@ def short_exposure(rng: np.random.Generator, frames: int, length: float, rotatio
     return np.stack([path.real, path.imag, rotation * rng.uniform(-1, 1) * 2 * time], axis=1)
 
 
-def average_frames(frames: np.ndarray, gamma: float = GAMMA) -> np.ndarray:
-    """Frames (n, H, W, 3), uint8 or float in [0, 1] -> their mean in linear light, float32 (H, W, 3) in [0, 1]."""
-    total = np.zeros(frames[0].shape, np.float32)
-    for frame in frames:
-        total += _linear(frame, gamma)
-    return (total / len(frames)) ** np.float32(1.0 / gamma)
-
-
 def blur_photo(photo: np.ndarray, poses: np.ndarray, gamma: float = GAMMA) -> np.ndarray:
     """Photograph (H, W, 3), uint8 or float in [0, 1], blurred along `poses`: float32 (H, W, 3) in [0, 1].
 

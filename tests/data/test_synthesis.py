@@ -5,7 +5,6 @@ import pytest
 from skimage import data, measure
 
 from madn.data.synthesis import (
-    average_frames,
     blob,
     blur_photo,
     blur_scene,
@@ -18,12 +17,14 @@ from madn.data.synthesis import (
 
 
 def test_black_and_white_average_in_linear_light():
-    frames = np.stack([np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 3), 255, np.uint8)])
-    blurred = average_frames(frames)
-    assert blurred.dtype == np.float32 and blurred.shape == (4, 5, 3)
-    np.testing.assert_allclose(blurred, 0.5 ** (1 / 2.2), atol=1e-6)  # 0.7297, not 0.5
-    np.testing.assert_allclose(average_frames(frames, gamma=1.0), 0.5, atol=1e-6)
-    np.testing.assert_array_equal(average_frames(frames / np.float32(255)), blurred)
+    edge = np.zeros((4, 8, 3), np.uint8)
+    edge[:, 4:] = 255
+    poses = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])  # column 4 is white in one frame, and black in the other
+    blurred = blur_photo(edge, poses)
+    assert blurred.dtype == np.float32 and blurred.shape == (4, 8, 3)
+    np.testing.assert_allclose(blurred[:, 4], 0.5 ** (1 / 2.2), atol=1e-6)  # 0.7297, not 0.5
+    np.testing.assert_allclose(blur_photo(edge, poses, gamma=1.0)[:, 4], 0.5, atol=1e-6)
+    np.testing.assert_allclose(blur_photo(edge / np.float32(255), poses), blurred, atol=1e-6)
 
 
 def test_a_camera_at_rest_gives_the_photograph():

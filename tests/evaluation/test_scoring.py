@@ -6,12 +6,18 @@ import pytest
 from skimage import data
 
 from madn.errors import UserError
-from madn.evaluation.scoring import Evaluation, ImageResult, Scores, evaluate, evaluate_method, score
+from madn.evaluation.scoring import Evaluation, ImageResult, Scores, evaluate_method, score
 from madn.imaging.arrays import read_image, to_float, write_image
+from madn.restoration.restorer import restore
 
 
 def identity(batch):
     return batch
+
+
+def evaluate(network, *arguments, **options) -> Evaluation:
+    """A network of whole batches, measured."""
+    return evaluate_method(lambda blurred, sharp: restore(network, blurred), *arguments, **options)
 
 
 @pytest.fixture
