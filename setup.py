@@ -18,13 +18,13 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
-    packages=[*find_packages(include=["madn", "madn.*", "baselines", "baselines.*"]), "madn.shipped"],
-    package_dir={"madn.shipped": "weights"},  # where madn.weights looks in an installation
+    packages=[*find_packages(include=["madn", "madn.*", "baselines", "baselines.*"]), "madn.published_weights"],
+    package_dir={"madn.published_weights": "weights"},  # where madn.weights looks in an installation
     package_data={
         "madn.papers": ["published.json"],
         "madn.restoration": ["report.html", "report.css", "report.js"],
         "madn.export": ["examples/*.py"],
-        "madn.shipped": ["registry.json", "*.weights.h5", "README.md", "LICENSE-SRN"],
+        "madn.published_weights": ["registry.json", "*.weights.h5", "README.md", "LICENSE-SRN"],
     },
     entry_points={"console_scripts": ["madn = madn.__main__:console"]},
     python_requires=">=3.11,<3.14",

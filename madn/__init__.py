@@ -6,7 +6,7 @@ Everywhere public, an image is float32 RGB in [0, 1] and a batch is NHWC.
     madn.load(name_or_path)         a trained network as a Keras model
     madn.recipes                    every recipe: networks, losses and settings of the papers
     madn.data                       pairs, photographs and samples, checked and cut into batches
-    madn.nn                         layers, losses, perceptual features, operation counts
+    madn.nn                         layers, losses, perceptual features, MACs
     madn.training, madn.evaluation  the adversarial Keras model and its loop; metrics and protocols
 
 `madn --help` lists the commands. Importing madn imports neither NumPy nor Keras; what is used does.
@@ -46,8 +46,8 @@ def deblur(
     Args:
         image: an array (height, width, 3) RGB, (height, width, 4) RGBA, or (height, width) or (height, width, 1) grey:
             uint8, uint16, or floats in [0, 1]; a photo file, whose EXIF orientation is applied; or a PIL image.
-        model: a shipped name (see `python -m madn.weights`), a run folder, a .weights.h5 file or a SavedModel folder;
-            loaded once per process; by default the shipped default. Or what
+        model: a published name (see `python -m madn.weights`), a run folder, a .weights.h5 file or a SavedModel folder;
+            loaded once per process; by default `madn.weights.registry.DEFAULT`. Or what
             `madn.restoration.loading.load_network(...).restorer()` returns.
         memory_gb: what the process may hold at its worst, 10^9 bytes; by default half of what is free. Larger images
             are restored in tiles.
@@ -72,7 +72,7 @@ def load(name_or_path: str | Path, which: Literal["best", "last"] = "best") -> k
     """A trained generator as a Keras model.
 
     Args:
-        name_or_path: a shipped name, a run folder, a .weights.h5 file that names its recipe, or a .keras file that
+        name_or_path: a published name, a run folder, a .weights.h5 file that names its recipe, or a .keras file that
             the model's own `save` wrote.
         which: the checkpoint of a run folder.
 

@@ -13,7 +13,7 @@ COMMANDS = {
     "train": "train a recipe",
     "evaluate": "measure a network on pairs, or print the papers' tables",
     "export": "write a network as SavedModel, ONNX or LiteRT",
-    "weights": "the shipped weights, and how others join them",
+    "weights": "the published weights, and how others join them",
     "compare": "train several recipes for the same time and measure them",
     "bench": "what training and restoring cost",
     "batch": "restore photos by the million, with Apache Beam",

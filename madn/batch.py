@@ -22,7 +22,7 @@ MODELS = ("settings.json", "saved_model.pb")  # what a folder has that is a mode
 
 
 @dataclass(frozen=True)
-class Options:
+class BatchOptions:
     """Which photos, and by what."""
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN...")]
@@ -54,7 +54,7 @@ class Options:
 def main(argv: list[str]) -> int:
     """The command; 1 when some of the files could not be restored."""
     end = argv.index("--") if "--" in argv else len(argv)
-    options = parse(Options, argv[:end], "python -m madn.batch", __doc__)
+    options = parse(BatchOptions, argv[:end], "python -m madn.batch", __doc__)
     if not options.inputs:
         raise UserError("no photos: python -m madn.batch IN... -o OUT")
     output = absolute(options.output)
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     return _run(options, sources, output, failed, argv[end + 1 :])
 
 
-def _run(options: Options, sources: list[Source], output: str, failed: str, flags: list[str]) -> int:
+def _run(options: BatchOptions, sources: list[Source], output: str, failed: str, flags: list[str]) -> int:
     try:
         from madn.beam import pipeline, running, storage
     except ModuleNotFoundError as missing:
@@ -77,7 +77,7 @@ def _run(options: Options, sources: list[Source], output: str, failed: str, flag
     counts, failures = running.run(
         beam_options,
         sources,
-        pipeline.Settings(
+        pipeline.BatchSettings(
             output=output,
             failed=failed,
             parts=storage.new_parts(output),
@@ -111,7 +111,7 @@ def _run(options: Options, sources: list[Source], output: str, failed: str, flag
 
 
 def _place(model: str) -> str:
-    """A model as workers in other folders find it; a shipped name stays one, whatever folder has it."""
+    """A model as workers in other folders find it; a published name stays one, whatever folder has it."""
     is_here = os.path.isfile(model) or any(os.path.isfile(os.path.join(model, name)) for name in MODELS)
     return os.path.abspath(model) if is_here else model
 

@@ -24,7 +24,7 @@ COUNTED = (*PAPERS[:-1], "egnet-backbone", "egnet-nosen", "egnet")
 
 
 @dataclass(frozen=True)
-class Options:
+class BenchOptions:
     """By default, two tables: restoration and a training step of each recipe, p50 and p95 of the seconds, operations,
     and their rate's shares of what plain convolutions and a matrix product reach in the same process. --data: crops a
     second in the first epoch, which decodes; from the cache; and what the smallest training run consumes. --counts:
@@ -70,7 +70,7 @@ class Options:
     restore: Path | None = None
     """Photo to restore in different ways."""
     model: str = DEFAULT
-    """With --restore: a shipped name, a run folder or a .weights.h5 file."""
+    """With --restore: a published name, a run folder or a .weights.h5 file."""
     out: Path | None = None
     """With --restore: folder for the restored photo, and for what tiles change in it."""
 
@@ -101,7 +101,7 @@ class Options:
 
 def main(argv: list[str]) -> int | None:
     """The tables that are asked for; 1 where a measurement failed, when the others are done."""
-    options = parse(Options, argv, PROG, __doc__)
+    options = parse(BenchOptions, argv, PROG, __doc__)
     command = shlex.join([*PROG.split(), *argv])
     if not (options.data or options.counts or options.memory or options.restore):
         size = tuple(map(int, options.size.split("x"))) if options.size else None
@@ -119,9 +119,9 @@ def main(argv: list[str]) -> int | None:
     pairs = open_pairs(options.data).pairs if options.data else ()
     start_keras()
     if options.counts:
-        from madn.benchmarks.counts import count_table
+        from madn.benchmarks.recipe_costs import cost_table
 
-        _print(count_table(options.recipes or default_recipes()))
+        _print(cost_table(options.recipes or default_recipes()))
     if options.memory:
         from madn.benchmarks.step_memory import memory_table
 

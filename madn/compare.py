@@ -14,7 +14,7 @@ BUDGET = ("madn-budget", "sisnet-budget", "structure_guided-budget", "msr2b-budg
 
 
 @dataclass(frozen=True)
-class Options:
+class CompareOptions:
     """Each recipe gets the same minutes; a stopped comparison goes on where it was when called again."""
 
     data: tuple[str, ...]
@@ -43,7 +43,7 @@ class Options:
 
 def main(argv: list[str]) -> None:
     """The table on the screen and in the folder."""
-    options = parse(Options, argv, "python -m madn.compare", __doc__)
+    options = parse(CompareOptions, argv, "python -m madn.compare", __doc__)
     if not options.data or not options.recipes:
         raise UserError("--data and --recipes take at least one name each")
     for name in options.recipes:
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
     print(Contest(options.run, options.minutes, training_options(options), test).run(options.recipes, weights))
 
 
-def training_options(options: Options) -> list[str]:
+def training_options(options: CompareOptions) -> list[str]:
     """What all runs have in common, as options of madn.train."""
     photos = ["--photos", options.photos, "--photo-blur", options.photo_blur] if options.photos else []
     weights = ["--weights", options.weights] if options.weights else []

@@ -1,4 +1,4 @@
-"""The registry: recipe name -> recipe. A paper joins it by one line in `PAPERS`."""
+"""The registry: recipe name -> recipe. A paper joins it by one line in `PACKAGES`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from madn.errors import UserError
 if TYPE_CHECKING:
     from madn.training.recipe import Named, Recipe
 
-PAPERS = (
+PACKAGES = (
     "madn.models.madn",
     "madn.models.madn_small",
     "baselines.sisnet",
@@ -27,7 +27,9 @@ PAPERS = (
 @functools.cache
 def named() -> dict[str, Named]:
     """Every recipe with its summary, by name. Imports the recipes, which are plain data, and no network."""
-    return {name: each for paper in PAPERS for name, each in importlib.import_module(f"{paper}.recipe").RECIPES.items()}
+    return {
+        name: each for paper in PACKAGES for name, each in importlib.import_module(f"{paper}.recipe").RECIPES.items()
+    }
 
 
 def get(name: str) -> Recipe:
@@ -46,7 +48,7 @@ def check_name(name: str | None) -> None:
 
 def import_layers() -> None:
     """Import every paper's generator, whose layers Keras needs to know before it reads a .keras file."""
-    for paper in PAPERS:
+    for paper in PACKAGES:
         importlib.import_module(f"{paper}.generator")
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from narrow import TINY, narrow
 
+from madn.data.batches import numpy_batches
 from madn.data.crops import PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import find_pairs
-from madn.data.pipeline import numpy_batches
 
 VGG = {"sisnet": "vgg16", "structure_guided": "vgg19", "msr2b": "vgg19"}
 

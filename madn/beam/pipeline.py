@@ -41,8 +41,8 @@ NAMESPACE = "madn"  # of the counters restored, noted, skipped, failed and left 
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the workers are told; as `madn.batch.Options` has them."""
+class BatchSettings:
+    """What the workers are told; as `madn.batch.BatchOptions` has them."""
 
     output: str
     failed: str
@@ -58,7 +58,7 @@ class Settings:
     overwrite: bool
 
 
-def build(pipeline: beam.Pipeline, sources: Sequence[Source], settings: Settings) -> None:
+def build(pipeline: beam.Pipeline, sources: Sequence[Source], settings: BatchSettings) -> None:
     """Add the whole work to a pipeline: results below `settings.output`, and the list `settings.failed`."""
     found = [
         pipeline
@@ -103,7 +103,7 @@ class Name(beam.DoFn):
             case Failure() as failed:
                 yield beam.pvalue.TaggedOutput("failed", failed)
             case _:
-                count("left out")
+                add_to_counter("left out")
 
 
 class Settle(beam.DoFn):
@@ -120,12 +120,12 @@ class Settle(beam.DoFn):
 class Read(beam.DoFn):
     """`Job` -> (the job, its photo); nothing where the result is there."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: BatchSettings):
         self.settings = settings
 
     def process(self, element: Job) -> Iterator[tuple[Job, Photo]]:
         if not self.settings.overwrite and is_there(element.target):
-            count("skipped")
+            add_to_counter("skipped")
         elif is_remote(element.source):
             content = content_of(element.source)
             if not content:
@@ -142,7 +142,7 @@ class PhotoHandler(TFModelHandlerNumpy):
     (`large_model`): what it takes is the memory of the photo at hand, far more than its weights.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: BatchSettings):
         super().__init__(settings.model, inference_fn=_restored, min_batch_size=1, max_batch_size=1)
         self.settings = settings
 
@@ -191,7 +191,7 @@ def _restored(model: OneByOne, batch: Sequence[Photo], inference_args: dict, mod
 class Write(beam.DoFn):
     """(job, `PredictionResult`) -> a file at the job's target."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: BatchSettings):
         self.settings, self._folders = settings, set()
 
     def process(self, element: tuple[Job, PredictionResult]) -> tuple:
@@ -199,9 +199,9 @@ class Write(beam.DoFn):
         encoded = io.BytesIO()
         notes = encode_photo(encoded, job.target, result.inference, result.example)
         put(job.target, encoded.getvalue(), self.settings.parts, self._folders)
-        count("restored")
+        add_to_counter("restored")
         notes = (*result.example.notes, *notes)
-        count("noted", bool(notes))
+        add_to_counter("noted", bool(notes))
         for note in notes:  # an engine keeps its workers' logs; the direct runner's are off
             logging.warning("%s: %s", job.source, note)
         return ()
@@ -210,16 +210,16 @@ class Write(beam.DoFn):
 class WriteList(beam.DoFn):
     """All failures -> the list, in the place of that of the run before."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: BatchSettings):
         self.settings = settings
 
     def process(self, element: list[Failure]) -> None:
         content = failure_list(element)
         put(self.settings.failed, content, self.settings.parts, set())
-        count("failed", content.count(b"\n"))
+        add_to_counter("failed", content.count(b"\n"))
 
 
-def count(name: str, by: int = 1) -> None:
+def add_to_counter(name: str, by: int = 1) -> None:
     """Add to one of Beam's counters."""
     Metrics.counter(NAMESPACE, name).inc(by)
 

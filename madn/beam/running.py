@@ -13,8 +13,8 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions, WorkerOptions
 from apache_beam.runners.runner import PipelineState
 
-from madn.beam.pipeline import NAMESPACE, Settings, build
-from madn.beam.storage import Stop, check, content_of, remove_parts
+from madn.beam.pipeline import NAMESPACE, BatchSettings, build
+from madn.beam.storage import Stop, check_known, content_of, remove_parts
 from madn.errors import UserError
 from madn.restoration.places import Source
 from madn.system import memory
@@ -57,7 +57,7 @@ def share(options: PipelineOptions) -> float | None:
     return memory.available() / 2e9 / (direct.direct_num_workers or os.cpu_count() or 1)
 
 
-def run(options: PipelineOptions, sources: Sequence[Source], settings: Settings) -> tuple[dict[str, int], int]:
+def run(options: PipelineOptions, sources: Sequence[Source], settings: BatchSettings) -> tuple[dict[str, int], int]:
     """Run the whole work; returns Beam's counters, as far as the engine has them, and the length of the list.
 
     Raises `UserError` where the pipeline could not be started, or ended before its end.
@@ -67,7 +67,7 @@ def run(options: PipelineOptions, sources: Sequence[Source], settings: Settings)
     except (ValueError, ImportError) as fault:  # an unknown runner, options that do not go together
         raise UserError(f"options of Beam: {' '.join(str(fault).split())}") from None
     for name in (*(source.root for source in sources), settings.output, settings.failed, settings.model):
-        check(name)
+        check_known(name)
     build(pipeline, sources, settings)
     try:
         with _unlogged() if is_direct(options) else contextlib.nullcontext():  # it logs each fault that it raises

@@ -84,7 +84,7 @@ def is_there(target: str) -> bool:
     return FileSystems.exists(target) if is_remote(target) else os.path.isfile(target)
 
 
-def check(name: str) -> None:
+def check_known(name: str) -> None:
     """Raise `UserError` where nothing installed here knows the file system of a name."""
     try:
         FileSystems.get_filesystem(name)

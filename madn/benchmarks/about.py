@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import keras
 
-from madn.benchmarks import machine
-from madn.benchmarks.training import stages
+from madn.benchmarks.reference_rates import describe_machine
+from madn.benchmarks.step_timing import stages
 from madn.system.versions import versions
 
 
@@ -18,4 +18,4 @@ def about(sources: Sequence[str], train: bool) -> dict:
     for source in sources if train else ():
         every = stages(source)
         names[source] = [stage.stage_name if len(every) > 1 else "" for stage in every]
-    return {"machine": machine.describe(), "backend": keras.backend.backend(), "versions": versions(), "stages": names}
+    return {"machine": describe_machine(), "backend": keras.backend.backend(), "versions": versions(), "stages": names}

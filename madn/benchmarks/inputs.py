@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from madn.benchmarks.about import about
-from madn.benchmarks.suite import Record
+from madn.benchmarks.suite import ResultFile
+from madn.data.batches import training_dataset
 from madn.data.crops import PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import Pair
-from madn.data.pipeline import training_dataset
 from madn.models.madn.recipe import MADN
 
 
@@ -21,7 +21,7 @@ def input_lines(
     """A line of rates for each crop size; they go to the record `file`, too, if there is one."""
     facts = about((), False)
     del facts["stages"]
-    record = Record(file, command, facts)
+    record = ResultFile(file, command, facts)
     yield f"{len(pairs)} pairs of {name}, batches of {batch}, {os.cpu_count()} cores"
     for crop in crops:
         source = PairCrops(pairs, DecodedImages("memory", 16.0), crop, seed=0, augment="dihedral")
@@ -54,7 +54,7 @@ def input_rates(source: PairCrops, batch: int, seconds: float) -> tuple[float, f
 
 
 def training_rate(source: PairCrops, batch: int, seconds: float) -> float:
-    """Crops per second of the narrowest MADN that the tests train (widths 4/8/16, one residual block, no critic)."""
+    """Crops per second of the narrowest MADN that the tests train (widths 4/8/16, one residual block, no discriminator)."""
     recipe = replace(MADN, widths=(4, 8, 16), res_blocks=1, adversarial_domains="none", crop=source.crop, batch=batch)
     model = recipe.build_model(1_000_000)
     batches = iter(training_dataset(source, batch))

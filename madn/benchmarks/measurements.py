@@ -1,4 +1,4 @@
-"""What to measure, in plain values that go to a process of their own; `madn.benchmarks.restoration` and `training` say
+"""What to measure, in plain values that go to a process of their own; `madn.benchmarks.photo_timing` and `training` say
 what the fields mean there."""
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ Precision = Literal["float32", "mixed_bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Measurement:
     """`source`: the name of a recipe, with random weights; a run folder; or a .weights.h5 file.
 
     At most `repeats` are timed, no new one after `seconds`, and at least three.
@@ -21,7 +21,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestorationJob(Job):
+class RestorationJob(Measurement):
     """A photo of `size`, width and height; None: 1280x720 on a GPU, 640x360 on a CPU."""
 
     size: tuple[int, int] | None = None
@@ -30,7 +30,7 @@ class RestorationJob(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingJob(Job):
+class TrainingJob(Measurement):
     """A step of the recipe's stage number `stage`.
 
     `batch`, `crop`: None for the recipe's own, on a CPU at most 2 crops of 128. `vgg_weights`: files of VGG weights,

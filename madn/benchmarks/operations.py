@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 
 
-def run_counted(call: Callable[[], object]) -> int | None:
+def run_with_macs(call: Callable[[], object]) -> int | None:
     """Run the call, and return its multiply-adds where the backend is PyTorch, None elsewhere."""
     if keras.backend.backend() == "torch":
         return torch_macs(call)

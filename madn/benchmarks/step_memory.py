@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from madn.benchmarks.training import stages, with_vgg
+from madn.benchmarks.step_timing import stages, with_vgg
 from madn.errors import UserError
 from madn.nn.graphs import peak_bytes, trace
 from madn.system.tables import markdown_lines
@@ -46,8 +46,8 @@ def training_memory(recipe: Recipe) -> Memory:
     batch are alike: two of them are traced, whatever their number, and the whole batch beside them.
     Not counted: the scratch memory of the convolutions, what an allocator loses between its blocks, the program itself.
     Six combinations of a narrow MADN (batch 2, crop 128, TensorFlow 2.21, CPU), against the most that TensorFlow's
-    allocator gave out in a step: 1.02 to 1.27 times that. TensorFlow runs what is ready, such as a critic's backward
-    pass before the generator's, and so frees some of it earlier than the trace does.
+    allocator gave out in a step: 1.02 to 1.27 times that. TensorFlow runs what is ready, such as a discriminator's
+    backward pass before the generator's, and so frees some of it earlier than the trace does.
     Raises `UserError` on another backend than TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from madn.benchmarks import tables
 from madn.benchmarks.measurements import Precision, RestorationJob, TrainingJob
 from madn.benchmarks.processes import in_own_process
+from madn.benchmarks.timing_cells import RESTORATION, TRAINING, restoration_cells, training_cells
 from madn.errors import UserError
 from madn.system.tables import markdown_lines
 from madn.system.writing import atomic
 
 
-class Record:
+class ResultFile:
     """What was measured so far, in a dictionary that is written to `file`, if there is one, after every change.
 
     `about`: what the figures were measured on.
@@ -64,19 +64,19 @@ def run_suite(
         f"{machine['device']}, {machine['processor']}, {machine['cores']} cores, {about['backend']} {versions}\n",
         flush=True,
     )
-    record = Record(file, command, about)
+    record = ResultFile(file, command, about)
     jobs = [{"source": source, "precision": each, **timing} for source in sources for each in precisions]
-    rows = (_restoration_cells(RestorationJob(**job, **photo), record) for job in jobs)
-    for line in _table(tables.RESTORATION, rows) if restoration else ():
+    rows = (_measured_photo(RestorationJob(**job, **photo), record) for job in jobs)
+    for line in _table(RESTORATION, rows) if restoration else ():
         print(line, flush=True)
     if restoration and training:
         print()
     rows = (
-        _training_cells(TrainingJob(**job, **step, stage=number), name, record)
+        _measured_step(TrainingJob(**job, **step, stage=number), name, record)
         for job in jobs
         for number, name in enumerate(stages.get(job["source"], ()))
     )
-    for line in _table(tables.TRAINING, rows) if training else ():
+    for line in _table(TRAINING, rows) if training else ():
         print(line, flush=True)
     return int(any("failed" in row for part in ("restoration", "training") for row in record.found.get(part, ())))
 
@@ -85,15 +85,15 @@ def _table(columns: Sequence[str], rows: Iterable[list[str]]) -> Iterator[str]:
     return markdown_lines(columns, rows, [number > 2 for number in range(len(columns))])
 
 
-def _restoration_cells(job: RestorationJob, record: Record) -> list[str]:
-    found = in_own_process("madn.benchmarks.restoration", "measure", job)
+def _measured_photo(job: RestorationJob, record: ResultFile) -> list[str]:
+    found = in_own_process("madn.benchmarks.photo_timing", "measure_photo", job)
     row = {"recipe": job.source, "precision": job.precision, **found}
     record.add("restoration", row)
-    return tables.restoration_row(row)
+    return restoration_cells(row)
 
 
-def _training_cells(job: TrainingJob, stage: str, record: Record) -> list[str]:
-    found = in_own_process("madn.benchmarks.training", "measure", job)
+def _measured_step(job: TrainingJob, stage: str, record: ResultFile) -> list[str]:
+    found = in_own_process("madn.benchmarks.step_timing", "measure_step", job)
     row = {"recipe": job.source, "stage": stage, "precision": job.precision, "jit": job.jit, **found}
     record.add("training", row)
-    return tables.training_row(row)
+    return training_cells(row)

@@ -29,7 +29,7 @@ from madn.imaging.finding import below
 
 LONGEST_NAME = 255  # bytes
 PAIR = 2  # a use of the seed, beside ORDER and CROP
-DRAWS = 10  # of a pair, until one shows that something moves; about a tenth shows nothing
+TRIES = 10  # of a pair, until one shows that something moves; about a tenth shows nothing
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class PhotoCrops:
         would be any mean with it. Raises `UserError` where no draw changes the photograph.
         """
         rng = np.random.default_rng((self.seed, PAIR, number))
-        for _ in range(DRAWS):
+        for _ in range(TRIES):
             blurred, sharp = self._pair(rng, self._surroundings(rng, self.photos[number]))
             if not np.array_equal(blurred, sharp):
                 return blurred, sharp

@@ -28,7 +28,7 @@ PROTOCOLS = {
     "full": "whole images",
     "crop": "one random window per image, numpy.random.default_rng(seed), restored by itself",
 }
-METRICS = {
+METRICS_EXPLAINED = {
     "psnr": "dB, 10 log10(255^2/MSE) over all RGB values of uint8 images; mean over images",
     "ssim": "scikit-image, per channel, 11x11 Gaussian, sigma 1.5, population covariance, uint8",
     "ssim_matlab": "MATLAB's ssim of an RGB array: 11x11x11 Gaussian over H, W and C, replicate padding, uint8",
@@ -103,7 +103,7 @@ class Evaluation:
             "protocol_means": PROTOCOLS[self.protocol],
             "crop": self.crop,
             "seed": self.seed,
-            "metrics": METRICS,
+            "metrics": METRICS_EXPLAINED,
             "versions": versions(),
             "mean": {"blurred": asdict(self.blurred), "restored": asdict(self.restored)},
             "median_seconds": self.seconds,

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Options:
+class ExportOptions:
     """Which network, and where to."""
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run folder, a .weights.h5 file or the name of shipped weights."""
+    """A run folder, a .weights.h5 file or the name of published weights."""
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Folder for the exported network."""
     formats: tuple[Literal["savedmodel", "onnx", "litert"], ...] = ()
@@ -42,7 +42,7 @@ class Options:
 
 def main(argv: list[str]) -> None:
     """The command."""
-    options = parse(Options, argv, "python -m madn.export", __doc__)
+    options = parse(ExportOptions, argv, "python -m madn.export", __doc__)
     if options.litert_size and min(options.litert_size) < 1:
         raise UserError("--litert-size takes a height and a width of at least 1")
     if options.litert_size and options.formats and "litert" not in options.formats:

@@ -173,7 +173,7 @@ def _write(
 
 
 def photographs(shape: tuple[int, int, int]) -> np.ndarray:
-    """`batch` different cut-outs of a photograph that scikit-image ships, mirrored where it ends: float32 (*shape, 3)
+    """`batch` different cut-outs of a photograph that scikit-image brings, mirrored where it ends: float32 (*shape, 3)
     in [0, 1]."""
     photo = skimage.data.astronaut()
     batch, height, width = shape

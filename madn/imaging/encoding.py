@@ -16,7 +16,7 @@ from madn.imaging.exif import (
     SHORT,
     UNDEFINED,
     XMP,
-    Entry,
+    TagEntry,
     bare,
     directory_of,
     entry,
@@ -121,7 +121,7 @@ def write_tiff(file: IO[bytes], pixels: np.ndarray, alpha: np.ndarray | None, da
         numbers[296] = SHORT, [2]
     tags |= {tag: entry(order, kind, values) for tag, (kind, values) in numbers.items()}
     tags |= {
-        tag: Entry(kind, len(content), content)
+        tag: TagEntry(kind, len(content), content)
         for tag, kind, content in ((ICC, UNDEFINED, icc), (XMP, BYTE, data.xmp))
         if content
     }

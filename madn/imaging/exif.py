@@ -58,13 +58,13 @@ MOST_BYTES = 64 * 2**20  # of one entry
 
 
 @dataclass
-class Entry:
+class TagEntry:
     """An entry of a directory: `value` in the block's byte order, or a directory of its own."""
 
     type: int
     count: int
     value: bytes = b""
-    inner: "dict[int, Entry]" = field(default_factory=dict)
+    inner: "dict[int, TagEntry]" = field(default_factory=dict)
 
     def numbers(self, order: str) -> list[int]:
         """The values of an entry of whole numbers without signs."""
@@ -75,7 +75,7 @@ class Entry:
         ]
 
 
-Directory = dict[int, Entry]
+Directory = dict[int, TagEntry]
 
 
 def byte_order(block: bytes) -> str:
@@ -144,14 +144,14 @@ def read_directory(file: BinaryIO, order: str, at: int, big: bool = False, withi
         if tag in INNER[within]:
             with contextlib.suppress(struct.error, OverflowError, OSError):
                 if inner := read_directory(file, order, where, big, tag):
-                    found[tag] = Entry(LONG, 1, inner=inner)
+                    found[tag] = TagEntry(LONG, 1, inner=inner)
             continue
         length = SIZES.get(kind, 0) * number
         if length > inline and length <= MOST_BYTES:
             file.seek(where)
             value = file.read(length)
         if 0 < length <= len(value):
-            found[tag] = Entry(kind, number, value[:length])
+            found[tag] = TagEntry(kind, number, value[:length])
     return found
 
 
@@ -205,14 +205,14 @@ def directory_of(exif: bytes) -> tuple[str, Directory]:
     return order, {tag: entry for tag, entry in directory.items() if tag not in STRUCTURE}
 
 
-def entry(order: str, kind: int, values: Iterable[int] | bytes) -> Entry:
+def entry(order: str, kind: int, values: Iterable[int] | bytes) -> TagEntry:
     """An entry of bytes or numbers; a rational's numbers are its numerators and denominators in turn."""
     if isinstance(values, bytes):
-        return Entry(kind, len(values), values)
+        return TagEntry(kind, len(values), values)
     values = tuple(values)
     code = {SHORT: "H", LONG: "I", RATIONAL: "I"}[kind]
     count = len(values) // (2 if kind == RATIONAL else 1)
-    return Entry(kind, count, struct.pack(f"{order}{len(values)}{code}", *values))
+    return TagEntry(kind, count, struct.pack(f"{order}{len(values)}{code}", *values))
 
 
 def _bounds(block: bytes, order: str, at: int) -> tuple[int, int]:

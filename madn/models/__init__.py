@@ -1,1 +1,1 @@
-"""The networks that madn itself ships: the paper's in `madn`, the small one for photos in `madn_small`."""
+"""madn's own networks: the paper's in `madn`, and a small one for photos in `madn_small`."""

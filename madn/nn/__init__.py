@@ -1,1 +1,1 @@
-"""What networks share: layers, losses, perceptual features, statistics over an image, operation counts."""
+"""What networks share: layers, losses, perceptual features, statistics over an image, MACs."""

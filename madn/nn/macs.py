@@ -1,4 +1,4 @@
-"""Operation counts: the multiply-adds of a network's convolutions and matrix products, read from its graph."""
+"""MACs: the multiply-adds of a network's convolutions and matrix products, read from its graph."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ PRODUCTS = {"MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"}
 
 
 @dataclass(frozen=True)
-class Counts:
+class Macs:
     """Multiply-adds (1 multiply-add = 2 FLOPs) of one image, or of one training step."""
 
     convolutions: int
@@ -28,7 +28,7 @@ class Counts:
         return self.convolutions + self.products
 
 
-def network_macs(model: "keras.Model", height: int, width: int, channels: int = 3) -> Counts:
+def network_macs(model: "keras.Model", height: int, width: int, channels: int = 3) -> Macs:
     """Multiply-adds of `model` for one image of height x width x channels, the size that the network takes.
 
     The network is traced, not run, so no size needs memory, and traced as in training, where an attention that works
@@ -45,24 +45,24 @@ def network_macs(model: "keras.Model", height: int, width: int, channels: int = 
     Raises `ValueError` for a convolution or product inside a loop or a branch, whose number of runs the graph does
     not tell, or of unknown size; `UserError` on another backend than TensorFlow.
     """
-    return _count(lambda images: model(images, training=True), (1, height, width, channels))
+    return _graph_macs(lambda images: model(images, training=True), (1, height, width, channels))
 
 
-def step_macs(model: "keras.Model", crops: int, crop: int) -> Counts:
+def step_macs(model: "keras.Model", crops: int, crop: int) -> Macs:
     """Multiply-adds of one training step of `model`, a `madn.training.model.AdversarialModel`, on `crops` crops of
     `crop` squared.
 
-    Everything that `train_step` does is in the graph and counted as `macs` does: the generator, the critics and the
+    Everything that `train_step` does is in the graph and counted as `network_macs` does: the generator, the discriminators and the
     networks of the losses, forward and backward, each as often as it runs; the second derivatives of a gradient
     penalty; nothing for layers that are frozen and need no gradient. A convolution's gradients by its input and by its
     kernel cost what it costs itself: *its* output's pixels x kernel area x input channels x output channels each.
 
-    Raises as `macs` does.
+    Raises as `network_macs` does.
     """
-    return _count(lambda blurred, sharp: model.train_step((blurred, sharp)), *[(crops, crop, crop, 3)] * 2)
+    return _graph_macs(lambda blurred, sharp: model.train_step((blurred, sharp)), *[(crops, crop, crop, 3)] * 2)
 
 
-def _count(call: Callable, *shapes: tuple[int, ...]) -> Counts:
+def _graph_macs(call: Callable, *shapes: tuple[int, ...]) -> Macs:
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -71,14 +71,14 @@ def _count(call: Callable, *shapes: tuple[int, ...]) -> Counts:
             f"(here {keras.backend.backend()})"
         )
     graph = trace(call, *shapes)
-    counts = {"convolutions": 0, "products": 0}
+    convolutions = products = 0
     for operation in needed(graph):
         if operation.type in CONVOLUTIONS | KERNEL_GRADIENTS:
-            counts["convolutions"] += _convolution(operation)
+            convolutions += _convolution(operation)
         elif operation.type in PRODUCTS:
-            counts["products"] += _product(operation)
+            products += _product(operation)
     _check_functions(graph)
-    return Counts(**counts)
+    return Macs(convolutions, products)
 
 
 def _convolution(operation) -> int:

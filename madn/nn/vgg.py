@@ -3,7 +3,7 @@
 The papers' weights for it assume features of the size that the VGG of their framework had, and the weights at hand
 differ in that size: by a factor of ten in the squared difference between torchvision's training, Keras' own (the
 original Caffe weights) and files whose channels were normalised. So the loss carries a gain: the squared difference
-is measured on one fixed pair (a photograph that scikit-image ships, and its Gaussian blur), and brought to the
+is measured on one fixed pair (a photograph that scikit-image brings, and its Gaussian blur), and brought to the
 `reference` value that the recipe was set up with.
 """
 

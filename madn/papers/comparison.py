@@ -24,7 +24,7 @@ ROUNDS = 12  # validations and checkpoints of a run
 
 
 @dataclass(frozen=True)
-class Entry:
+class Contestant:
     """One recipe's result: cost, length and mean scores over the test pairs."""
 
     recipe: str
@@ -49,16 +49,16 @@ class Contest:
 
     def run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
         """Train and measure all of these recipes; returns the table, which is kept in the folder, too."""
-        check()
+        check_backend()
         for name in names:  # what a run needs is asked for before the hours of the others
             self.prepare(name, weights)
         entries = [self.enter(name, weights) for name in names]
-        text = table(entries)
+        text = results_table(entries)
         self.write("table.json", json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1) + "\n")
         self.write("table.md", text + "\n")
         return text
 
-    def enter(self, name: str, weights: dict[str, str | None]) -> Entry:
+    def enter(self, name: str, weights: dict[str, str | None]) -> Contestant:
         """Time, train and measure one recipe; a run that is finished is only measured again.
 
         A short run gives the seconds of a step, and with them the number of steps that the minutes allow, which the
@@ -90,7 +90,7 @@ class Contest:
         result = json.loads((measured / "full.json").read_text())
         generator = recipe.build_generator()
         better = sum(image["restored"]["psnr"] > image["blurred"]["psnr"] for image in result["images"])
-        return Entry(
+        return Contestant(
             name,
             recipe.paper,
             generator.count_params(),
@@ -165,7 +165,7 @@ class Contest:
             )
 
 
-def check() -> None:
+def check_backend() -> None:
     """Raises `UserError` where the comparison cannot run at all; keeps the GPU for the processes that train."""
     if keras.backend.backend() != "tensorflow":
         raise UserError(
@@ -176,7 +176,7 @@ def check() -> None:
     tf.config.set_visible_devices([], "GPU")
 
 
-def table(entries: list[Entry]) -> str:
+def results_table(entries: list[Contestant]) -> str:
     """A Markdown table: the blurred images first, then each recipe with its cost."""
     header = ["recipe", "parameters", "GMACs at 256x256", "steps", "minutes"]
     header += ["PSNR", "`ssim`", "`ssim_matlab`", "PSNR above blurred"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from madn.errors import UserError
 from madn.training.runfolder import RunFolder
+from madn.weights.registry import METRICS
 
-METRICS = ("psnr", "ssim", "ssim_matlab")
 FILES = ("full.json", "crop.json")
 Result = dict  # an evaluation's JSON, and "file", the path that it was read from
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # importing it starts Keras
 
 
 @dataclass(frozen=True)
-class Options:
+class DeblurOptions:
     """Which files, and by what."""
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN...")]
@@ -32,7 +32,7 @@ class Options:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """A folder; for one file also a file, whose suffix says the format."""
     model: str = DEFAULT
-    """A shipped name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder."""
+    """A published name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
     recipe: str | None = None
@@ -55,7 +55,9 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """The command; 1 when some of the files could not be restored."""
-    options = parse(Options, argv, "python -m madn.deblur", "Deblur photos and videos. In Python: madn.deblur(image)")
+    options = parse(
+        DeblurOptions, argv, "python -m madn.deblur", "Deblur photos and videos. In Python: madn.deblur(image)"
+    )
     if not options.inputs:
         raise UserError("no photos: python -m madn.deblur IN... -o OUT")
     if options.report and options.report.suffix.lower() not in (".html", ".htm"):
@@ -72,7 +74,7 @@ def main(argv: list[str]) -> int:
         from madn.restoration.loading import load_network
 
         loaded = load_network(options.model, options.which, options.recipe, options.precision)
-        restored, failed = restore(loaded, todo, options, problems)
+        restored, failed = restore_files(loaded, todo, options, problems)
         by = f", by {loaded.description}"
     counts = [f"{restored} of {len(jobs)} restored to {options.output}{by}"]
     if failed:
@@ -87,7 +89,9 @@ def main(argv: list[str]) -> int:
     return 1 if failed or problems else 0
 
 
-def restore(loaded: "Loaded", jobs: list[Job], options: Options, problems: list[Failure]) -> tuple[int, int]:
+def restore_files(
+    loaded: "Loaded", jobs: list[Job], options: DeblurOptions, problems: list[Failure]
+) -> tuple[int, int]:
     """Restore, with the report that is asked for; returns how many files were restored, and how many failed."""
     from madn.restoration.deblurring import deblur_files
     from madn.restoration.report import Report

@@ -11,7 +11,7 @@ from madn.system.startup import device
 FEW = 4  # output channels of a convolution that is quicker for four pixels at once
 
 
-def folded(generator: keras.Model) -> keras.Model:
+def optimised(generator: keras.Model) -> keras.Model:
     """The network with its weights of now, rewritten; it is for `training=False`, and shares all other layers.
 
     - Batch normalisation behind a linear convolution without bias becomes part of this convolution, on every backend.
@@ -42,7 +42,7 @@ def _swaps(model: keras.Model) -> dict:
     on_cpu = keras.backend.backend() == "tensorflow" and device().startswith("CPU")
     for layer in model.layers:
         if isinstance(layer, Functional):
-            if (inside := folded(layer)) is not layer:
+            if (inside := optimised(layer)) is not layer:
                 swaps[layer] = inside
         elif on_cpu and layer not in swaps and FourPixels.fits(layer):
             swaps[layer] = FourPixels.of(layer)

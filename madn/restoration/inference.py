@@ -7,7 +7,7 @@ import numpy as np
 
 from madn.nn import statistics
 from madn.nn.graphs import peak_bytes, trace
-from madn.restoration.graph_optimisation import folded
+from madn.restoration.graph_optimisation import optimised
 
 Statistics = Sequence[tuple[np.ndarray, ...]]  # of each layer that takes any, in the order of their calls
 ELSEWHERE = 4096  # bytes a pixel where there is no TensorFlow graph to read them from: plenty for the full widths
@@ -24,7 +24,7 @@ class Inference:
     """
 
     def __init__(self, generator: keras.Model):
-        self.generator = folded(keras.Model(generator.input, generator.output["deblurred"]))
+        self.generator = optimised(keras.Model(generator.input, generator.output["deblurred"]))
         self._kinds: list[str] | None = None
         self._asked = False
         self._restore, self._measure = self._restored, self._measured

@@ -1,4 +1,4 @@
-"""Trained networks from where they lie: shipped by name, a run folder, a generator's weights file or a SavedModel."""
+"""Trained networks from where they lie: published under a name, a run folder, a generator's weights file or a SavedModel."""
 
 import json
 from dataclasses import dataclass, replace
@@ -76,7 +76,7 @@ def load_network(
     """Load a network.
 
     Args:
-        source: a run folder, a `.weights.h5` file, a SavedModel folder, or the name of shipped weights (see
+        source: a run folder, a `.weights.h5` file, a SavedModel folder, or the name of published weights (see
             madn.weights); what exists under that path comes first.
         which: "best" or "last" of a run folder.
         recipe: name of the recipe of a weights file that does not say it; where it does, the two must agree.
@@ -98,7 +98,7 @@ def load_network(
         file = source
     elif name in (known := registry.entries()):  # although there may be such a folder: madn/ in a checkout
         if which != "best":
-            raise UserError(f"{name}: shipped weights have no {which} checkpoint; leave --which out")
+            raise UserError(f"{name}: published weights have no {which} checkpoint; leave --which out")
         file = registry.path(name)
         loaded = _weights(file, recipe, precision)
         inside = loaded.description.replace(str(file), file.name)  # where it is installed is no part of what it is
@@ -107,7 +107,7 @@ def load_network(
         raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
     else:
         raise UserError(
-            f"{source}: no such run folder, {WEIGHTS} file or SavedModel, and no shipped weights of that "
+            f"{source}: no such run folder, {WEIGHTS} file or SavedModel, and no published weights of that "
             f"name: {registry.hint(name, known)}"
         )
     return _weights(file, recipe, precision)

@@ -40,7 +40,7 @@ class Place:
 
 
 def save_state(model: keras.Model, path: Path, place: Place = Place(), means: Mapping | None = None) -> None:
-    """Generator, critics, optimisers and with them the step; and the stage whose state this is.
+    """Save generator, discriminators, optimisers and with them the step; and the stage whose state this is.
 
     `means`: of a round that is not over, what `tracked_means` gives. Raises `OSError` where the disk refuses, and
     leaves nothing behind then.

@@ -1,17 +1,22 @@
-"""What an objective sees of the discriminators: their scores, a gradient penalty, and random numbers."""
+"""What an objective sees of the discriminators: their scores, a gradient penalty, and random numbers.
+
+Options, messages and texts say "discriminator", the word of the papers. In the code, what scores images for an objective
+is its critic, whichever loss it is trained by: so are `Critics`, `critic_losses` and the columns `critic_...` of a log
+called.
+"""
 
 import keras
 from keras import ops
 
 from madn.training.gradients import input_gradient
-from madn.training.random_numbers import Draws
+from madn.training.random_numbers import RandomNumbers
 
 
 class Critics:
     """Discriminators by domain, and the random numbers of the update at hand."""
 
-    def __init__(self, networks: dict[str, keras.Model], draws: Draws):
-        self.networks, self.draws = networks, draws
+    def __init__(self, networks: dict[str, keras.Model], random_numbers: RandomNumbers):
+        self.networks, self.random_numbers = networks, random_numbers
 
     def __call__(self, images, domain: str):
         """Scores of the domain's discriminator; a one-channel map is repeated for a three-channel network."""
@@ -23,7 +28,7 @@ class Critics:
 
     def uniform(self, count: int):
         """`count` fresh random numbers in [0, 1), float32, the same for all images of the batch."""
-        return self.draws.uniform(count)
+        return self.random_numbers.uniform(count)
 
     def gradient_penalty(self, real, fake, domain: str, norm: str = "sample"):
         """E[(||grad_x D(x)||_2 - 1)^2] between real and fake images (Gulrajani et al. 2017, Eq. 3), a float32 scalar.
@@ -33,7 +38,7 @@ class Critics:
         finite where D is flat: 1e-12 is added under the root.
         """
         real, fake = (ops.stop_gradient(ops.cast(images, "float32")) for images in (real, fake))
-        share = self.draws.uniform_per_image(real)
+        share = self.random_numbers.uniform_per_image(real)
 
         def score(images):  # the images of a batch do not meet in D, so the gradient of the sum is that of each
             scores = ops.cast(self(images, domain), "float32")

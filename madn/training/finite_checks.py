@@ -17,7 +17,7 @@ class Fault:
     what: str
 
 
-class Watch:
+class FiniteChecks:
     """Remembers the first step at which each of the named float scalars was not finite, and the last empty batch."""
 
     def __init__(self, names: Sequence[str]):
@@ -29,14 +29,14 @@ class Watch:
     def variables(self) -> list[keras.Variable]:
         return [self.first, self.empty]
 
-    def look_at(self, step, values: dict) -> None:
+    def note_values(self, step, values: dict) -> None:
         """Note which of the `values`, a part of the names or all, are not finite in `step` on any device."""
         found = [~ops.isfinite(ops.cast(values[name], "float32")) if name in values else False for name in self.names]
         share = replicas.mean(ops.cast(ops.stack([ops.cast(each, "bool") for each in found]), "float32"))
         fresh = ops.logical_and(self.first.value == 0, share > 0)
         self.first.assign(ops.where(fresh, ops.cast(step, "int32"), self.first.value))
 
-    def look_at_images(self, step, images) -> None:
+    def note_images(self, step, images) -> None:
         """Note whether every image of a batch (batch, height, width, channels) is of one colour."""
         flat = ops.all(ops.max(images, axis=(1, 2)) == ops.min(images, axis=(1, 2)))
         share = replicas.mean(ops.cast(flat, "float32"))

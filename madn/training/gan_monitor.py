@@ -26,7 +26,7 @@ def loss_verdict(losses: Sequence[float], guessing: float) -> str | None:
 
 
 def wasserstein_verdict(gaps: Sequence[float], penalties: Sequence[float]) -> str | None:
-    """Of a WGAN-GP critic: E[D(sharp)] - E[D(restored)] and E[(||grad D|| - 1)^2], one of each for each round so far.
+    """Of a WGAN-GP discriminator: E[D(sharp)] - E[D(restored)] and E[(||grad D|| - 1)^2], one of each for each round so far.
 
     A growing gap is what it is trained for, and no victory. None: nothing to say.
     """

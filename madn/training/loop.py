@@ -4,8 +4,8 @@ from pathlib import Path
 
 import keras
 
+from madn.data.batches import Shares, input_errors, numpy_batches, training_dataset
 from madn.data.crops import CropSource
-from madn.data.pipeline import Shares, input_errors, numpy_batches, training_dataset
 from madn.data.sets import FixedCrops
 from madn.errors import UserError
 from madn.training.callbacks.reporting import Clock, Pictures, Progress, Record

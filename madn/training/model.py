@@ -1,4 +1,4 @@
-"""One adversarial Keras model for every paper: a generator, any number of critics (or none), and their updates."""
+"""One adversarial Keras model for every paper: a generator, any number of discriminators or none, and their updates."""
 
 import functools
 import time
@@ -11,24 +11,24 @@ from madn.nn import replicas
 from madn.nn.losses import batch_psnr
 from madn.training.critics import Critics
 from madn.training.distribution import Devices
-from madn.training.finite_checks import Fault, Watch
+from madn.training.finite_checks import Fault, FiniteChecks
 from madn.training.gradients import apply_gradients, global_norm, in_parts, losses_and_gradients, without_gradients
-from madn.training.random_numbers import Draws
+from madn.training.jax_state import Stateful, with_state
+from madn.training.random_numbers import RandomNumbers
 from madn.training.remat import rematerialised
-from madn.training.state import Stateful, with_state
 
 GENERATOR_GRADIENT, CRITIC_GRADIENT = "the generator's gradient", "the discriminator's gradient"
 
 
 class AdversarialModel(Stateful, keras.Model):
-    """Trains a generator against critics with an objective that knows the paper, so that this class need not.
+    """Trains a generator against discriminators with an objective that knows the paper, so that this class need not.
 
     Args:
         generator: (batch, height, width, 3) in [0, 1] -> dictionary with `deblurred`.
         objective: has `generator_losses` and `critic_losses`, each (blurred, sharp, outputs, critic) -> (total, terms),
             and `term_names`, the names of all terms.
         critics: domain -> discriminator; one network may serve several domains. Empty: no adversarial part.
-        seed: of the random numbers that a loss draws (`Draws`).
+        seed: of the random numbers that a loss random_numbers (`RandomNumbers`).
         devices: those that share each batch; the networks and optimisers are built in their scope, this model is not.
 
     `first_step` is the number of steps of the stages before this one, `waited` the seconds that training has waited for
@@ -48,8 +48,8 @@ class AdversarialModel(Stateful, keras.Model):
         self.devices = devices or Devices()
         self.generator, self.objective = generator, objective
         self.critics = dict(critics or {})
-        self.draws = Draws(seed)
-        self.critic = Critics(dict(self.critics), self.draws)
+        self.random_numbers = RandomNumbers(seed)
+        self.critic = Critics(dict(self.critics), self.random_numbers)
         self.first_step, self.waited, self._returned = 0, 0.0, None
         with self.devices.scope():
             self.trackers = {
@@ -58,7 +58,9 @@ class AdversarialModel(Stateful, keras.Model):
             }
             if self.critics:
                 self.trackers["critic_loss"] = keras.metrics.Mean(name="critic_loss")
-            self.watch = Watch([*objective.term_names, "loss", "critic_loss", GENERATOR_GRADIENT, CRITIC_GRADIENT])
+            self.finite_checks = FiniteChecks(
+                [*objective.term_names, "loss", "critic_loss", GENERATOR_GRADIENT, CRITIC_GRADIENT]
+            )
         self.built = True
 
     def compile(
@@ -74,7 +76,7 @@ class AdversarialModel(Stateful, keras.Model):
         """Set the optimisers and the order of updates.
 
         update_order: "simultaneous" takes both gradients at the same weights in one pass (MADN's Algorithm 1);
-            "alternating" updates the critics first, `critic_steps` times on the same batch, then the generator.
+            "alternating" updates the discriminators first, `critic_steps` times on the same batch, then the generator.
         remat: "blocks" computes most of the generator again in the backward pass (`rematerialised`); "none" keeps all.
         accumulate: the parts that a batch is computed in, one after the other, to save memory; a term that looks at
             the whole batch (relativistic losses) sees a part.
@@ -83,7 +85,7 @@ class AdversarialModel(Stateful, keras.Model):
         """
         if update_order == "simultaneous" and critic_steps != 1:
             raise ValueError(
-                "simultaneous updates take one critic step; received critic_steps="
+                "simultaneous updates take one step of the discriminators; received critic_steps="
                 f"{critic_steps}; use update_order='alternating'"
             )
         if update_order not in ("simultaneous", "alternating"):
@@ -106,10 +108,10 @@ class AdversarialModel(Stateful, keras.Model):
 
     @property
     def further_variables(self) -> list:
-        """The critics' optimiser's, what the watch has seen, and a loss's own weights: passed to a step, not built in."""
+        """What a step takes beside Keras' own: the discriminators' optimiser, the finite checks, and a loss's weights."""
         critics = self.d_optimizer.variables if self.critics else []
         loss = getattr(getattr(self.objective, "perceptual", None), "variables", [])
-        return [*critics, *self.watch.variables, *loss]
+        return [*critics, *self.finite_checks.variables, *loss]
 
     @property
     def metrics(self) -> list:
@@ -132,13 +134,13 @@ class AdversarialModel(Stateful, keras.Model):
     def fault(self) -> Fault | None:
         """The first step whose losses or gradients were not finite, if any. Waits for the device."""
         self.sync()
-        fault = self.watch.fault()
+        fault = self.finite_checks.fault()
         return fault and replace(fault, step=self.first_step + fault.step)
 
     def empty_batch(self) -> int | None:
         """The last step whose sharp crops were all of one colour, if any. Waits for the device."""
         self.sync()
-        step = self.watch.last_empty()
+        step = self.finite_checks.last_empty()
         return self.first_step + step if step else None
 
     def make_train_function(self, force=False):
@@ -181,7 +183,7 @@ class AdversarialModel(Stateful, keras.Model):
     @with_state
     def train_step(self, data):
         blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)
-        self.watch.look_at_images(self.optimizer.iterations + 1, sharp)
+        self.finite_checks.note_images(self.optimizer.iterations + 1, sharp)
         if not self.critics or self.update_order == "simultaneous":
             self._update(blurred, sharp, train_generator=True, train_critics=bool(self.critics))
         else:
@@ -199,7 +201,7 @@ class AdversarialModel(Stateful, keras.Model):
         return {name: self.trackers[name].result() for name in scores}
 
     def _update_critics(self, blurred, sharp):
-        """The critic steps before a generator step, all on its batch, which is restored once."""
+        """The discriminators' steps before a generator step, all on its batch, which is restored once."""
         with without_gradients():
             outputs = self.generator(blurred, training=True)
         for _ in range(self.critic_steps):
@@ -220,7 +222,7 @@ class AdversarialModel(Stateful, keras.Model):
             players.append((self.d_optimizer, self.critic_variables, CRITIC_GRADIENT))
 
         def compute(batch, first):
-            self.draws.begin(update, first_here + first)
+            self.random_numbers.begin(update, first_here + first)
             _, logs, gradients = losses_and_gradients(
                 lambda: self._player_losses(*batch, train_generator, train_critics), [own for _, own, _ in players]
             )
@@ -229,7 +231,7 @@ class AdversarialModel(Stateful, keras.Model):
         gradients, logs = in_parts(compute, (blurred, sharp, outputs), self.accumulate)
         gradients = replicas.mean(gradients)
         norms = {what: ops.stop_gradient(global_norm(own)) for own, (*_, what) in zip(gradients, players, strict=True)}
-        self.watch.look_at(step, {**logs, **norms})
+        self.finite_checks.note_values(step, {**logs, **norms})
         for own, (optimizer, variables, _) in zip(gradients, players, strict=True):
             apply_gradients(optimizer, own, variables)
         if train_generator:
@@ -245,7 +247,7 @@ class AdversarialModel(Stateful, keras.Model):
             ("loss", train_generator, "generator_losses"),
             ("critic_loss", train_critics, "critic_losses"),
         ):
-            if wanted:  # an objective without critics has no `critic_losses`
+            if wanted:  # an objective without discriminators has no `critic_losses`
                 total, terms = getattr(self.objective, of_objective)(blurred, sharp, restored, self.critic)
                 losses.append(total)
                 logs |= {name: total, **terms}

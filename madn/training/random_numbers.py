@@ -14,7 +14,7 @@ BITS = 0xFFFFFFFF
 DTYPE = "uint32" if keras.backend.backend() == "jax" else "int64"
 
 
-class Draws(threading.local):  # TensorFlow traces the devices of a machine in threads that take turns
+class RandomNumbers(threading.local):  # TensorFlow traces the devices of a machine in threads that take turns
     """Uniform numbers in [0, 1), float32. `begin` is called before each update; the draws in it are then numbered."""
 
     def __init__(self, seed: int):

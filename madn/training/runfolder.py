@@ -1,7 +1,7 @@
 """The run folder: settings, checkpoints, logs and pictures of one training run.
 
 settings.json                     recipe, every field, data, versions, device, command
-checkpoints/state-*.weights.h5    generator, critics, optimisers at a step: what --resume reads; the last three
+checkpoints/state-*.weights.h5    generator, discriminators, optimisers at a step: what --resume reads; the last three
 checkpoints/last.weights.h5       the generator as it is
 checkpoints/best.weights.h5       the generator at its best validation PSNR
 log.csv, tensorboard/             every loss term, PSNR and learning rate

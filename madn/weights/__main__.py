@@ -27,7 +27,7 @@ PROG = "python -m madn.weights"
 
 
 @dataclass(frozen=True)
-class Options:
+class WeightsOptions:
     """The table, or the check."""
 
     check: bool = False
@@ -35,7 +35,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Add:
+class AddOptions:
     """What to store, under which name."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -53,7 +53,7 @@ class Add:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ScoreOptions:
     """Which scores, of what."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
@@ -67,7 +67,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Mean:
+class MeanOptions:
     """The mean of generators' weights, layer by layer: of two trainings, or of a training and what it started from.
 
     Averaging with its start keeps more of what the start knew (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
@@ -89,17 +89,17 @@ def main(argv: list[str]) -> int:
     """The command; 1 when --check finds a bad file."""
     what = argv[0] if argv else ""
     if what == "add":
-        asked = parse(Add, argv[1:], f"{PROG} add", __doc__)
+        asked = parse(AddOptions, argv[1:], f"{PROG} add", __doc__)
         start_keras()
         entry = publishing.add(asked.run, asked.name, asked.licence, asked.trained_on, asked.notes, asked.which)
         print(f"wrote {registry.folder() / entry.file}: {entry.bytes:,} bytes, {entry.short_hash}")
     elif what == "score":
-        asked = parse(Measured, argv[1:], f"{PROG} score", __doc__)
+        asked = parse(ScoreOptions, argv[1:], f"{PROG} score", __doc__)
         score = publishing.add_score(asked.name, asked.file, asked.data, asked.command)
         print(f"{asked.name} on {score.data}: {float(score.blurred['psnr']):.2f} -> {score.restored['psnr']:.2f} dB")
     elif what == "mean":
-        asked = parse(Mean, argv[1:], f"{PROG} mean", inspect.getdoc(Mean))
-        of = publishing.mean(asked.files, asked.out, asked.shares, asked.which)
+        asked = parse(MeanOptions, argv[1:], f"{PROG} mean", inspect.getdoc(MeanOptions))
+        of = publishing.write_mean(asked.files, asked.out, asked.shares, asked.which)
         print(f"wrote {asked.out}: the mean of {len(asked.files)} files")
         for name, files in of.items():
             if len(files) < len(asked.files):
@@ -109,14 +109,14 @@ def main(argv: list[str]) -> int:
             f"{what}: {PROG} adds, scores and averages weights: {PROG} add RUN NAME, {PROG} score NAME JSON, "
             f"or {PROG} mean FILE FILE"
         )
-    elif parse(Options, argv, PROG, __doc__).check:
+    elif parse(WeightsOptions, argv, PROG, __doc__).check:
         return _check_all()
     else:
-        print(table(registry.entries()))
+        print(weights_table(registry.entries()))
     return 0
 
 
-def table(known: dict[str, registry.Entry]) -> str:
+def weights_table(known: dict[str, registry.Entry]) -> str:
     """An aligned table, a row for each score, with the commands that print them below."""
     header = ["name", "recipe", "MB", "licence", "measured on (blurred -> restored)", *registry.METRICS]
     rows: list[list[str]] = []

@@ -63,7 +63,7 @@ def add_score(name: str, measured: Path, data: str, command: str) -> Score:
     return score
 
 
-def mean(
+def write_mean(
     files: Sequence[Path], out: Path, shares: Sequence[float] | None = None, which: str = "best"
 ) -> dict[str, tuple[Path, ...]]:
     """Write the weighted mean of generators, of the last one's recipe, to `out`; returns layer -> files it is of.
@@ -167,7 +167,7 @@ def store_float16(source: Path, target: Path) -> None:
                     with np.errstate(over="ignore"):
                         values = values.astype(np.float16)
                     if not np.isfinite(values).all():
-                        raise UserError(f"{source}: {name} holds values that float16 cannot; it cannot be shipped so")
+                        raise UserError(f"{source}: {name} holds values that float16 cannot; it cannot be published so")
                 copied = after.create_dataset(name, data=values)
             copied.attrs.update(item.attrs)
 

@@ -1,6 +1,6 @@
 """The registry of trained weights: names, and files that are checked against their sha256 before anything reads them.
 
-They lie in weights/ of a checkout, in madn/shipped of an installation, or where MADN_WEIGHTS says;
+They lie in weights/ of a checkout, in madn/published_weights of an installation, or where MADN_WEIGHTS says;
 `python -m madn.weights add` adds to them.
 """
 
@@ -58,7 +58,7 @@ def folder() -> Path:
     if os.environ.get(VARIABLE):
         return Path(os.environ[VARIABLE])
     here = Path(__file__).resolve().parents[1]
-    installed = here / "shipped"  # setup.py puts weights/ there
+    installed = here / "published_weights"  # setup.py puts weights/ there
     return installed if installed.is_dir() else here.parent / "weights"
 
 

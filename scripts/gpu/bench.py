@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gpu import machine, parts
 from gpu.call import Call, follow, last_lines, module
-from gpu.jobs import BACKENDS, Job
+from gpu.jobs import BACKENDS, QueuedJob
 
 KEY = ("backend", "what", "recipe", "precision", "batch_asked", "crop_asked")
 NO_MEMORY = ("out of memory", "outofmemory", "resource_exhausted", "resource exhausted")
@@ -66,7 +66,7 @@ def key(row: Mapping) -> tuple:
     return tuple(row.get(name) for name in KEY)
 
 
-def run(job: Job, call: Call) -> int:
+def run(job: QueuedJob, call: Call) -> int:
     """Returns the exit code: 0 where something was measured."""
     home = call.work / job.name
     home.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def earlier_rows(places: Sequence[Path], name: str, device: str) -> list[dict]:
     return []
 
 
-def write(job: Job, call: Call, rows: list[dict], skipped: dict[str, str]) -> None:
+def write(job: QueuedJob, call: Call, rows: list[dict], skipped: dict[str, str]) -> None:
     """job.json with every row and why a backend was skipped, and the table for people."""
     call.out.mkdir(parents=True, exist_ok=True)
     parts.write_json(
@@ -214,20 +214,20 @@ def measured(todo: dict) -> list[dict]:
         "seconds": todo["seconds"],
     }
     if todo["what"] == "restoration":
-        from madn.benchmarks import restoration
+        from madn.benchmarks import photo_timing
 
         size = tuple(map(int, todo["size"].split("x")))
-        return [guarded(lambda: restoration.measure(RestorationJob(**common, size=size)))]
-    from madn.benchmarks import training
+        return [guarded(lambda: photo_timing.measure_photo(RestorationJob(**common, size=size)))]
+    from madn.benchmarks import step_timing
 
     found = []
-    for number, stage in enumerate(training.stages(todo["recipe"])):
+    for number, stage in enumerate(step_timing.stages(todo["recipe"])):
         batch = todo["batch_asked"]
         while True:
             job = TrainingJob(
                 **common, stage=number, batch=batch, crop=todo["crop_asked"], vgg_weights=tuple(todo["vgg_weights"])
             )
-            row = guarded(lambda: training.measure(job))
+            row = guarded(lambda: step_timing.measure_step(job))
             if batch == 1 or not any(sign in row.get("failed", "").lower() for sign in NO_MEMORY):
                 break
             batch //= 2

@@ -25,7 +25,7 @@ TRANSFER, CHECKOUT = 64 * parts.MIB, 12 * parts.MIB  # what one call takes along
 
 
 @dataclass(frozen=True)
-class Options:
+class KitOptions:
     """What goes into the kit beside the wheels."""
 
     data: tuple[str, ...] = ("samples",)
@@ -54,7 +54,7 @@ class Options:
 
 def main(argv: list[str]) -> None:
     """The command: the kit, and a line for each pack and each job."""
-    options = parse(Options, argv, "python -m gpu.build", __doc__)
+    options = parse(KitOptions, argv, "python -m gpu.build", __doc__)
     kit, limit = options.out, int(options.pack_mb * parts.MIB)
     try:
         queue = jobs.read_queue(HERE / "queue.json", PROJECT, recipes.check_name)
@@ -137,7 +137,7 @@ def fetch(requirements: Path, folder: Path, python: str) -> None:
 
 
 def write_own_wheel(folder: Path) -> None:
-    """madn and baselines, without the shipped weights: a job's own lie in weights/."""
+    """madn and baselines, without the published weights: a job's own lie in weights/."""
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "source"
         source.mkdir()
@@ -150,7 +150,7 @@ def write_own_wheel(folder: Path) -> None:
         _pip(["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source)])
 
 
-def write_images(options: Options, kit: Path, limit: int) -> None:
+def write_images(options: KitOptions, kit: Path, limit: int) -> None:
     """Crops, test pairs and photographs."""
     from gpu import crops
     from madn.data.sets import open_pairs
@@ -192,7 +192,7 @@ def weights_name(name: str) -> str | None:
     return name if name in ("srn.weights.h5", "madn-srn.weights.h5") else None
 
 
-def report(kit: Path, queue: dict[str, jobs.Job]) -> list[str]:
+def report(kit: Path, queue: dict[str, jobs.QueuedJob]) -> list[str]:
     """The size of each pack, and what each job takes along."""
     sizes = {entry.name: size_of(entry) for entry in sorted(kit.iterdir()) if entry.is_dir() and entry.name != "runs"}
     base = sizes["gpu"] + sizes["wheels"] + sum(file.stat().st_size for file in kit.iterdir() if file.is_file())

@@ -16,7 +16,7 @@ DONE = ("date", "device", "result")
 
 
 @dataclass(frozen=True)
-class Job:
+class QueuedJob:
     """A line of the queue.
 
     kind: "bench", or "train" with the options of `madn.train` in `command`, where `STEPS` is filled in.
@@ -66,10 +66,10 @@ class Job:
 
 def read_queue(
     file: Path, project: Path | None = None, check_recipe: Callable[[str], None] | None = None
-) -> dict[str, Job]:
+) -> dict[str, QueuedJob]:
     """Name -> job, in the file's order. `project`: its folder, where the results that are named must be.
 
-    Raises `KitError` for a file or a job that is not as `Job` says.
+    Raises `KitError` for a file or a job that is not as `QueuedJob` says.
     """
     try:
         lines = json.loads(file.read_text(encoding="utf-8"))["jobs"]
@@ -89,26 +89,26 @@ def read_queue(
     return queue
 
 
-def find(queue: dict[str, Job], name: str) -> Job:
+def find(queue: dict[str, QueuedJob], name: str) -> QueuedJob:
     """Raises `KitError` naming all where there is none of that name."""
     if name not in queue:
         raise KitError(f"no job {name!r} in the queue: there are {', '.join(queue)}")
     return queue[name]
 
 
-def recipe_of(job: Job) -> str:
+def recipe_of(job: QueuedJob) -> str:
     """The recipe that a training job's command names."""
     return job.command[job.command.index("--recipe") + 1]
 
 
-def _job(line: dict) -> Job:
-    unknown = sorted(set(line) - {each.name for each in fields(Job)})
+def _job(line: dict) -> QueuedJob:
+    unknown = sorted(set(line) - {each.name for each in fields(QueuedJob)})
     if unknown:
         raise ValueError(f"{line.get('name')}: unknown field {unknown[0]}")
-    return Job(**line)
+    return QueuedJob(**line)
 
 
-def _problem(job: Job) -> str | None:
+def _problem(job: QueuedJob) -> str | None:
     if not isinstance(job.name, str) or not re.fullmatch("[a-z0-9][a-z0-9_-]*", job.name):
         return "has a name that is no plain one (small letters, digits, - and _)"
     if job.kind not in KINDS:
@@ -138,7 +138,7 @@ def _problem(job: Job) -> str | None:
     return None
 
 
-def _no_result(job: Job, project: Path) -> str | None:
+def _no_result(job: QueuedJob, project: Path) -> str | None:
     if isinstance(job.status, dict) and not (project / job.status["result"]).is_file():
         return f"names the result {job.status['result']}, which is no file of the project"
     return None

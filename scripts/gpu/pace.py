@@ -3,7 +3,6 @@
 python -m gpu.pace SECONDS OPTIONS-OF-MADN-TRAIN      in a process of its own, by KERAS_BACKEND; prints JSON
 """
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -52,21 +51,15 @@ def rate(times: list[tuple[int, float]]) -> float:
 
 
 def recipe_and_options(argv: list[str]):
-    """What `madn.train` makes of its command line: the recipe with its fields, and the options beside."""
+    """What `madn.train` makes of its command line: the recipe with its fields, and the images."""
     from madn import recipes
-    from madn.system.commandline import parse
-    from madn.train import Options
+    from madn.data.sets import DataOptions
+    from madn.system.commandline import parse_groups
+    from madn.train import RunOptions
 
     recipe = recipes.get(argv[argv.index("--recipe") + 1])
-    command = dataclasses.make_dataclass(
-        "Command",
-        [
-            ("training", Options, dataclasses.field(default=Options())),
-            ("recipe", type(recipe), dataclasses.field(default=recipe)),
-        ],
-    )
-    parsed = parse(command, argv, "madn.train")
-    return parsed.recipe, parsed.training
+    _, data, recipe = parse_groups([RunOptions(), DataOptions(), recipe], argv, "madn.train", "Train a recipe.")
+    return recipe, data
 
 
 def measure(argv: list[str], seconds: float, clock: Callable[[], float] = time.monotonic) -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gpu import KitError, machine, pace, parts, resume
 from gpu.call import Call, follow, last_lines, module
-from gpu.jobs import BACKENDS, STEPS, Job
+from gpu.jobs import BACKENDS, STEPS, QueuedJob
 
 TRIAL_SECONDS = 60.0  # of a trial until it trains, at most: imports and compiling
 SEND_SECONDS = 120.0  # between two times that what was trained is written to the folder that goes back
@@ -24,7 +24,7 @@ LEAST_SECONDS = 5.0  # of training: with less there is no use in starting
 class Training:
     """One job in one call. `facts` is what job.json says of it, written whenever something is sent."""
 
-    def __init__(self, job: Job, call: Call):
+    def __init__(self, job: QueuedJob, call: Call):
         self.job, self.call = job, call
         self.home = call.work / job.name
         self.run, self.log = self.home / "run", self.home / "output.txt"
@@ -280,7 +280,7 @@ class Training:
         return "\n".join(lines)
 
 
-def send_more(job: Job, call: Call, first: int) -> int:
+def send_more(job: QueuedJob, call: Call, first: int) -> int:
     """Send the parts from number `first` on that an earlier call on this machine had no room for."""
     home = call.work / job.name
     try:

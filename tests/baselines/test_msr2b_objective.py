@@ -9,7 +9,7 @@ from baselines.msr2b.discriminator import build_discriminator
 from baselines.msr2b.objective import MSR2BObjective
 from madn.training.critics import Critics
 from madn.training.gradients import losses_and_gradients
-from madn.training.random_numbers import Draws
+from madn.training.random_numbers import RandomNumbers
 
 
 def values(x):
@@ -116,7 +116,7 @@ def test_condition_changes_the_first_kernel_alone():
 def test_gradients_of_the_real_critic(condition):
     """Each player's loss moves every kernel of its own and, for the critic, none of the generator."""
     network = build_discriminator((4, 4, 4, 4), condition=condition)
-    critics = Critics({"image": network}, Draws(0))
+    critics = Critics({"image": network}, RandomNumbers(0))
     objective = MSR2BObjective(Pixels(), condition=condition)
     rng = np.random.default_rng(0)
     blurred, sharp = (rng.random((2, 32, 32, 3), dtype=np.float32) for _ in range(2))

@@ -7,7 +7,7 @@ from keras import ops
 
 from baselines.structure_guided.objective import StructureGuidedObjective, gradient_loss
 from madn.training.critics import Critics
-from madn.training.random_numbers import Draws
+from madn.training.random_numbers import RandomNumbers
 
 
 class Perceptual:
@@ -44,7 +44,7 @@ def linear_critic(weights):
     dense = keras.layers.Dense(1, use_bias=False)
     model = keras.Model(x, dense(keras.layers.Flatten()(x)))
     dense.kernel.assign(weights.reshape(-1, 1))
-    return Critics({"image": model}, Draws(0))
+    return Critics({"image": model}, RandomNumbers(0))
 
 
 def test_gradient_loss_of_ramps():

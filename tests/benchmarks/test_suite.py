@@ -7,11 +7,11 @@ import pytest
 from narrow import narrow
 
 from madn import bench
-from madn.benchmarks import about, processes, restoration, suite, tables, training
+from madn.benchmarks import about, photo_timing, processes, step_timing, suite, timing_cells
 from madn.errors import UserError
 from madn.training.checkpoint import save_generator
 
-PLACES = {f"madn.benchmarks.{module.__name__.split('.')[-1]}": module for module in (about, restoration, training)}
+PLACES = {f"madn.benchmarks.{module.__name__.split('.')[-1]}": module for module in (about, photo_timing, step_timing)}
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def here(monkeypatch):
         return processes.guarded(lambda: getattr(PLACES[module], function)(*arguments))
 
     monkeypatch.setattr(suite, "in_own_process", call)
-    monkeypatch.setattr("madn.benchmarks.machine.SIDES", {False: 64, True: 64})
+    monkeypatch.setattr("madn.benchmarks.reference_rates.SIDES", {False: 64, True: 64})
 
 
 def weights(name, folder, **changes):
@@ -56,7 +56,11 @@ def test_two_tables_and_every_time_in_the_file(tmp_path, capsys, here):
     )
     lines = capsys.readouterr().out.splitlines()
     found = json.loads((tmp_path / "found.json").read_text())
-    assert code == 0 and cells(lines[2]) == list(tables.RESTORATION) and cells(lines[6]) == list(tables.TRAINING)
+    assert (
+        code == 0
+        and cells(lines[2]) == list(timing_cells.RESTORATION)
+        and cells(lines[6]) == list(timing_cells.TRAINING)
+    )
     (restored,), (trained,) = found["restoration"], found["training"]
     assert [len(restored["seconds"]), len(restored["stack"]["seconds"]), len(trained["seconds"])] == [2, 2, 2]
     assert restored["tile_size"] == [48, 36] and restored["tiles"] == "whole"  # padded to multiples of 4
@@ -94,16 +98,16 @@ def test_one_that_fails_is_named_with_its_reason_and_the_others_go_on(tmp_path, 
     assert code == 1 and len(lines) == 2
     assert all("failed: --crop must be a multiple of 32; received 40" in line for line in lines)
     assert [cells(line)[1] for line in lines] == ["mixed_bfloat16", "float32"]
-    assert all(len(cells(line)) == len(tables.TRAINING) for line in lines)
+    assert all(len(cells(line)) == len(timing_cells.TRAINING) for line in lines)
 
 
 def test_stages_of_a_recipe_are_lines_of_their_own():
-    assert [stage.parts for stage in training.stages("egnet")] == [
+    assert [stage.parts for stage in step_timing.stages("egnet")] == [
         ("backbone",),
         ("backbone", "egn"),
         ("backbone", "egn", "sen"),
     ]
-    assert [stage.backbone_weights for stage in training.stages("sisnet")] == ["none"]
+    assert [stage.backbone_weights for stage in step_timing.stages("sisnet")] == ["none"]
 
 
 def test_shares_follow_from_the_times():
@@ -119,7 +123,7 @@ def test_shares_follow_from_the_times():
         "stack": {"seconds": [1.0, 1.0, 4.0], "macs": 20e9},
         "matrix_product": {"seconds": [0.5, 1.0, 1.0], "macs": 15e9},
     }
-    assert cells(tables.restoration_row(row)) == [
+    assert cells(timing_cells.restoration_cells(row)) == [
         "madn",
         "float32",
         "1000x500",
@@ -133,7 +137,7 @@ def test_shares_follow_from_the_times():
         "50%",
         "1.50",
     ]
-    assert cells(tables.restoration_row({**row, "macs": None}))[7:] == ["", "", "", "", "1.50"]
+    assert cells(timing_cells.restoration_cells({**row, "macs": None}))[7:] == ["", "", "", "", "1.50"]
 
 
 def test_a_process_that_dies_leaves_a_line():

@@ -6,12 +6,12 @@ import pytest
 from keras import layers, ops
 
 from madn import recipes
-from madn.nn.macs import Counts, network_macs, step_macs
+from madn.nn.macs import Macs, network_macs, step_macs
 from madn.restoration.restorer import padded_size
 
 
-def count(outputs, size=(12, 20)) -> Counts:
-    """Counts of a function from images (h, w, 3) to outputs."""
+def count(outputs, size=(12, 20)) -> Macs:
+    """Macs of a function from images (h, w, 3) to outputs."""
     image = keras.Input((None, None, 3))
     return network_macs(keras.Model(image, outputs(image)), *size)
 
@@ -33,11 +33,11 @@ def count(outputs, size=(12, 20)) -> Counts:
     ],
 )
 def test_convolutions(layer, expected):
-    assert count(layer) == Counts(convolutions=expected, products=0)
+    assert count(layer) == Macs(convolutions=expected, products=0)
 
 
 def test_dense_layers_and_products():
-    assert count(layers.Dense(7)) == Counts(0, 12 * 20 * 3 * 7)
+    assert count(layers.Dense(7)) == Macs(0, 12 * 20 * 3 * 7)
 
     class Attention(layers.Layer):
         """softmax(q k^T) v over n = 240 positions, once with the transposition written out, once in the product."""
@@ -47,7 +47,7 @@ def test_dense_layers_and_products():
             weights = ops.softmax(ops.matmul(flat, ops.transpose(flat, (0, 2, 1))))
             return ops.matmul(weights, flat)
 
-    assert count(Attention()) == Counts(0, 2 * 240 * 240 * 3)
+    assert count(Attention()) == Macs(0, 2 * 240 * 240 * 3)
 
 
 def test_transposed_arguments_of_a_product():
@@ -61,7 +61,7 @@ def test_transposed_arguments_of_a_product():
         def compute_output_spec(self, x):
             return keras.KerasTensor((1, 3, 3)), keras.KerasTensor((240, 240))
 
-    assert count(Gram()) == Counts(0, 3 * 3 * 240 + 240 * 240 * 3)
+    assert count(Gram()) == Macs(0, 3 * 3 * 240 + 240 * 240 * 3)
 
 
 def test_what_is_called_twice_counts_twice_also_in_nested_models():
@@ -149,7 +149,7 @@ def test_a_training_step_counts_forward_and_backward_passes():
     )
     first, depthwise, transposed = 9 * 3 * 5, 9 * 5, 9 * 5 * 4
     pixels = 2 * 8 * 8
-    assert step_macs(Trained(network), 2, 8) == Counts(
+    assert step_macs(Trained(network), 2, 8) == Macs(
         pixels * (2 * first + 3 * depthwise + 3 * transposed), pixels * 3 * 4 * 3
     )
     network.layers[1].trainable = False

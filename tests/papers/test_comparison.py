@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from madn.compare import Options, main, training_options
+from madn.compare import CompareOptions, main, training_options
 from madn.errors import UserError, run_command
 from madn.papers import comparison
-from madn.papers.comparison import Contest, table
+from madn.papers.comparison import Contest, results_table
 from madn.training.runfolder import RunFolder
 
 MEAN = {
@@ -79,7 +79,7 @@ def test_the_minutes_decide_the_steps_and_the_clock_ends_them(tmp_path, commands
     for other in (contest(tmp_path, 2.0), Contest(tmp_path / "runs", 1.0, ["--data", "REDS"], "GOPRO")):
         with pytest.raises(UserError, match="holds a comparison of 1 minutes with .*choose another --run"):
             other.enter("madn-budget", {})
-    text = [" ".join(line.split()) for line in table([entry]).splitlines()]
+    text = [" ".join(line.split()) for line in results_table([entry]).splitlines()]
     assert text[2] == "| blurred input | | | | | 24.00 | 0.7000 | 0.8000 | |"
     assert text[3].startswith("| `madn-budget` | 601,913 | 7.46 | 144 | 1.5 | 25.50 |")
     assert text[3].endswith("| 3 of 4 |")
@@ -120,7 +120,7 @@ def test_faults_are_one_line(argv, said, capsys):
 
 
 def test_common_options():
-    options = Options(data=("A", "B"), photos="C", validation="none")
+    options = CompareOptions(data=("A", "B"), photos="C", validation="none")
     assert training_options(options) == [
         "--data",
         "A",
@@ -132,7 +132,7 @@ def test_common_options():
         "--validation",
         "none",
     ]
-    started = Options(data=("A",), photos="C", photo_blur="video", weights="srn.weights.h5")
+    started = CompareOptions(data=("A",), photos="C", photo_blur="video", weights="srn.weights.h5")
     assert training_options(started) == [
         "--data",
         "A",

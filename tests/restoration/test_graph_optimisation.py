@@ -8,7 +8,7 @@ from narrow import narrow
 from skimage import data
 
 from madn.nn.layers import Resize
-from madn.restoration.graph_optimisation import Enlargement, FourPixels, folded
+from madn.restoration.graph_optimisation import Enlargement, FourPixels, optimised
 from madn.restoration.inference import Inference
 from madn.training.precision import dtype_policy
 
@@ -51,7 +51,7 @@ def kinds(model):
 
 def test_pairs_become_one_also_inside_nested_models():
     model = nested()
-    new = folded(model)
+    new = optimised(model)
     assert kinds(model).count(layers.BatchNormalization) == 3 and layers.BatchNormalization not in kinds(new)
     assert new.get_layer("last") is model.get_layer("last")
     assert [layer.name for layer in new.layers[1:]] == [layer.name for layer in model.layers[1:]]
@@ -61,7 +61,7 @@ def test_pairs_become_one_also_inside_nested_models():
 def test_pairs_in_bfloat16():
     with dtype_policy("mixed_bfloat16"):
         model = nested()
-    new = folded(model)
+    new = optimised(model)
     assert layers.BatchNormalization not in kinds(new)
     assert new.output.dtype == "bfloat16"
     expected = called(model)
@@ -71,7 +71,7 @@ def test_pairs_in_bfloat16():
 def test_the_network_keeps_its_weights():
     model = nested()
     before = [value.copy() for value in model.get_weights()]
-    folded(model)
+    optimised(model)
     for one, other in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -91,7 +91,7 @@ def test_the_network_keeps_its_weights():
 def test_what_is_no_pair_stays(build):
     image = keras.Input((32, 48, 8))
     model = keras.Model(image, build(image))
-    assert folded(model) is model
+    assert optimised(model) is model
 
 
 @rewritten_on_cpu
@@ -101,7 +101,7 @@ def test_four_pixels_at_once(kernel, size):
     image = keras.Input((None, None, 5))
     layer = layers.Conv2D(3, kernel, padding="same", activation="tanh", name="image")
     model = randomized(keras.Model(image, layer(image)))
-    new = folded(model)
+    new = optimised(model)
     assert type(new.get_layer("image")) is FourPixels and new.output.shape == model.output.shape
     images = np.random.default_rng(0).random((2, *size, 5), np.float32)
     np.testing.assert_allclose(called(new, images), called(model, images), atol=1e-5)
@@ -122,7 +122,7 @@ def test_four_pixels_at_once(kernel, size):
 def test_other_convolutions_stay(layer):
     image = keras.Input((None, None, 8))
     model = keras.Model(image, layer(image))
-    assert folded(model) is model
+    assert optimised(model) is model
 
 
 @rewritten_on_cpu
@@ -132,7 +132,7 @@ def test_enlargements(scale, dtype):
     image = keras.Input((None, None, 3))
     layer = Resize(scale, "bilinear", antialias=False, dtype=dtype, name="large")
     model = keras.Model(image, layer(image))
-    new = folded(model)
+    new = optimised(model)
     assert type(new.get_layer("large")) is Enlargement and new.output.dtype == dtype
     np.testing.assert_allclose(called(new), called(model), atol=1e-6 if dtype == "float32" else 0.01)
 

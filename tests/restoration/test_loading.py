@@ -78,14 +78,14 @@ def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
     assert "step 7" in load_network(name).description
     shutil.rmtree(tmp_path / name)
     for wrong, said in (
-        ("madn-smal", "madn-smal: no such run folder.* or SavedModel, and no shipped.*did you mean madn-small"),
+        ("madn-smal", "madn-smal: no such run folder.* or SavedModel, and no published.*did you mean madn-small"),
         ("zzz", "there are madn, madn-small, madn-srn"),
     ):
         with pytest.raises(UserError, match=said):
             load_network(wrong)
     with pytest.raises(UserError, match="weights of recipe madn-srn, not sisnet"):
         load_network(name, recipe="sisnet")
-    with pytest.raises(UserError, match="shipped weights have no last checkpoint"):
+    with pytest.raises(UserError, match="published weights have no last checkpoint"):
         load_network(name, "last")
 
 

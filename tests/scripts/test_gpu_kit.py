@@ -172,7 +172,7 @@ def test_a_job_that_has_run_names_its_result(tmp_path):
     with pytest.raises(KitError, match="twice"):
         jobs.read_queue(file)
     with pytest.raises(KitError, match="no job 'b' in the queue: there are a"):
-        jobs.find({"a": jobs.Job(**line)}, "b")
+        jobs.find({"a": jobs.QueuedJob(**line)}, "b")
 
 
 # The backend
@@ -198,8 +198,8 @@ def call(tmp_path):
     )
 
 
-def job_of(**fields) -> jobs.Job:
-    return jobs.Job(
+def job_of(**fields) -> jobs.QueuedJob:
+    return jobs.QueuedJob(
         **{
             "name": "a",
             "kind": "train",
@@ -487,7 +487,7 @@ def test_a_row_says_its_share_of_the_matrix_rate():
 
 
 def test_a_batch_that_is_too_large_is_halved(monkeypatch):
-    from madn.benchmarks import training as timed
+    from madn.benchmarks import step_timing as timed
 
     tried = []
 

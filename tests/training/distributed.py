@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from narrow import narrow
 
-from madn.data.pipeline import Shares, training_dataset
+from madn.data.batches import Shares, training_dataset
 from madn.data.sets import FixedCrops
 from madn.training.callbacks import safety
 from madn.training.distribution import Devices

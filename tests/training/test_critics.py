@@ -7,11 +7,11 @@ from keras import layers, ops
 
 from madn.training.critics import Critics
 from madn.training.gradients import losses_and_gradients
-from madn.training.random_numbers import Draws
+from madn.training.random_numbers import RandomNumbers
 
 
 def critics(network, seed=0):
-    return Critics({"image": network}, Draws(seed))
+    return Critics({"image": network}, RandomNumbers(seed))
 
 
 def linear(weights):
@@ -63,7 +63,7 @@ def test_against_finite_differences():
     """The penalty's norm by central differences of D's mean score, at the place that the seed draws."""
     network, real, fake = score_map(), images(1, (2, 6, 6, 3)), images(2, (2, 6, 6, 3))
     found = float(critics(network, 5).gradient_penalty(real, fake, "image"))
-    share = ops.convert_to_numpy(Draws(5).uniform_per_image(real))
+    share = ops.convert_to_numpy(RandomNumbers(5).uniform_per_image(real))
     middle = (share * real + (1 - share) * fake).astype(np.float64)
     kernels = [w.astype(np.float64) for w in network.get_weights()]
 

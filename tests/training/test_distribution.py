@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from madn.data.pipeline import Shares
+from madn.data.batches import Shares
 from madn.errors import UserError, WorkerLost
 from madn.training.distribution import Devices, check_cluster
 

@@ -48,7 +48,7 @@ def test_a_run_becomes_a_name(tmp_path, run, capsys):
         np.testing.assert_array_equal(mine, np.asarray(theirs).astype(np.float16).astype(np.float32))
     image = np.random.default_rng(0).random((1, 32, 48, 3), dtype=np.float32)
     np.testing.assert_allclose(shipped.network(image), original.network(image), atol=5e-3)
-    assert "not measured" in command.table(registry.entries())
+    assert "not measured" in command.weights_table(registry.entries())
     assert sorted(path.name for path in (tmp_path / "site").iterdir()) == ["registry.json", "tiny.weights.h5"]
 
 
@@ -66,7 +66,7 @@ def test_scores_belong_to_the_file_that_was_measured(tmp_path, run):
         command.main(["score", "tiny", f"{tmp_path}/full.json", "--data", "two pairs", "--command", "the command"])
     (score,) = registry.find("tiny").scores
     assert (score.pairs, score.restored["psnr"], score.command) == (2, 25.0, "the command")
-    assert "24.00 -> 25.00" in command.table(registry.entries())
+    assert "24.00 -> 25.00" in command.weights_table(registry.entries())
     assert publishing.add(run, "tiny", "CC0", "nothing").scores == (score,)  # the same file again, to the byte
     other = TINY.build_generator()
     other.weights[0].assign_add(np.ones(other.weights[0].shape))
@@ -169,7 +169,7 @@ def test_a_layer_that_a_file_lacks_is_the_mean_of_the_others(tmp_path, capsys):
         ((1.0, 0.0, 0.0), {"sn": [1.0], "gn": [6.0], "upblock": [6.0]}),
     ):
         out.unlink()
-        publishing.mean([start, four, eight], out, shares)
+        publishing.write_mean([start, four, eight], out, shares)
         assert values(out) == expected
 
 

@@ -44,7 +44,7 @@ class MADNObjective:
     resize: str = "bicubic"
 
     @property
-    def uses_critic(self) -> bool:
+    def is_adversarial(self) -> bool:
         return self.adversarial_domains != "none"
 
     @property
@@ -88,7 +88,7 @@ class MADNObjective:
         for i, (scale, truth) in enumerate(zip(outputs["scales"], truths, strict=True), start=1):
             terms[f"scale_{i}_psnr"] = batch_psnr(scale, truth)
         total = content
-        if self.uses_critic:
+        if self.is_adversarial:
             terms["adversarial_image"] = log_loss(critic(restored, "image"), real=True)
             total = total + self.adversarial * terms["adversarial_image"]
         if self.adversarial_domains == "both":

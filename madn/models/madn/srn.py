@@ -60,7 +60,7 @@ LAYERS = {
 
 
 @dataclass(frozen=True)
-class Options:
+class SrnOptions:
     """From where, and where to."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="deblur.model")]
@@ -71,7 +71,7 @@ class Options:
 
 def main(argv: list[str]) -> None:
     """The command."""
-    options = parse(Options, argv, PROG, __doc__)
+    options = parse(SrnOptions, argv, PROG, __doc__)
     check_new_weights(options.out)
     start_keras()
     variables = read_checkpoint(options.checkpoint)

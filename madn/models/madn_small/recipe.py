@@ -2,7 +2,7 @@
 
     python -m madn.train --recipe madn-small --data GOPRO REDS --photos PHOTOS --run runs/small
 
-The shipped weights, their runs and scores: weights/README.md. Departures from MADN, all for the short training of a
+The published weights, their runs and scores: weights/README.md. Departures from MADN, all for the short training of a
 narrow network; those of the network itself stand in its file:
 - no adversarial loss, which costs PSNR.
 - the logarithm of squared errors for the restored image and the scales. With absolute errors a network that is not

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from madn.training.random_numbers import Draws
+from madn.training.random_numbers import RandomNumbers
 
 IMAGES = np.zeros((6, 2, 2, 3), np.float32)
 
@@ -13,7 +13,7 @@ def per_image(draws, images=IMAGES):
 
 
 def test_uniform_and_uncorrelated_between_draws_images_and_steps():
-    draws, rows = Draws(7), []
+    draws, rows = RandomNumbers(7), []
     for update in range(100):
         draws.begin(update)
         rows.append([*ops.convert_to_numpy(draws.uniform(50)), *per_image(draws, np.zeros((50, 1)))])
@@ -26,19 +26,19 @@ def test_uniform_and_uncorrelated_between_draws_images_and_steps():
 
 
 def test_each_draw_is_another_and_a_begun_step_repeats():
-    draws = Draws(3)
+    draws = RandomNumbers(3)
     first, second = per_image(draws), per_image(draws)
     assert not np.array_equal(first, second)
     draws.begin(1)
     third = per_image(draws)
     draws.begin(0)
     assert np.array_equal(first, per_image(draws)) and not np.array_equal(first, third)
-    assert not np.array_equal(first, per_image(Draws(4)))
-    assert not np.array_equal(first, per_image(Draws(3 + 2**32)))
+    assert not np.array_equal(first, per_image(RandomNumbers(4)))
+    assert not np.array_equal(first, per_image(RandomNumbers(3 + 2**32)))
 
 
 def test_a_batch_in_parts_draws_what_the_whole_draws():
-    draws, parts = Draws(3), []
+    draws, parts = RandomNumbers(3), []
     whole, shared = per_image(draws), ops.convert_to_numpy(draws.uniform(2))
     for first in (0, 2, 4):
         draws.begin(0, first)
@@ -49,7 +49,7 @@ def test_a_batch_in_parts_draws_what_the_whole_draws():
 
 def test_known_numbers():
     """Computed with Python's integers; every backend and machine draws these, so that a run may move between them."""
-    draws = Draws(0)
+    draws = RandomNumbers(0)
     draws.begin(5)
     np.testing.assert_array_equal(ops.convert_to_numpy(draws.uniform(3)), np.float32(KNOWN))
 

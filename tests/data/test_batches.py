@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from madn.data.batches import input_errors, numpy_batches, training_dataset
 from madn.data.crops import PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import find_pairs
-from madn.data.pipeline import input_errors, numpy_batches, training_dataset
 from madn.errors import UserError
 
 
@@ -79,7 +79,7 @@ def test_an_uncaught_error_ends_the_process(folder):
         from madn.data.crops import PairCrops
         from madn.data.images import DecodedImages
         from madn.data.index import find_pairs
-        from madn.data.pipeline import training_dataset
+        from madn.data.batches import training_dataset
         class Slow(PairCrops):
             def crop_at(self, k):
                 time.sleep(0.02)

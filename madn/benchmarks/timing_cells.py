@@ -31,7 +31,7 @@ TRAINING = (
 )
 
 
-def restoration_row(row: dict) -> list[str]:
+def restoration_cells(row: dict) -> list[str]:
     """The cells of a line of `RESTORATION`; for a failure, its reason."""
     first = [row["recipe"], row["precision"]]
     if "failed" in row:
@@ -41,7 +41,7 @@ def restoration_row(row: dict) -> list[str]:
     return [*first, where, *_times(row, row["megapixels"]), *rates(row)]
 
 
-def training_row(row: dict) -> list[str]:
+def training_cells(row: dict) -> list[str]:
     """The cells of a line of `TRAINING`; for a failure, its reason."""
     recipe = f"{row['recipe']}: {row['stage']}" if row.get("stage") else row["recipe"]
     first = [recipe, row["precision"] + (", XLA" if row.get("jit") else "")]

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from madn import recipes
 from madn.benchmarks.clock import PeakMemory, in_turns
-from madn.benchmarks.machine import convolution_stack, matrix_product, on_gpu
 from madn.benchmarks.measurements import RestorationJob
-from madn.benchmarks.operations import run_counted
+from madn.benchmarks.operations import run_with_macs
+from madn.benchmarks.reference_rates import convolution_stack, matrix_product, on_gpu
 from madn.benchmarks.sample_images import photo
 from madn.nn.macs import network_macs
 from madn.restoration.inference import Inference
@@ -14,7 +14,7 @@ from madn.restoration.loading import Loaded, load_network
 from madn.training.precision import dtype_policy
 
 
-def measure(job: RestorationJob) -> dict:
+def measure_photo(job: RestorationJob) -> dict:
     """Time a photo's way through `madn.restoration.restorer.Restorer`, as `madn.deblur` takes it, uint8 to uint8.
 
     The stack and the matrices have their turns between the photos: noise of the machine meets all three. The first
@@ -22,12 +22,12 @@ def measure(job: RestorationJob) -> dict:
     of its tiles, once; PyTorch's counter also sees the passes that gather a photo's statistics.
     """
     memory = PeakMemory()
-    loaded = load(job.source, job.precision)
+    loaded = load_or_random(job.source, job.precision)
     width, height = job.size or ((1280, 720) if on_gpu() else (640, 360))
     restorer = loaded.restorer(job.memory_gb, job.tile)
     plan, pixels = restorer.plan(height, width), photo(height, width)
     with memory:
-        macs = run_counted(lambda: restorer(pixels))
+        macs = run_with_macs(lambda: restorer(pixels))
     for _ in range(2 if on_gpu() else 0):
         restorer(pixels)
     stack, stack_macs = convolution_stack(plan.height, plan.width, job.precision)
@@ -50,7 +50,7 @@ def measure(job: RestorationJob) -> dict:
     }
 
 
-def load(source: str, precision: str) -> Loaded:
+def load_or_random(source: str, precision: str) -> Loaded:
     """A recipe by name, with random weights, or whatever `load_network` takes."""
     if source not in recipes.named():
         return load_network(source, precision="bfloat16" if precision == "mixed_bfloat16" else "float32")

@@ -1,4 +1,4 @@
-"""Parameters and operations of the recipes, beside what their papers claim."""
+"""Parameters and MACs of the recipes, beside what their papers claim."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,10 +12,10 @@ from madn.system.tables import markdown_lines
 SIZES = ((256, 256), (1280, 720))  # width x height
 
 
-def count_table(names: Sequence[str]) -> Iterator[str]:
-    """A Markdown table: parameters, and multiply-adds (`madn.nn.macs.macs`) of one image in billions.
+def cost_table(names: Sequence[str]) -> Iterator[str]:
+    """A Markdown table: parameters, and multiply-adds (`madn.nn.macs.network_macs`) of one image in billions.
 
-    An image is padded to the recipe's multiple: the size that is counted stands beside the number.
+    An image is padded to the recipe's multiple: the size that was taken stands beside the number.
     """
     sizes = [f"GMACs {width}x{height}" for width, height in SIZES]
     header = ["recipe", "generator", "discriminators", *sizes, "its paper says"]
@@ -25,7 +25,7 @@ def count_table(names: Sequence[str]) -> Iterator[str]:
 def _cells(name: str) -> list[str]:
     recipe, claim = recipes.get(name), published.load()["claims"].get(name)
     generator = recipe.build_generator()
-    cells = [name, f"{generator.count_params():,}", _critics(recipe.build_critics()) or "none"]
+    cells = [name, f"{generator.count_params():,}", _discriminators(recipe.build_critics()) or "none"]
     for size in SIZES:
         width, height = (padded_size(n, recipe.multiple) for n in size)
         billions = network_macs(generator, height, width).total / 1e9
@@ -33,8 +33,8 @@ def _cells(name: str) -> list[str]:
     return [*cells, f"{claim['claim']} ({claim['source']})" if claim else ""]
 
 
-def _critics(critics: dict) -> str:
-    """Parameters of each critic, one that judges several domains named once."""
+def _discriminators(critics: dict) -> str:
+    """Parameters of each discriminator; one that judges several domains is named once."""
     domains = defaultdict(list)
     for domain, critic in critics.items():
         domains[id(critic), critic.count_params()].append(domain)

@@ -21,7 +21,7 @@ def on_gpu() -> bool:
     return not device().startswith("CPU")
 
 
-def describe() -> dict:
+def describe_machine() -> dict:
     """Processor, cores and device, as plain JSON values."""
     return {
         "device": device(),

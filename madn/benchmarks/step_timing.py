@@ -1,4 +1,4 @@
-"""A training step of a recipe, with its own objective, critics and optimisers, timed in turns with a matrix product."""
+"""A training step of a recipe, with its own objective, discriminators and optimisers, timed in turns with a matrix product."""
 
 import dataclasses
 import tempfile
@@ -10,9 +10,9 @@ import keras
 
 from madn import recipes
 from madn.benchmarks.clock import PeakMemory, in_turns
-from madn.benchmarks.machine import matrix_product, on_gpu
 from madn.benchmarks.measurements import TrainingJob
-from madn.benchmarks.operations import run_counted
+from madn.benchmarks.operations import run_with_macs
+from madn.benchmarks.reference_rates import matrix_product, on_gpu
 from madn.benchmarks.sample_images import crops
 from madn.errors import UserError
 from madn.nn.macs import step_macs
@@ -32,7 +32,7 @@ def stages(source: str) -> list[Recipe]:
     return [stage for stage, _ in recipe.stages(1000)]
 
 
-def measure(job: TrainingJob) -> dict:
+def measure_step(job: TrainingJob) -> dict:
     """Time the recipe's `train_step` by `train_on_batch`, which returns numbers: the step has ended.
 
     The first step, which compiles, is not timed; its memory is taken, weights and optimisers included. Every stage
@@ -58,7 +58,7 @@ def measure(job: TrainingJob) -> dict:
 
     with memory:
         step()
-    macs = run_counted(step)
+    macs = run_with_macs(step)
     for _ in range(2 if on_gpu() else 0):
         step()
     product, product_macs = matrix_product(job.precision)
