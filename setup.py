@@ -22,7 +22,7 @@ setup(
     package_dir={"madn.published_weights": "weights"},  # where madn.weights looks in an installation
     package_data={
         "madn.papers": ["published.json"],
-        "madn.restoration": ["report.html", "report.css", "report.js"],
+        "madn.restoration": ["report*.html", "report.css", "report.js"],
         "madn.export": ["examples/*.py"],
         "madn.published_weights": ["registry.json", "*.weights.h5", "README.md", "LICENSE-SRN"],
     },
@@ -35,6 +35,7 @@ setup(
         "keras>=3.13,<4",
         "tensorboard>=2.18",  # TensorFlow 2.21 no longer brings it
         "h5py>=3.11",
+        "jinja2>=3.1",
         "matplotlib>=3.10",
         "numpy>=1.26",
         "opencv-python-headless>=4.10",  # madn opens no windows, and a server has no libGL

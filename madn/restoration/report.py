@@ -6,19 +6,19 @@ and its Content-Security-Policy forbids the rest.
 
 import base64
 import contextlib
+import functools
 import io
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 from types import TracebackType
 
 import cv2
 import numpy as np
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
 from PIL import Image
 
 from madn.errors import UserError
@@ -30,12 +30,13 @@ DETAIL = 512  # pixels of each side of the part shown in the photo's own pixels
 BLOCK = 16  # pixels: the most changed part is looked for in steps of these
 JPEG = {"quality": 95, "subsampling": 0}
 PREVIEW_JPEG = {"quality": 85}  # hundreds of previews make one file; detail is judged in the other pictures
-FEW = 4  # failures that are listed at once; more are folded away
 MEASURABLE = 0.01  # megapixels: below, the time per megapixel is all start-up
 
 
 @dataclass(frozen=True)
 class _Photo:
+    """What the page says of a photo, beside its pictures."""
+
     name: str
     height: int
     width: int
@@ -47,10 +48,30 @@ class _Photo:
         return self.height * self.width / 1e6
 
     @property
-    def facts(self) -> list[str]:
-        """Size, seconds, seconds per megapixel ("" for a tiny photo), tiles: as texts."""
-        rate = f"{self.seconds / self.megapixels:.2f} s" if self.megapixels >= MEASURABLE else ""
-        return [f"{self.width} × {self.height}", f"{self.seconds:.2f} s", rate, self.tiles]
+    def size(self) -> str:
+        return f"{self.width} × {self.height}"
+
+    @property
+    def time(self) -> str:
+        return f"{self.seconds:.2f} s"
+
+    @property
+    def rate(self) -> str:
+        """Seconds for each megapixel; "" for a tiny photo."""
+        return f"{self.seconds / self.megapixels:.2f} s" if self.megapixels >= MEASURABLE else ""
+
+
+@dataclass(frozen=True)
+class _View:
+    """Two pictures with a slider between them: the whole photo, a preview of it, or the detail at `place` (y, x)."""
+
+    width: int
+    height: int
+    pictures: dict[str, str]
+    format: str
+    caption: str
+    role: str = ""
+    place: tuple[int, int] | None = None
 
 
 class Report:
@@ -86,7 +107,8 @@ class Report:
                     f"{before.dtype} {before.shape} and {after.dtype} {after.shape}"
                 )
         photo = _Photo(name, *before.shape[:2], seconds, tiles)
-        html = _photo_html(len(self._photos) + 1, photo, note, before, after)
+        template = _templates().get_template("report_photo.html").module
+        html = template.photo(len(self._photos) + 1, photo, note, _views(photo, before, after))
         with self._writing():
             self._body.seek(self._complete)
             self._body.write(_encoded(html))
@@ -102,7 +124,7 @@ class Report:
         if self._body.closed:
             return
         with self._writing(), self._body:
-            head, tail = self._page(stopped)
+            head, tail = self._page(stopped).split("<!-- photos -->")
             self._body.truncate(self._complete)
             self._body.seek(0)
             with atomic(self._path) as part, open(part, "wb") as page:
@@ -124,65 +146,32 @@ class Report:
         except OSError as problem:
             raise UserError(f"{self._path}: the report cannot be written ({problem.strerror})") from None
 
-    def _page(self, stopped: bool) -> tuple[str, str]:
-        """The page's text before and after the photos."""
-        parts = {
-            name: resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-            for name in ("report.html", "report.css", "report.js")
-        }
-        head, tail = parts["report.html"].split("$photos")
-        values = {
-            "style": parts["report.css"],
-            "script": parts["report.js"],
-            "summary": self._summary(stopped),
-            "date": f"{datetime.now():%Y-%m-%d %H:%M}",
-            "failures": self._failures_html(),
-            "index": self._index_html(),
-            "settings": "\n".join(
-                f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
-                for name, value in self._settings.items()
-            ),
-        }
-        return Template(head).substitute(values), Template(tail).substitute(values)
+    def _page(self, stopped: bool) -> str:
+        """The page without its photos."""
+        folder = Path(__file__).parent
+        return (
+            _templates()
+            .get_template("report.html")
+            .render(
+                style=Markup((folder / "report.css").read_text(encoding="utf-8")),
+                script=Markup((folder / "report.js").read_text(encoding="utf-8")),
+                summary=self._summary(stopped),
+                date=f"{datetime.now():%Y-%m-%d %H:%M}",
+                settings=self._settings,
+                photos=self._photos,
+                failures=self._failures,
+            )
+        )
 
-    def _summary(self, stopped: bool) -> str:
+    def _summary(self, stopped: bool) -> list[str]:
         seconds = sum(photo.seconds for photo in self._photos)
         megapixels = sum(photo.megapixels for photo in self._photos)
-        facts = [
-            f"{len(self._photos) or 'no'} photo{'s' * (len(self._photos) != 1)} restored",
-            f"{len(self._failures)} failed" if self._failures else "",
-        ]
+        facts = [f"{len(self._photos) or 'no'} photo{'s' * (len(self._photos) != 1)} restored"]
+        facts += [f"{len(self._failures)} failed"] if self._failures else []
         if megapixels >= MEASURABLE:
-            facts += [
-                f"{megapixels:.3g} megapixels in {_duration(seconds)}",
-                f"{seconds / megapixels:.2f} s per megapixel",
-            ]
-        return _facts_html([*facts, "stopped before the end" if stopped else ""])
-
-    def _failures_html(self) -> str:
-        if not self._failures:
-            return ""
-        lines = "\n".join(f"<div><dt>{_name(name)}</dt><dd>{escape(why)}</dd></div>" for name, why in self._failures)
-        shown = " open" if len(self._failures) <= FEW else ""
-        return (
-            f'<details id="failed"{shown}><summary>{len(self._failures)} not restored</summary>\n'
-            f"<dl>\n{lines}\n</dl></details>"
-        )
-
-    def _index_html(self) -> str:
-        if len(self._photos) < 2:
-            return ""
-        titles = "".join(f"<th>{title}</th>" for title in ("photo", "pixels", "time", "per megapixel", "tiles"))
-        rows = "\n".join(
-            f'<tr><td><a href="#photo-{number}">{_name(photo.name)}</a></td>'
-            + "".join(f"<td>{escape(fact)}</td>" for fact in photo.facts)
-            + "</tr>"
-            for number, photo in enumerate(self._photos, 1)
-        )
-        return (
-            f'<details id="index"><summary>All {len(self._photos)} photos in a table</summary>\n'
-            f"<table><thead><tr>{titles}</tr></thead><tbody>\n{rows}\n</tbody></table></details>"
-        )
+            facts.append(f"{megapixels:.3g} megapixels in {_duration(seconds)}")
+            facts.append(f"{seconds / megapixels:.2f} s per megapixel")
+        return [*facts, "stopped before the end"] if stopped else facts
 
 
 def most_changed(before: np.ndarray, after: np.ndarray, side: int = DETAIL) -> tuple[int, int, int, int]:
@@ -204,82 +193,44 @@ def most_changed(before: np.ndarray, after: np.ndarray, side: int = DETAIL) -> t
     return min(y, height - part_height), min(x, width - part_width), part_height, part_width
 
 
-def _photo_html(number: int, photo: _Photo, note: str, before: np.ndarray, after: np.ndarray) -> str:
-    size, seconds, rate, tiles = photo.facts
-    facts = [f"{size} pixels", seconds, rate and f"{rate} per megapixel", escape(tiles)]
-    html = [
-        f'<section class="photo" id="photo-{number}">',
-        f"<h2>{_name(photo.name)}</h2>",
-        _facts_html(facts),
-        f'<p class="note">{escape(note)}</p>' if note else "",
-    ]
+@functools.cache
+def _templates() -> Environment:
+    """The page's templates, which escape whatever is put into them."""
+    return Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+
+
+def _views(photo: _Photo, before: np.ndarray, after: np.ndarray) -> list[_View]:
+    """What is shown of a photo: the whole of it, or a preview and the part that changed most."""
     scale = LONGEST / max(photo.height, photo.width)
     if scale >= 1:
-        exact = photo.height * photo.width < EXACT_PIXELS
-        caption = "The whole photo, exact (PNG)." if exact else "The whole photo in its own pixels (JPEG, quality 95)."
-        html.append(_viewer_html(photo.name, before, after, caption, "PNG" if exact else "JPEG"))
-    else:
-        wanted = tuple(max(1, round(n * scale)) for n in (photo.width, photo.height))
-        previews = [
-            cv2.resize(np.ascontiguousarray(image), wanted, interpolation=cv2.INTER_AREA) for image in (before, after)
-        ]
-        y, x, height, width = most_changed(before, after)
-        parts = [image[y : y + height, x : x + width] for image in (before, after)]
-        html += [
-            _viewer_html(
-                photo.name,
-                *previews,
-                f"The whole photo, shown at {100 * scale:.2g}%: a preview of "
-                f"{wanted[0]} × {wanted[1]} pixels (JPEG, quality {PREVIEW_JPEG['quality']}).",
-                "JPEG",
-                "preview",
-            ),
-            _viewer_html(
-                photo.name,
-                *parts,
-                f"{_map(photo, y, x, height, width)}The {width} × {height} pixels that "
-                "changed most, in full resolution (JPEG, quality 95).",
-                "JPEG",
-                "detail",
-            ),
-        ]
-    return "\n".join([*html, "</section>\n"])
+        if photo.height * photo.width < EXACT_PIXELS:
+            return [_view([before, after], "The whole photo, exact (PNG).", "png", {})]
+        return [_view([before, after], "The whole photo in its own pixels (JPEG, quality 95).", "jpeg", JPEG)]
+    wanted = tuple(max(1, round(n * scale)) for n in (photo.width, photo.height))
+    previews = [
+        cv2.resize(np.ascontiguousarray(image), wanted, interpolation=cv2.INTER_AREA) for image in (before, after)
+    ]
+    y, x, height, width = most_changed(before, after)
+    preview = (
+        f"The whole photo, shown at {100 * scale:.2g}%: a preview of {wanted[0]} × {wanted[1]} pixels "
+        f"(JPEG, quality {PREVIEW_JPEG['quality']})."
+    )
+    detail = f"The {width} × {height} pixels that changed most, in full resolution (JPEG, quality 95)."
+    parts = [image[y : y + height, x : x + width] for image in (before, after)]
+    return [
+        _view(previews, preview, "jpeg", PREVIEW_JPEG, "preview"),
+        _view(parts, detail, "jpeg", JPEG, "detail", (y, x)),
+    ]
 
 
-def _viewer_html(name: str, before: np.ndarray, after: np.ndarray, caption: str, kind: str, role: str = "") -> str:
-    height, width = before.shape[:2]
-    options = PREVIEW_JPEG if role == "preview" else JPEG if kind == "JPEG" else {}
-    layers = []
-    for which, image in (("before", before), ("after", after)):
+def _view(images: list[np.ndarray], caption: str, kind: str, options: dict, role: str = "", place=None) -> _View:
+    pictures = {}
+    for which, image in zip(("before", "after"), images, strict=True):
         file = io.BytesIO()
         Image.fromarray(image).save(file, format=kind, **options)
-        data = base64.b64encode(file.getbuffer()).decode("ascii")
-        layers.append(
-            f'<div class="{which}"><img width="{width}" height="{height}" loading="lazy" decoding="async" '
-            f'alt="{escape(name)}, {which}" src="data:image/{kind.lower()};base64,{data}"></div>'
-        )
-    return (
-        f'<figure class="viewer {role}" style="--w:{width};--h:{height}"><div class="stage">\n'
-        + "\n".join(layers)
-        + f"\n</div><figcaption><p>{caption}</p></figcaption></figure>"
-    )
-
-
-def _map(photo: _Photo, y: int, x: int, height: int, width: int) -> str:
-    """Where in the photo the detail is, drawn."""
-    return (
-        f'<svg viewBox="0 0 {photo.width} {photo.height}" role="img" aria-label="at {x}, {y} in the photo">'
-        f'<rect width="{photo.width}" height="{photo.height}"/>'
-        f'<rect x="{x}" y="{y}" width="{width}" height="{height}"/></svg>'
-    )
-
-
-def _facts_html(facts: list[str]) -> str:
-    return '<ul class="facts">' + "".join(f"<li>{fact}</li>" for fact in facts if fact) + "</ul>"
-
-
-def _name(name: str) -> str:
-    return f"<bdi>{escape(name)}</bdi>"  # isolated: a name may turn the direction of writing
+        pictures[which] = base64.b64encode(file.getbuffer()).decode("ascii")
+    height, width = images[0].shape[:2]
+    return _View(width, height, pictures, kind, caption, role, place)
 
 
 def _duration(seconds: float) -> str:
