@@ -32,14 +32,14 @@ setup(
     # Keras 3. `make check-tf215` uses it in an environment of its own.
     install_requires=[
         "tensorflow>=2.18",
-        "keras>=3.13,<4",
+        "keras>=3.15.1,<3.16",  # madn.nn.keras_private uses what may change with a minor version
         "tensorboard>=2.18",  # TensorFlow 2.21 no longer brings it
         "h5py>=3.11",
         "jinja2>=3.1",
         "matplotlib>=3.10",
         "numpy>=1.26",
         "opencv-python-headless>=4.10",  # madn opens no windows, and a server has no libGL
-        "pillow>=11.3",
+        "pillow>=12",
         "psutil>=5.9",
         "scikit-image>=0.25",
         "scipy>=1.13",

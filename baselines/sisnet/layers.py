@@ -26,10 +26,7 @@ class DepthToSpace(layers.Layer):
         self.scale = scale
 
     def call(self, x):
-        r, (_, height, width, channels) = self.scale, ops.shape(x)
-        x = ops.reshape(x, (-1, height, width, r, r, channels // r**2))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-        return ops.reshape(x, (-1, height * r, width * r, channels // r**2))
+        return ops.depth_to_space(x, self.scale)
 
     def compute_output_shape(self, shape):
         height, width = (None if n is None else n * self.scale for n in shape[1:3])

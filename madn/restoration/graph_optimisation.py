@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 from keras import layers, ops
-from keras.src.models.functional import Functional
 
+from madn.nn.keras_private import Functional
 from madn.nn.layers import Resize
 from madn.system.startup import device
 
@@ -142,11 +142,8 @@ class FourPixels(layers.Conv2D):
         return _filled(cls, config, np.concatenate(shifted, axis=3), bias)
 
     def call(self, images):
-        x, (height, width) = super().call(images), ops.shape(images)[1:3]
-        _, rows, columns, channels = ops.shape(x)
-        x = ops.reshape(x, (-1, rows, columns, 2, channels // 2))  # below each other; those side by side stay together
-        x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4)), (-1, 2 * rows, 2 * columns, channels // 4))
-        return x[:, :height, :width]
+        height, width = ops.shape(images)[1:3]
+        return ops.depth_to_space(super().call(images), 2)[:, :height, :width]
 
     def compute_output_shape(self, shape):
         return (*shape[:3], self.filters // 4)

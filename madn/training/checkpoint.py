@@ -15,9 +15,9 @@ from pathlib import Path
 
 import h5py
 import keras
-from keras.src.saving import saving_lib
 
 from madn.errors import UserError
+from madn.nn.keras_private import H5IOStore, save_state_to
 from madn.system.writing import WEIGHTS, atomic, sync_folder
 from madn.training.recipe import Recipe
 
@@ -195,8 +195,8 @@ def _weights(model: keras.Model, attributes: Mapping[str, str]) -> io.BytesIO:
     HDF5 cannot close a file on a full disk and crashes later; `save_weights` itself takes nothing but a path.
     """
     content = io.BytesIO()
-    store = saving_lib.H5IOStore(content, mode="w")
-    saving_lib._save_state(model, store, None, "", set())
+    store = H5IOStore(content, mode="w")
+    save_state_to(model, store, None, "", set())
     store.close()
     with h5py.File(content, "a") as file:
         file.attrs.update(attributes)

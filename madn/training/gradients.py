@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import keras
 from keras import ops, tree
-from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from madn.nn import replicas
+from madn.nn.keras_private import get_stateless_scope
 
 BACKENDS = "training runs on the TensorFlow, PyTorch and JAX backends"
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import keras
 from keras import ops, tree
-from keras.src.models.functional import Functional
+
+from madn.nn.keras_private import Functional
 
 SEGMENT_SIZES = 64  # how many sizes of segments are tried: the whole network, a half, a third ...
 
