@@ -158,7 +158,9 @@ def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
     def sequences(kind: str) -> Path | None:
         for depth in ("", "*/", "*/*/"):
             for folder in sorted(root.glob(f"{depth}{split}_{kind}")):
-                if not any(map(is_housekeeping, folder.relative_to(root).parts)) and below(folder).photos:
+                if any(map(is_housekeeping, folder.relative_to(root).parts)):
+                    continue
+                if any(photo.parent.parent == folder for photo in below(folder).photos):
                     return folder
         return None
 

@@ -8,7 +8,7 @@ else: a cell that was not measured is empty.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from madn.errors import UserError
@@ -193,7 +193,7 @@ def _scores(shown: Table, k: int, result: Result) -> tuple[dict, int] | None:
 
 def text(name: str, which: str | None = None, results: Sequence[Result] = ()) -> str:
     """One table for the screen, with its notes; without `which` all tables of the paper, and its slips."""
-    return _render(name, which, results, text_table, "{}", "  [{}] {}", "  - {}")
+    return _render(name, which, results, partial(text_table, wrap=True), "{}", "  [{}] {}", "  - {}")
 
 
 def markdown(name: str, which: str | None = None, results: Sequence[Result] = ()) -> str:

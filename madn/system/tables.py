@@ -7,19 +7,12 @@ from tabulate import tabulate
 Cells = Sequence[str]
 
 
-def text_table(header: Cells, rows: Iterable[Cells], right: Sequence[bool] = ()) -> str:
-    """Columns of equal width. Titles are wrapped to what stands below them; `right`: which columns are set right."""
+def text_table(header: Cells, rows: Iterable[Cells], right: Sequence[bool] = (), wrap: bool = False) -> str:
+    """Columns of equal width. `right`: which columns are set right; `wrap`: titles are wrapped to what is below them."""
     rows = list(rows)
-    widths = [max(9, *map(len, column)) for column in zip(*rows, strict=True)] if header else None
-    return tabulate(
-        rows,
-        header,
-        "plain",
-        colalign=_sides(right),
-        disable_numparse=True,
-        maxheadercolwidths=widths,
-        break_long_words=False,
-    )
+    widths = [max(9, *map(len, column)) for column in zip(*rows, strict=True)] if wrap else None
+    options = {"maxheadercolwidths": widths, "break_long_words": False}
+    return tabulate(rows, header, "plain", colalign=_sides(right), disable_numparse=True, **options)
 
 
 def markdown_table(header: Cells, rows: Iterable[Cells], right: Sequence[bool] = ()) -> str:

@@ -123,7 +123,7 @@ def test_shares_follow_from_the_times():
         "stack": {"seconds": [1.0, 1.0, 4.0], "macs": 20e9},
         "matrix_product": {"seconds": [0.5, 1.0, 1.0], "macs": 15e9},
     }
-    assert cells(timing_cells.restoration_cells(row)) == [
+    assert timing_cells.restoration_cells(row) == [
         "madn",
         "float32",
         "1000x500",
@@ -137,7 +137,7 @@ def test_shares_follow_from_the_times():
         "50%",
         "1.50",
     ]
-    assert cells(timing_cells.restoration_cells({**row, "macs": None}))[7:] == ["", "", "", "", "1.50"]
+    assert timing_cells.restoration_cells({**row, "macs": None})[7:] == ["", "", "", "", "1.50"]
 
 
 def test_a_process_that_dies_leaves_a_line():
