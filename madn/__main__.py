@@ -27,7 +27,8 @@ def main(argv: list[str]) -> None:
         print(f"madn {__version__}")
     elif name in ("-h", "--help"):
         print(
-            f"usage: madn COMMAND ...\n\n{text_table((), COMMANDS.items())}\n\nmadn COMMAND --help shows a command's options."
+            f"usage: madn COMMAND ...\n\n{text_table((), COMMANDS.items())}\n\n"
+            "madn COMMAND --help shows a command's options."
         )
     elif name in COMMANDS:
         sys.argv = [f"madn {name}", *rest]

@@ -18,7 +18,7 @@ from madn.system.commandline import parse
 from madn.system.writing import WEIGHTS
 from madn.weights.registry import DEFAULT
 
-MODELS = ("settings.json", "saved_model.pb")  # what a folder has that is a model
+MODELS = ("settings.json", "saved_model.pb")  # A folder that is a model has one of these.
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def main(argv: list[str]) -> int:
     output = absolute(options.output)
     failed = absolute(options.failed) if options.failed else f"{output}/failed.jsonl"
     if not failed.endswith(".jsonl"):
-        raise UserError(f"{options.failed}: the list of failures is a .jsonl file")  # no photo, which it would replace
+        # With another suffix the list could replace a photo.
+        raise UserError(f"{options.failed}: the list of failures is a .jsonl file")
     if is_remote(options.model) and not options.model.endswith(WEIGHTS):
         raise UserError(f"{options.model}: of a bucket only a {WEIGHTS} file is taken; others, local to the workers")
     sources = find_sources(options.inputs, output)
@@ -92,7 +93,7 @@ def _run(options: BatchOptions, sources: list[Source], output: str, failed: str,
         ),
     )
     left_out = counts.pop("left out", 0)
-    if counts and not any(counts.values()):  # an engine that counts nothing has none
+    if counts and not any(counts.values()):  # Some engines keep no counters.
         raise UserError(f"{', '.join(options.inputs)}: no photos there")
     said = [f"{counts.get('restored', 0)} restored to {output}, by {options.model}"]
     if counts.get("noted"):

@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--minutes must be above 0; received {options.minutes:g}")
     test = options.test or options.data[0]
     for data, split in (*((each, "train") for each in options.data), (test, "test")):
-        open_pairs(data, split=split)  # names a missing folder before hours of training
+        open_pairs(data, split=split)  # A missing folder is named before hours of training.
     start_keras()
     from madn.papers.comparison import Contest
 

@@ -15,7 +15,7 @@ class UserError(Exception):
 class WorkerLost(UserError):
     """Another process of a run on several machines has stopped; the same command with --resume goes on."""
 
-    exit_code = 75  # "try again" (EX_TEMPFAIL of sysexits.h)
+    exit_code = 75  # sysexits.h has this code for "try again" (EX_TEMPFAIL).
 
 
 def one_line(text: str) -> str:
@@ -37,7 +37,7 @@ def run_command(command: Callable[[list[str]], int | None], argv: list[str] | No
         for line in str(problem).splitlines():
             print(f"madn: error: {line}", file=sys.stderr)
         sys.exit(problem.exit_code)
-    except BrokenPipeError:  # the reader, head say, has seen enough
+    except BrokenPipeError:  # The reader, such as head, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as problem:

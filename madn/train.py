@@ -17,7 +17,7 @@ from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
 
 PROG = "python -m madn.train"
-# What a run keeps where --resume says nothing else.
+# A resumed run keeps these, unless the command line says otherwise.
 KEPT = ("round_steps", "minutes", "checkpoint_minutes", "deterministic", "strategy")
 
 
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int | None:
     )
     if stored:
         run.check_same(before, {**recipe.fields(), **dataclasses.asdict(data)})
-    start_keras(training=True)  # late: a bad command line is reported before
+    start_keras(training=True)  # Keras starts late, so that a bad command line is reported at once.
     print(f"recipe {name}{why}: {recipes.named()[name].summary}")
     return _train(name, recipe, options, data, run, stored, shlex.join([*PROG.split(), *argv]))
 
@@ -134,7 +134,7 @@ def _train(
     options = dataclasses.replace(options, weights=options.weights or (stored or {}).get("weights"))
     weights = Path(options.weights) if options.weights else None
     first_stage = recipe.stages(recipe.steps or recipe.epochs)[0][0]
-    if weights and not started:  # all of this before anything is written
+    if weights and not started:  # The weights are checked before anything is written.
         load_start(first_stage.build_generator(), weights, first_stage)
     elif first_stage.needs_weights and not started:
         raise UserError(f"recipe {name} starts from trained weights: give --weights FILE")

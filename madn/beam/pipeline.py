@@ -37,7 +37,7 @@ from madn.restoration.places import Source, failure_list, is_remote, look, settl
 from madn.restoration.restorer import Restorer
 from madn.restoration.targets import Failure, Job
 
-NAMESPACE = "madn"  # of the counters restored, noted, skipped, failed and left out
+NAMESPACE = "madn"  # The counters restored, noted, skipped, failed and left out are in this namespace.
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Write(beam.DoFn):
         add_to_counter("restored")
         notes = (*result.example.notes, *notes)
         add_to_counter("noted", bool(notes))
-        for note in notes:  # an engine keeps its workers' logs; the direct runner's are off
+        for note in notes:  # Engines keep the logs of their workers; the direct runner has none.
             logging.warning("%s: %s", job.source, note)
         return ()
 

@@ -31,7 +31,7 @@ def parsed(flags: Sequence[str]) -> PipelineOptions:
             options = PipelineOptions(list(flags))
             known = options.get_all_options(retain_unknown_options=True)
     except SystemExit as stop:
-        if not stop.code:  # --help
+        if not stop.code:  # This was --help.
             raise
         raise UserError(f"options of Beam: {said.getvalue().strip().splitlines()[-1].split('error: ')[-1]}") from None
     if is_direct(options):
@@ -39,7 +39,8 @@ def parsed(flags: Sequence[str]) -> PipelineOptions:
             unknown = sorted(set(known) - set(options.get_all_options()))
         if unknown:
             raise UserError(f"options of Beam: the direct runner knows no --{', --'.join(unknown)}")
-        workers = options.view_as(WorkerOptions)  # which share this process's standard error, and tell it all they do
+        # Local workers would write all they do on this process's standard error.
+        workers = options.view_as(WorkerOptions)
         workers.default_sdk_harness_log_level = workers.default_sdk_harness_log_level or "ERROR"
     return options
 
@@ -64,13 +65,13 @@ def run(options: PipelineOptions, sources: Sequence[Source], settings: BatchSett
     """
     try:
         pipeline = beam.Pipeline(options=options)
-    except (ValueError, ImportError) as fault:  # an unknown runner, options that do not go together
+    except (ValueError, ImportError) as fault:  # The runner is unknown, or options do not go together.
         raise UserError(f"options of Beam: {' '.join(str(fault).split())}") from None
     for name in (*(source.root for source in sources), settings.output, settings.failed, settings.model):
         check_known(name)
     build(pipeline, sources, settings)
     try:
-        with _unlogged() if is_direct(options) else contextlib.nullcontext():  # it logs each fault that it raises
+        with _unlogged() if is_direct(options) else contextlib.nullcontext():  # Beam logs each fault that it raises.
             result = pipeline.run()
             state = result.wait_until_finish()
     except Exception as fault:
@@ -96,7 +97,7 @@ def _unlogged() -> Iterator[None]:
 def _in_one_line(fault: Exception) -> BaseException:
     """As a `UserError` what a worker raised as `Stop`, or Beam for an input; engines may hand on the text alone."""
     text = traceback.format_exception_only(fault)[-1]
-    if text.startswith("RuntimeError: KeyboardInterrupt"):  # what Beam makes of Ctrl-C within a step
+    if text.startswith("RuntimeError: KeyboardInterrupt"):  # Beam makes this of Ctrl-C within a step.
         return KeyboardInterrupt()
     if stop := re.search(rf"{Stop.__name__}: (.*?)(?: \[while running|$)", text, re.M):
         return UserError(stop[1])

@@ -17,7 +17,7 @@ from madn.restoration.deblurring import OF_ONE_FILE
 from madn.restoration.places import escaped, is_remote
 from madn.system.writing import HOST
 
-RAW = {"compression_type": CompressionTypes.UNCOMPRESSED}  # whatever the suffix
+RAW = {"compression_type": CompressionTypes.UNCOMPRESSED}  # Files are taken as they are, whatever their suffix.
 
 
 class Stop(Exception):
@@ -49,7 +49,7 @@ def put(target: str, content: bytes, parts: str, folders: set[str]) -> None:
             folders.add(folder)
         try:
             FileSystems.rename([part], [target])
-        except OSError:  # some file systems, HDFS and Windows, replace nothing
+        except OSError:  # Some file systems, HDFS and Windows among them, replace nothing.
             if not _is_file(target):
                 raise
             FileSystems.delete([target])
@@ -104,7 +104,7 @@ def _make_folder(folder: str) -> None:
         if not FileSystems.exists(folder):
             FileSystems.mkdirs(folder)
     except OSError:
-        if not FileSystems.exists(folder):  # another worker was no faster
+        if not FileSystems.exists(folder):  # No other worker has made the folder in the meantime.
             raise
 
 

@@ -8,7 +8,7 @@ import keras
 
 from madn.system import memory
 
-LEAST = 3  # rounds, however long they take
+LEAST = 3  # So many rounds are made, however long they take.
 SAMPLE_SECONDS = 0.005
 
 

@@ -54,13 +54,13 @@ def input_rates(source: PairCrops, batch: int, seconds: float) -> tuple[float, f
 
 
 def training_rate(source: PairCrops, batch: int, seconds: float) -> float:
-    """Crops per second of the narrowest MADN that the tests train (widths 4/8/16, one residual block, no discriminator)."""
+    """Crops per second of a very narrow MADN (widths 4/8/16, one residual block a group, no discriminator)."""
     recipe = replace(MADN, widths=(4, 8, 16), res_blocks=1, adversarial_domains="none", crop=source.crop, batch=batch)
     model = recipe.build_model(1_000_000)
     batches = iter(training_dataset(source, batch))
-    model.train_on_batch(*next(batches))  # traces the step
+    model.train_on_batch(*next(batches))  # The first step is traced here.
     steps, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds or steps < 3:
-        model.train_on_batch(*next(batches), return_dict=True)  # returns numbers: the step has ended
+        model.train_on_batch(*next(batches), return_dict=True)  # It returns numbers, so that the step has ended.
         steps += 1
     return steps * batch / (time.perf_counter() - start)

@@ -28,7 +28,7 @@ def torch_macs(call: Callable[[], object]) -> int:
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             kwargs, formula = kwargs or {}, flop_registry.get(function._overloadpacket)
             if formula is None:
-                with self:  # what is made of other operations comes back as those
+                with self:  # An operation that is made of others comes back here as those.
                     parts = function.decompose(*args, **kwargs)
                 if parts is not NotImplemented:
                     return parts

@@ -31,5 +31,5 @@ def guarded(call: Callable[[], dict]) -> dict:
         return call()
     except UserError as problem:
         return {"failed": str(problem)}
-    except Exception as problem:  # a backend's out-of-memory error is one of many kinds
+    except Exception as problem:  # A backend's out-of-memory error may be of many kinds.
         return {"failed": one_line(f"{type(problem).__name__}: {problem}")[:200]}

@@ -9,7 +9,7 @@ from madn.papers import published
 from madn.restoration.restorer import padded_size
 from madn.system.tables import markdown_lines
 
-SIZES = ((256, 256), (1280, 720))  # width x height
+SIZES = ((256, 256), (1280, 720))  # These are widths and heights.
 
 
 def cost_table(names: Sequence[str]) -> Iterator[str]:

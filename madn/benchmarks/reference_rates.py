@@ -12,8 +12,8 @@ import numpy as np
 from madn.system.startup import device
 from madn.training.precision import dtype_policy
 
-LAYERS, CHANNELS = 10, 64  # of the plain stack
-SIDES = {True: 8192, False: 2048}  # of the matrices, on a GPU and on a CPU
+LAYERS, CHANNELS = 10, 64  # The plain stack has so many layers and channels.
+SIDES = {True: 8192, False: 2048}  # The matrices have such sides on a GPU, and on a CPU.
 
 
 def on_gpu() -> bool:
@@ -36,7 +36,7 @@ def describe_machine() -> dict:
 def _processor() -> str:
     try:
         names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-    except OSError:  # no Linux
+    except OSError:  # This is no Linux.
         names = []
     return names[0] if names else platform.processor() or platform.machine()
 

@@ -1,4 +1,4 @@
-"""A training step of a recipe, with its own objective, discriminators and optimisers, timed in turns with a matrix product."""
+"""A training step of a recipe, with everything that belongs to it, is timed in turns with a matrix product."""
 
 import dataclasses
 import tempfile
@@ -19,7 +19,7 @@ from madn.nn.macs import step_macs
 from madn.restoration.loading import load_network
 from madn.training.recipe import Recipe
 
-CPU_BATCH, CPU_CROP = 2, 128  # at most, where nothing else is asked for: a CPU's step is to end
+CPU_BATCH, CPU_CROP = 2, 128  # A CPU's step is no larger, unless asked for, so that it ends.
 
 
 def stages(source: str) -> list[Recipe]:

@@ -2,33 +2,10 @@
 
 import numpy as np
 
-RESTORATION = (
-    "recipe",
-    "precision",
-    "photo",
-    "s p50",
-    "s p95",
-    "of",
-    "megapixels/s",
-    "GMACs",
-    "GMAC/s",
-    "of convolutions",
-    "of matrix peak",
-    "peak GB",
-)
-TRAINING = (
-    "recipe",
-    "precision",
-    "batch",
-    "s p50",
-    "s p95",
-    "of",
-    "crops/s",
-    "GMACs",
-    "GMAC/s",
-    "of matrix peak",
-    "peak GB",
-)
+RATES = ("s p50", "s p95", "of")
+RESTORATION = ("recipe", "precision", "photo", *RATES, "megapixels/s", "GMACs", "GMAC/s")
+RESTORATION += ("of convolutions", "of matrix peak", "peak GB")
+TRAINING = ("recipe", "precision", "batch", *RATES, "crops/s", "GMACs", "GMAC/s", "of matrix peak", "peak GB")
 
 
 def restoration_cells(row: dict) -> list[str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shares:
-    """What a process draws of each batch: of its `all` equal shares `here`, from share `first` on."""
+    """The part of each batch that a process makes: of its `all` equal shares, `here` from share `first` on."""
 
     first: int = 0
     here: int = 1
@@ -47,16 +47,16 @@ def training_dataset(
 ) -> "tf.data.Dataset":
     """Batches `first_step`, `first_step` + 1, ... of a run: `steps` of them, or without end.
 
-    Yields (blurred, sharp), each float32 (batch, crop, crop, 3) RGB in [0, 1]; of a batch that several devices share,
-    its `shares.here` shares one after the other. Several are made at a time by `workers` threads (default: one per
-    core), and come in order. What goes wrong inside arrives as a TensorFlow error: iterate within `input_errors`.
+    Yields (blurred, sharp), each float32 (batch, crop, crop, 3) RGB in [0, 1]. Where several devices share a batch, its
+    `shares.here` shares come one after the other. `workers` threads, by default one per core, make several at a time,
+    which come in order. What goes wrong inside arrives as a TensorFlow error: iterate within `input_errors`.
     """
     import keras
     import tensorflow as tf
 
     if keras.backend.backend() != "tensorflow":
-        with contextlib.suppress(RuntimeError):  # TensorFlow is at work already
-            tf.config.set_visible_devices([], "GPU")  # its memory is the other backend's
+        with contextlib.suppress(RuntimeError):  # TensorFlow may be at work already.
+            tf.config.set_visible_devices([], "GPU")  # The GPU's memory belongs to the other backend.
     workers = workers or os.cpu_count()
     shape = (batch // shares.all, source.crop, source.crop, 3)
 
@@ -79,7 +79,8 @@ def training_dataset(
     if steps is not None:
         dataset = dataset.take(steps * shares.here)
     options = tf.data.Options()
-    options.autotune.enabled = False  # nothing is left to tune, and its thread keeps several devices waiting at the end
+    # There is nothing to tune, and the tuner's thread keeps several devices waiting at the end.
+    options.autotune.enabled = False
     dataset = dataset.map(draw, num_parallel_calls=workers, deterministic=True).prefetch(2 * shares.here)
     return dataset.with_options(options)
 
@@ -108,7 +109,7 @@ def numpy_batches(
 
 @contextlib.contextmanager
 def input_errors() -> Iterator[None]:
-    """Turn the TensorFlow error that a `UserError` inside the pipeline has become back into that `UserError`."""
+    """A block in which the TensorFlow error that a `UserError` inside the pipeline became is that `UserError` again."""
     try:
         yield
     except UserError:
@@ -120,7 +121,7 @@ def input_errors() -> Iterator[None]:
 
 
 _closing = threading.Event()
-_drawing: set[int] = set()  # TensorFlow's threads that are inside Python
+_drawing: set[int] = set()  # These threads of TensorFlow are inside Python.
 
 
 def _settle() -> None:

@@ -1,4 +1,4 @@
-"""Sources of training crops. Crop k is a function of (seed, k) alone, so a resumed run goes on at crop k."""
+"""Sources of training crops. Crop k is a function of (seed, k) alone, so that a resumed run goes on at crop k."""
 
 import functools
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from madn.data.index import Pair, size, too_small
 from madn.errors import UserError
 
 Augment = Literal["none", "flips", "dihedral"]
-ORDER, CROP = 0, 1  # the two uses of the seed
+ORDER, CROP = 0, 1  # Numbers for the order and for the crops are drawn with different keys.
 
 
 class CropSource(Protocol):
-    """What a pipeline draws from: `len` is the number of crops in an epoch."""
+    """What batches are made of: `len` is the number of crops in an epoch."""
 
     crop: int
 
@@ -34,10 +34,10 @@ class CropSource(Protocol):
 class PairCrops:
     """One random window of every pair in each epoch, the same in the blurred and the sharp image.
 
-    The order is a new permutation in each epoch. `augment`: "none"; "flips" (left-right and up-down, each for half
-    the crops); "dihedral" (the eight flips and 90-degree turns, equally often). Of `tries` windows the one that
-    is blurred most is taken. A window is `shrink[0]` to `shrink[1]` times as large (log-uniformly, and no larger than
-    its image) and shrunk to the crop. Raises `UserError` naming the file when one cannot be decoded.
+    The order is a new permutation in each epoch. `augment` is "none", "flips" (left-right and up-down, each for half
+    the crops) or "dihedral" (the eight flips and 90-degree turns, equally often). Of `tries` windows the one that is
+    blurred most is taken. A window is `shrink[0]` to `shrink[1]` times as large (log-uniformly, and no larger than its
+    image) and shrunk to the crop. Raises `UserError` naming the file when one cannot be decoded.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class PairCrops:
             raise UserError(f"{pair.blurred}: {size(blurred)}, but its partner {pair.sharp} is {size(sharp)}")
         side = self.crop
         least, most = self.shrink
-        if most > 1:  # no number is drawn otherwise: runs without it keep their crops
+        if most > 1:  # Without shrinking no number is drawn, so that such runs keep their crops.
             times = least * (most / least) ** rng.uniform()
             side = max(side, min(round(side * times), *sharp.shape[:2]))
         place = window(rng, pair.blurred, sharp, side, self.tries, blurred)
@@ -88,7 +88,7 @@ class MixedCrops:
         if not 0 < photo_share < 1:
             raise UserError(f"--photo-share must be above 0 and below 1; received {photo_share}")
         self.pairs, self.photos, self.crop = pairs, photos, pairs.crop
-        self.share = Fraction(str(photo_share))  # exact, where a product with a float would drift
+        self.share = Fraction(str(photo_share))  # A fraction is exact, where a product with a float would drift.
 
     def __len__(self) -> int:
         return int(-(-len(self.pairs) // (1 - self.share)))
@@ -176,6 +176,6 @@ def augmented(
         moves = [(cv2.flip, 1)] * mirror + [(cv2.flip, 0)] * flip
     else:
         moves = [(cv2.flip, 1)] * mirror + [(cv2.rotate, turns - 1)] * int(turns > 0)
-    for move, how in moves:  # OpenCV's are ten times faster than copying a NumPy view with negative strides
+    for move, how in moves:  # OpenCV is ten times faster than a copy of a NumPy view with negative strides.
         blurred, sharp = move(blurred, int(how)), move(sharp, int(how))
     return blurred, sharp

@@ -1,4 +1,4 @@
-"""Training images decoded once: a bounded, thread-safe cache of uint8 RGB arrays in memory or on disk."""
+"""Images that are decoded once: a bounded, thread-safe cache of uint8 RGB arrays in memory or on disk."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ def decode(path: Path) -> tuple[np.ndarray, str | None]:
     """Decode a file strictly to uint8 (H, W, 3) RGB, and say what was converted, if anything was.
 
     Grey, palette, 16-bit and CMYK files become 8-bit RGB, alpha is dropped, an orientation tag is applied. Raises
-    `UserError` as `read_photo` does, of damage that OpenCV or Pillow alone would fill with grey, too.
+    `UserError` as `read_photo` does, also for damage that OpenCV or Pillow alone would fill with grey.
     """
     photo = read_photo(path)
     pixels = photo.pixels if photo.pixels.dtype == np.uint8 else to_uint8(to_float(photo.pixels))
@@ -42,9 +42,9 @@ def decode(path: Path) -> tuple[np.ndarray, str | None]:
 class DecodedImages:
     """Reads files as uint8 RGB arrays and keeps them, up to `limit_gb` (10^9 bytes), in memory or on disk.
 
-    "disk" keeps one .npy per image in `folder` (default: decoded/ in `cache_folder()`), named after the file's
-    path, size and modification time, and opens it as a memory map; later runs find it again. The limit bounds the
-    whole folder; what does not fit is decoded at each reading. Deleting the folder is always safe.
+    "disk" keeps one .npy per image in `folder`, by default decoded/ in `cache_folder()`. It is named after the file's
+    path, size and modification time, and opened as a memory map; later runs find it again. The limit bounds the whole
+    folder; what does not fit is decoded at each reading. Deleting the folder is always safe.
     `notes` holds one line for each file whose pixels had to be converted.
     """
 

@@ -26,8 +26,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairIndex:
-    """Pairs by name; `problems` (what stays out) has a line for each file, `notes` for what was converted, and for what
-    of a folder is no image."""
+    """Pairs by name. `problems` has a line for each file that stays out, `notes` for files that were converted, and for
+    what folders hold beside images."""
 
     pairs: tuple[Pair, ...]
     problems: tuple[str, ...]
@@ -96,7 +96,7 @@ def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_
             except UserError as problem:
                 problems.append(str(problem))
         small = [too_small(path, array, crop) for path, array in arrays.items() if crop and min(array.shape[:2]) < crop]
-        problems += small[:1]  # both of a pair are the same news
+        problems += small[:1]  # One line is enough for both images of a pair.
         if problems:
             return problems
         blurred, sharp = arrays[pair.blurred], arrays[pair.sharp]
@@ -118,14 +118,14 @@ def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_
 
 
 def some_lines(lines: Iterable[str]) -> str:
-    """One problem a line, the first 20 of them."""
+    """The first 20 of the lines, and how many there are more."""
     lines = list(lines)
     more = [f"... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
     return "\n".join(lines[:MOST_LINES] + more)
 
 
 def size(image: np.ndarray) -> str:
-    """Width x height, as people write it."""
+    """The size of an image as people write it, width x height."""
     return f"{image.shape[1]}x{image.shape[0]}"
 
 
@@ -142,7 +142,7 @@ def _folder(path: str | Path) -> Path:
 
 
 def _kinds(folder: Path) -> set[str]:
-    """The image kinds below a scene: sharp, blur, blur_gamma, ..."""
+    """The kinds of images below a scene, such as sharp, blur and blur_gamma."""
     return {entry.name for entry in _folders(folder) if entry.name == "sharp" or entry.name.startswith("blur")}
 
 
@@ -152,7 +152,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
-    """The official REDS archives, each of which may have unpacked into folders of its own."""
+    """The pairs of the official REDS archives, each of which may have unpacked into folders of its own."""
     split = {"test": "val"}.get(split, split)
 
     def sequences(kind: str) -> Path | None:
@@ -176,7 +176,7 @@ def _reds(root: Path, split: str, blur_kind: str) -> PairIndex | None:
 
 
 def _realblur(root: Path, split: str, blur_kind: str) -> PairIndex | None:
-    """RealBlur-J or RealBlur-R, unpacked below `root` or being it; a single scene of it has no lists."""
+    """The pairs of RealBlur-J or RealBlur-R, which `root` is or holds; a single scene has no lists."""
 
     def scenes(folder: Path) -> list[Path]:
         return [
@@ -212,7 +212,7 @@ def _realblur(root: Path, split: str, blur_kind: str) -> PairIndex | None:
 
 
 def _realblur_lists(base: Path) -> dict[str, Path]:
-    """Split -> list file, in the set's folder or beside it; J's or R's, as the folder's name says."""
+    """The list file of each split, in the set's folder or beside it; of J or R, as the folder's name says."""
     named = re.search(r"realblur[-_]?([jr])(?![a-z])", base.resolve().name, re.IGNORECASE)
     lists = {}
     for folder in (base, base.resolve().parent):

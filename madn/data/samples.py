@@ -1,7 +1,7 @@
 """The built-in sample set: photographs that scikit-image installs, blurred by synthesised camera shake.
 
-Rendered once, without a network, in the GoPro layout. The photographs are CC0, in the public domain or without known
-restrictions (`skimage.data` says which), but for motorcycle_left: Middlebury stereo data 2014.
+They are rendered once, without a network, in the GoPro layout. The photographs are CC0, in the public domain or without
+known restrictions (`skimage.data` says which), but for motorcycle_left, which is Middlebury stereo data 2014.
 """
 
 import os
@@ -18,10 +18,10 @@ from madn.data.synthesis import blur_photo, camera_shake, reach
 from madn.errors import UserError
 from madn.imaging.arrays import to_uint8
 
-VERSION = "samples-v1"  # raise it whenever the pictures change
+VERSION = "samples-v1"  # The number is raised whenever the pictures change.
 SEED = 2023
-LONGEST, ROTATION = 30.0, 0.008  # pixels and radians
-# Photographs and how often each is blurred. Coffee has the fewest, so that `hold_out` validates on it.
+LONGEST, ROTATION = 30.0, 0.008  # The longest path is in pixels, the largest turn in radians.
+# Each photograph is blurred so many times. Coffee has the fewest, so that `hold_out` validates on it.
 SCENES = {
     "train": {
         "brick.png": 6,
@@ -48,12 +48,12 @@ def sample_folder() -> Path:
     except OSError as problem:
         raise UserError(f"{folder}: cannot be written ({problem.strerror}); set MADN_CACHE to another folder") from None
     try:
-        part.chmod(0o755)  # mkdtemp makes it for its owner only
+        part.chmod(0o755)  # mkdtemp lets only the owner in.
         render(part)
         try:
             os.replace(part, folder)
         except OSError:
-            if not folder.is_dir():  # else another process has just rendered it
+            if not folder.is_dir():  # Another process may have rendered the folder in the meantime.
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -73,7 +73,7 @@ def render(folder: Path) -> None:
             inside = (slice(margin, -margin), slice(margin, -margin))
             for take in range(blurs):
                 rng = np.random.default_rng((SEED, split == "test", number, take))
-                length = LONGEST * (take + 1.5) / (blurs + 0.5)  # from slight to strong
+                length = LONGEST * (take + 1.5) / (blurs + 0.5)  # The blurs go from slight to strong.
                 poses = camera_shake(rng, 2 * int(np.ceil(length / 2)) + 1, length, ROTATION)
                 _write(scene / "blur" / f"{take + 1:03}.png", to_uint8(blur_photo(photo, poses))[inside])
                 _write(scene / "sharp" / f"{take + 1:03}.png", photo[inside])

@@ -11,9 +11,10 @@ from madn.errors import UserError
 def hold_out(pairs: Sequence[Pair], validation: str = "auto") -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     """Split into (training, validation) so that no scene stands on both sides.
 
-    "auto": the scene with the fewest pairs, of those with at least 2 pairs and at most a quarter of all. Where no
-    scene is so, the smallest, cut to a quarter of all (the rest of it is used by neither side). With a single
-    scene, its last tenth by name, if there are 4 pairs or more. "none": nothing. Else scene names, by commas.
+    "auto" holds out the scene with the fewest pairs, of those with at least 2 pairs and at most a quarter of all. Where
+    there is no such scene it holds out the smallest, cut to a quarter of all; the rest of it is used by neither side.
+    Of a single scene it holds out the last tenth by name, if there are 4 pairs or more. "none" holds out nothing. All
+    else are names of scenes, with commas between.
     `GOPR0477_11_00` and `GOPR0477_11_00_AVG11` are one scene. Raises `UserError` for a name that is not there.
     """
     scenes = defaultdict(list)

@@ -32,7 +32,7 @@ class FixedCrops:
 
     @classmethod
     def centres(cls, pairs: tuple[Pair, ...], images: DecodedImages, multiple: int) -> "FixedCrops":
-        """The middle of every pair, 256 pixels or as many as the smallest image has."""
+        """The middle of every pair, of 256 pixels or of as many as the smallest image has."""
         shapes = [images.read(pair.sharp).shape for pair in pairs]
         smallest = min(min(shape[:2]) for shape in shapes)
         side = min(VALIDATION_CROP, smallest // multiple * multiple)
@@ -50,7 +50,7 @@ class FixedCrops:
 
     @classmethod
     def joined(cls, *parts: "FixedCrops | None") -> "FixedCrops | None":
-        """Those of all parts, which are of one size; None where there is none."""
+        """The crops of all parts, which have one size; None where there is none."""
         parts = [part for part in parts if part]
         return (
             cls(*(np.concatenate([getattr(part, kind) for part in parts]) for kind in ("blurred", "sharp")))
@@ -211,7 +211,7 @@ def _open_photos(
     augment: str,
     count: int | None,
 ) -> tuple[CropSource, FixedCrops | None, dict]:
-    """What `open_source` returns, of photographs; `count` of them held out, or a tenth."""
+    """What `open_source` returns, for photographs, of which `count` or a tenth are held out."""
     kind = PHOTO_BLURS[options.photo_blur]
     least = motion.photo_side(max(crop, held_crop if count != 0 else 0))
     paths, notes = find_photos(options.photos)

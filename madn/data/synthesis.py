@@ -1,6 +1,6 @@
 """Motion blur from sharp photographs: a camera-shake path, and the mean of the frames along it in linear light.
 
-And what else comes with a photograph: things that move before a background, sensor noise, JPEG.
+Beside blur there is what else photographs have: things that move before a background, sensor noise, JPEG.
 """
 
 import functools
@@ -64,7 +64,7 @@ def short_exposure(rng: np.random.Generator, frames: int, length: float, rotatio
 def blur_photo(photo: np.ndarray, poses: np.ndarray, gamma: float = GAMMA) -> np.ndarray:
     """Photograph (H, W, 3), uint8 or float in [0, 1], blurred along `poses`: float32 (H, W, 3) in [0, 1].
 
-    Each pose turns the image about its centre and moves it; borders are reflected, so the outer pixels, as far in
+    Each pose turns the image about its centre and moves it. Borders are reflected, so that the outer pixels, as far in
     as the path reaches (`reach`), are not those of a real photograph: cut them off.
     """
     linear = _linear(photo, gamma)

@@ -1,4 +1,4 @@
-"""Sharp photographs blurred as they are read: crops to train on, crop k of (seed, k) alone, and pairs to measure."""
+"""Sharp photographs, blurred as they are read: crops to train on, of (seed, k) alone, and pairs to measure."""
 
 import hashlib
 import os
@@ -27,14 +27,14 @@ from madn.errors import UserError
 from madn.imaging.arrays import save_picture, to_uint8
 from madn.imaging.finding import below
 
-LONGEST_NAME = 255  # bytes
-PAIR = 2  # a use of the seed, beside ORDER and CROP
-TRIES = 10  # of a pair, until one shows that something moves; about a tenth shows nothing
+LONGEST_NAME = 255  # A file's name has at most so many bytes.
+PAIR = 2  # Numbers for measured pairs are drawn with this key, beside those of ORDER and CROP.
+TRIES = 10  # A pair is drawn so many times until something moves in it; about a tenth of them show nothing.
 
 
 @dataclass(frozen=True)
 class Motion:
-    """The most that a photograph is blurred by: a path's length in pixels, a turn in radians."""
+    """The most that a photograph is blurred by: the length of a path in pixels, and a turn in radians."""
 
     longest: float = 24.0
     rotation: float = 0.005
@@ -102,8 +102,8 @@ class PhotoCrops:
     def pair_of(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """A pair of photograph `number`, a function of (seed, number) alone: (blurred, sharp) as of `crop_at`.
 
-        Drawn anew while the two are the same, as they are where nothing moves: their PSNR would be infinite, and so
-        would be any mean with it. Raises `UserError` where no draw changes the photograph.
+        The pair is drawn anew while the two images are the same, as they are where nothing moves: their PSNR would be
+        infinite, and so would be any mean with it. Raises `UserError` where no draw changes the photograph.
         """
         rng = np.random.default_rng((self.seed, PAIR, number))
         for _ in range(TRIES):
@@ -212,7 +212,7 @@ def find_photos(folder: str | Path) -> tuple[list[Path], tuple[str, ...]]:
 
 
 def hold_out_photos(photos: Sequence[Path], count: int) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """(those to train on, `count` held out), the latter spread evenly over all in their order.
+    """Split into (photographs to train on, `count` held out), the latter spread evenly over all in their order.
 
     Raises `UserError` where none would be left.
     """
@@ -230,10 +230,10 @@ def check_photos(
     remark: str = "",
     way_out: str = "choose a smaller --crop",
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Decode every photograph once, in parallel through the cache: (those that can be used, a line for each other).
+    """Decode every photograph once, in parallel, and return those that can be used, and a line for each other.
 
-    Bad: unreadable or truncated files, and sides below `least` pixels, of which `way_out` and `remark` say more. Raises
-    `UserError` with the lines, unless `skip_bad`, and where no photograph is left.
+    Bad are unreadable or truncated files, and sides below `least` pixels, about which `way_out` and `remark` say more.
+    Raises `UserError` with the lines, unless `skip_bad`, and where no photograph is left.
     """
 
     def inspect(path: Path) -> str | None:
@@ -258,7 +258,7 @@ def check_photos(
 def write_pairs(
     crops: PhotoCrops, numbers: Iterable[int], root: Path, folder: Path, skip_bad: bool = False
 ) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
-    """Write a pair (`PhotoCrops.pair_of`) of each numbered photograph as PNG: (the pairs, a line for each left out).
+    """Write a pair (`PhotoCrops.pair_of`) of each numbered photograph; returns the pairs, and a line for each left out.
 
     They lie in `folder`/blurred and `folder`/sharp under the names that the photographs have below `root`. Raises
     `UserError` as `pair_of` does, unless `skip_bad`, and where no pair is left.
@@ -273,7 +273,8 @@ def write_pairs(
             problems.append(str(problem))
             continue
         name = crops.photos[number].relative_to(root).as_posix()
-        file = name if name.lower().endswith(".png") else _longer(name)  # a.jpg and a.png are two photographs
+        # The suffix is kept, for a.jpg and a.png are two photographs.
+        file = name if name.lower().endswith(".png") else _longer(name)
         pair = Pair(folder / "blurred" / file, folder / "sharp" / file, "", name)
         for path, image in zip((pair.blurred, pair.sharp), images, strict=True):
             save_picture(path, Image.fromarray(image))

@@ -22,13 +22,14 @@ from skimage.color import rgb2gray
 from skimage.restoration import richardson_lucy
 
 ITERATIONS = 10
-SIZE = 45  # pixels: the largest fitted kernel
-LONGEST = 36  # pixels: the longest linear kernel that the blind search looks for
-LENGTHS = range(3, LONGEST, 2)  # pixels: those that it begins with,
-ANGLES = range(0, 180, 15)  # in these directions, in degrees
-CROP = 384  # pixels of the side of the middle that the blind search looks at
-STRENGTHS = [10.0 ** (n / 3) for n in range(-15, -5)]  # of the prior: variances of a photograph's gradients
-NOISE = 0.002  # standard deviation that the blind search presumes: half a step of 8 bits
+SIZE = 45  # The fitted kernel has at most so many pixels a side.
+LONGEST = 36  # The blind search looks for linear kernels of at most so many pixels.
+LENGTHS = range(3, LONGEST, 2)  # It begins with these lengths in pixels,
+ANGLES = range(0, 180, 15)  # in these directions in degrees.
+CROP = 384  # The blind search looks at the middle of the image, so many pixels a side.
+# The prior's strengths that are tried are variances of a photograph's gradients.
+STRENGTHS = [10.0 ** (n / 3) for n in range(-15, -5)]
+NOISE = 0.002  # The blind search presumes noise of this standard deviation, half a step of 8 bits.
 
 
 def fitted_kernel(blurred: np.ndarray, sharp: np.ndarray, size: int = SIZE) -> np.ndarray:
@@ -49,7 +50,8 @@ def fitted_kernel(blurred: np.ndarray, sharp: np.ndarray, size: int = SIZE) -> n
         fft.rfft2(np.stack(np.gradient(rgb2gray(image))) * _window(sharp.shape[:2]), shape)
         for image in (sharp, blurred)
     )
-    products = fft.irfft2((np.abs(before) ** 2).sum(0), shape)  # of the sharp image with itself, by displacement
+    # This correlates the sharp image with itself, by displacement.
+    products = fft.irfft2((np.abs(before) ** 2).sum(0), shape)
     mixed = fft.irfft2((np.conj(before) * after).sum(0), shape) / products[0, 0]
     y, x = (axis.ravel() for axis in np.indices((size, size)))
     normal = products[y[:, None] - y, x[:, None] - x] / products[0, 0] + 1e-3 * np.eye(size * size) + 1.0
@@ -76,7 +78,7 @@ def linear_kernel(length: float, angle: float) -> np.ndarray:
     Returns float32 with odd sides, not negative, sum 1; length 0 is the single pixel.
     """
     half = int(np.ceil(length / 2))
-    kernel = np.zeros((2 * half + 2, 2 * half + 2))  # one more row and column for the interpolation
+    kernel = np.zeros((2 * half + 2, 2 * half + 2))  # The interpolation needs one more row and column.
     along = np.linspace(-0.5, 0.5, 64 * half + 1) * length
     y, x = half - along * np.sin(np.radians(angle)), half + along * np.cos(np.radians(angle))
     top, left = np.floor(y).astype(int), np.floor(x).astype(int)
@@ -103,7 +105,7 @@ def blind_kernel(blurred: np.ndarray) -> np.ndarray:
     power = np.abs(fft.rfft2((luminance - luminance.mean()) * window)) ** 2 / np.sum(window**2)
     waves = [2 - 2 * np.cos(2 * np.pi * f) for f in (np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))]
     steepness = (waves[0] + waves[1]).astype(np.float32)
-    steepness[0, 0] = np.inf  # the mean is gone
+    steepness[0, 0] = np.inf  # The mean was subtracted, so that this wave has nothing to say.
 
     def unlikeliness(motion: tuple[float, float]) -> float:
         prior = np.abs(fft.rfft2(linear_kernel(*motion), (height, width))) ** 2 / steepness
@@ -117,7 +119,8 @@ def blind_kernel(blurred: np.ndarray) -> np.ndarray:
     length, angle = likeliest(
         [(0, 0), *((length, angle) for length in LENGTHS if length < longest for angle in ANGLES)]
     )
-    for turn in (5, 2) if length else ():  # of a longer kernel's zeros, one of half or a third of its length has some
+    # A kernel of half or a third of the true length shares some of its zeros, so longer ones are tried, too.
+    for turn in (5, 2) if length else ():
         length, angle = likeliest(
             (longer, angle + many * turn)
             for many in (-2, -1, 0, 1, 2)

@@ -87,7 +87,7 @@ def _method(
                 f"{name}: there is no checkpoint, no recipe and no ensemble; leave --which, --recipe and --ensemble out"
             )
         return REFERENCES[name], {"model": REFERENCES[name].description, "recipe": None, "parameters": None}
-    start_keras()  # late: a bad command line or folder is reported before
+    start_keras()  # Keras starts late, so that a bad command line or folder is reported at once.
     from madn.restoration.loading import load_network
 
     try:
@@ -101,7 +101,8 @@ def _method(
     changed = {}
     if loaded.recipe and loaded.recipe_name:
         differences = recipes.differences(loaded.recipe, recipes.get(loaded.recipe_name))
-        changed = {field: mine for field, (mine, _) in differences.items() if field != "vgg_weights"}  # a place
+        # Where the VGG file lies is no difference.
+        changed = {field: mine for field, (mine, _) in differences.items() if field != "vgg_weights"}
     if ensemble:
         changed["ensemble"] = True
 

@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 
 from madn.imaging.arrays import to_uint8
 
-SMALLEST = 11  # pixels: the window of both SSIMs
+SMALLEST = 11  # The window of both SSIMs has so many pixels a side.
 
 
 def psnr(restored: np.ndarray, sharp: np.ndarray) -> float:
@@ -56,7 +56,7 @@ def ssim_matlab(restored: np.ndarray, sharp: np.ndarray) -> float:
     mean_x, mean_y = _window_mean(x), _window_mean(y)
     mean_xy, mean_squares = mean_x * mean_y, mean_x**2 + mean_y**2
     covariance = _window_mean(x * y) - mean_xy
-    variances = _window_mean(x**2 + y**2) - mean_squares  # only the sum of the two variances is needed
+    variances = _window_mean(x**2 + y**2) - mean_squares  # Only the sum of the two variances is needed.
     similarity = (2.0 * mean_xy + c1) * (2.0 * covariance + c2) / ((mean_squares + c1) * (variances + c2))
     return float(similarity.mean())
 

@@ -33,7 +33,7 @@ METRICS_EXPLAINED = {
     "ssim": "scikit-image, per channel, 11x11 Gaussian, sigma 1.5, population covariance, uint8",
     "ssim_matlab": "MATLAB's ssim of an RGB array: 11x11x11 Gaussian over H, W and C, replicate padding, uint8",
 }
-LISTED = 40  # images that the table lists one by one
+LISTED = 40  # The table lists at most so many images one by one.
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def evaluate_method(
         raise UserError(f"crop {crop} is smaller than the {SMALLEST}-pixel window of ssim")
     chance = np.random.default_rng(seed)
     results = []
-    with ThreadPoolExecutor(2) as pool:  # the metrics take longer than a network on a GPU
+    with ThreadPoolExecutor(2) as pool:  # The metrics take longer than a network on a GPU.
         for pair in pairs:
             blurred, sharp = read_image(pair.blurred), read_image(pair.sharp)
             _check_sizes(pair, blurred, sharp, crop if protocol == "crop" else SMALLEST)

@@ -16,7 +16,7 @@ from madn.data.synthetic import PHOTO_BLURS, Motion, check_photos, find_photos, 
 from madn.errors import UserError
 from madn.evaluation.metrics import SMALLEST
 
-WINDOW = 512  # pixels: the side of a pair that is made of a photograph
+WINDOW = 512  # A pair that is made of a photograph has so many pixels a side.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,8 @@ class Selection:
         )
         if scenes := self.scene_names:
             names = "+".join(scenes)
-            if not re.fullmatch(r"[\w.+-]{1,100}", names):  # too long for a folder's name, or of subfolders
+            # The names are too long for a folder's name, or have subfolders in them.
+            if not re.fullmatch(r"[\w.+-]{1,100}", names):
                 names = f"{len(scenes)}-scenes-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
             data += f"-{names}"
         return f"{data}-{self.photo_blur}-{self.motion.longest:g}-seed{self.seed}" if self.blurs else data
@@ -139,9 +140,10 @@ class Selection:
             raise UserError("--longest-shake is of a blur: add --photo-blur shake, camera or video, or leave it out")
         if not self.blurs:
             return
-        if self.protocol != "full":  # a crop may hold nothing that moved
+        if self.protocol != "full":  # A crop might hold nothing that moved.
             raise UserError(
-                f"--protocol {self.protocol}: pairs of --photo-blur are windows of {WINDOW} pixels already; leave it out"
+                f"--protocol {self.protocol}: pairs of --photo-blur are windows of {WINDOW} pixels already; leave it "
+                "out"
             )
         if out.resolve().is_relative_to(self.photos.resolve()):
             raise UserError(
@@ -159,7 +161,9 @@ class Selection:
         photos, problems = check_photos(paths, images, SMALLEST if self.blurs else smallest, self.skip_bad)
         if self.held_photos is not None:
             photos = hold_out_photos(photos, self.held_photos)[1]
-        if self.blurs:  # after these were chosen: training, whose crops are smaller, chose among all of them
+        # Training, whose crops are smaller, chose among all of them: these are chosen in the same way, before the
+        # size counts.
+        if self.blurs:
             way_out = f"a window of {WINDOW} pixels and the margin of its blur need as much"
             least = self.motion.photo_side(WINDOW)
             photos, small = check_photos(photos, images, least, self.skip_bad, way_out=way_out)

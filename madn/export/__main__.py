@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     if options.litert_size and options.formats and "litert" not in options.formats:
         raise UserError("--litert-size has no use without litert in --formats")
     start_keras()
-    try:  # before the network is loaded, which takes longer
+    try:  # This comes first, for loading the network takes longer.
         from madn.export import exporting
     except ModuleNotFoundError as missing:
         raise UserError(f"exports are made by TensorFlow, and {missing.name} is not installed here") from None
@@ -82,8 +82,8 @@ def main(argv: list[str]) -> None:
 
 
 def facts(loaded: "Loaded") -> dict:
-    """What madn.json says of a network that `madn.restoration.loading.load_network` returned: its name, recipe and versions, and
-    the memory for each pixel and the size by which a loaded SavedModel's tiles are chosen."""
+    """What madn.json says of a loaded network: its name, recipe and versions, and what the tiles of a SavedModel go
+    by, the memory for each pixel and the most pixels."""
     return {
         "description": loaded.description,
         "recipe": loaded.recipe_name,

@@ -30,7 +30,7 @@ from madn.errors import UserError
 from madn.export.serving import SIGNATURES, ServingModule, require_tensorflow
 
 FACTS = "madn.json"
-CHECKED_SHAPES = ((2, 101, 77), (1, 192, 240))  # batch, height, width
+CHECKED_SHAPES = ((2, 101, 77), (1, 192, 240))  # These are batch, height and width.
 EXAMPLES = Path(__file__).parent / "examples"
 
 
@@ -123,7 +123,7 @@ def export(
             os.replace(folder, old)
         try:
             os.replace(fresh, folder)
-        except BaseException:  # Ctrl-C too
+        except BaseException:  # Ctrl-C must not lose the old folder either.
             if old.exists():
                 os.replace(old, folder)
             raise
@@ -149,12 +149,12 @@ def _write(
         difference = float(np.max([np.abs(restore(photographs(shape)) - expected(shape)).max() for shape in shapes]))
     except OSError:
         raise
-    except Exception as problem:  # a converter or a runtime may raise anything
-        reason = " ".join(str(problem).split())[-200:] or type(problem).__name__  # the cause stands at the end
+    except Exception as problem:  # A converter or a runtime may raise anything.
+        reason = " ".join(str(problem).split())[-200:] or type(problem).__name__  # The cause stands at the end.
         raise UserError(
             f"{name}: this network cannot be converted ({reason}), so nothing was written; --formats chooses others"
         ) from problem
-    if not difference <= chosen.tolerance:  # nor where it is no number
+    if not difference <= chosen.tolerance:  # A difference that is no number must not pass.
         raise UserError(
             f"{name}: differs from the Keras model by {difference:.1e} (at most {chosen.tolerance:.0e} is "
             "allowed), so nothing was written"

@@ -35,7 +35,7 @@ class ServingModule(tf.Module):
         super().__init__()
         self._multiple = multiple
         self._generator = lambda images: generator(images, training=False)
-        # The variables alone, not the Keras objects around them: what is loaded must not need Keras.
+        # The variables are kept without the Keras objects around them, for what is loaded must not need Keras.
         self.weights = [variable.value for variable in generator.variables]
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, name="blurred")])

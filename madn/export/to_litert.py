@@ -27,10 +27,11 @@ def write_litert(module: ServingModule, file: Path, size: tuple[int, int] | None
             module.restore.python_function, input_signature=[tf.TensorSpec((1, *size, 3), tf.float32, name="blurred")]
         )
     converter = tf.lite.TFLiteConverter.from_concrete_functions([restore.get_concrete_function()], module)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # nothing that needs TensorFlow beside it
+    # Other operators would need TensorFlow beside LiteRT.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:
         file.write_bytes(converter.convert())
-    except Exception as problem:  # TensorFlow's says pages; its class has no public name
+    except Exception as problem:  # TensorFlow's error fills pages, and its class has no public name.
         lacking = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", str(problem), re.MULTILINE)
         raise ValueError(f"LiteRT has not built in: {', '.join(lacking)}") if lacking else problem from None
 

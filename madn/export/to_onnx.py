@@ -18,8 +18,8 @@ from tf2onnx.tfonnx import process_tf_graph
 
 from madn.export.serving import ServingModule
 
-OPSET = 18  # the newest that tf2onnx writes; onnxruntime reads it from 1.14 on
-SIMPLIFICATIONS = ("fold_constants", "merge_duplication", "remove_identity")  # so that weights are stored once
+OPSET = 18  # tf2onnx writes no newer one; onnxruntime reads it from 1.14 on.
+SIMPLIFICATIONS = ("fold_constants", "merge_duplication", "remove_identity")  # With these, weights are stored once.
 AXES = ("batch", "height", "width")
 
 
@@ -50,7 +50,7 @@ def write_onnx(module: ServingModule, file: Path) -> None:
             axis.dim_param = name
     standard = [opset for opset in model.opset_import if opset.domain == ""]
     del model.opset_import[:]
-    model.opset_import.extend(standard)  # anything else in the graph now fails the check
+    model.opset_import.extend(standard)  # An operator outside the standard now fails the check.
     onnx.checker.check_model(model)
     onnx.save(model, file)
 

@@ -9,7 +9,7 @@ from madn.imaging.decoding import read_photo
 from madn.imaging.formats import image_format
 from madn.system.writing import atomic
 
-# As little loss as the format allows: JPEG without chroma subsampling, WebP lossless.
+# Each format loses as little as it can: JPEG has no chroma subsampling, WebP is lossless.
 SAVE_OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},

@@ -11,7 +11,7 @@ from madn.imaging import boxes, jpeg, png
 from madn.imaging.colours import CURVES, HDR, PRIMARIES
 from madn.imaging.exif import read_directory, tiff_head
 
-# Pillow's mode -> modes without and with alpha that its pixels are taken as
+# Pixels of each of Pillow's modes are taken as the first of these modes, or with alpha as the second.
 MODES = {
     "1": ("L", "LA"),
     "L": ("L", "LA"),
@@ -25,8 +25,8 @@ MODES = {
     "YCbCr": ("RGB", "RGB"),
     "CMYK": ("RGB", "RGB"),
 }
-COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # samples of a pixel by a TIFF's photometric interpretation; 1 for the others
-ALPHA = (1, 2, 999)  # kinds of further samples; 999 is Corel Draw's
+COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # A TIFF's photometric interpretation says the samples of a pixel; others have 1.
+ALPHA = (1, 2, 999)  # These kinds of further samples are alpha; 999 is Corel Draw's.
 
 
 def rawmode(picture: Image.Image) -> str:
@@ -67,7 +67,7 @@ def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapi
         _check_codes(path, png.codes(png.colour_chunks(file)))
     elif picture.format in ("AVIF", "HEIF"):
         item = boxes.shown_item(whole(file))
-        if item.bits > 8:  # Pillow would cut them to 8 bits
+        if item.bits > 8:  # Pillow would cut them to 8 bits.
             raise UserError(
                 f"{path}: {item.bits} bits a channel are not read of {picture.format}; save it as a 16-bit PNG or TIFF"
             )

@@ -165,7 +165,7 @@ def _curve(tag: bytes) -> np.ndarray:
 def _parametric(kind: int, values: list[float]) -> np.ndarray:
     """ICC's parametric curves, kinds 0 to 4, at `GRID`."""
     gamma, a, b, c, d, e, f = (values + [0.0] * 7)[:7] if kind else (values[0], 1, 0, 0, 0, 0, 0)
-    if kind in (1, 2):  # a power from -b/a on, and flat below; kind 2 is raised by c
+    if kind in (1, 2):  # The curve is a power from -b/a on, and flat below; kind 2 is raised by c.
         d, e, f, c = -b / a if a else 0.0, c if kind == 2 else 0.0, c if kind == 2 else 0.0, 0.0
     power = np.maximum(a * GRID + b, 0) ** gamma + e
     return np.where(GRID >= d, power, c * GRID + f)

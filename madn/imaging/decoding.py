@@ -32,7 +32,7 @@ from madn.imaging.guard import faults, quiet
 from madn.imaging.metadata import Metadata, orientation, profile_space, read_metadata
 
 MEGAPIXELS = 300.0
-BAND = 2**20  # pixels converted at a time
+BAND = 2**20  # So many pixels are converted at a time.
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def decode_photo(file: BinaryIO, name: str | Path, megapixels: float = MEGAPIXEL
     """
     with faults(name), quiet, Image.open(file, formats=readable()) as picture:
         check_picture(name, picture, file, megapixels)
-        if picture.format == "PNG":  # its checksums, which decoding does not look at
+        if picture.format == "PNG":  # Decoding does not look at a PNG's checksums.
             picture.verify()
             picture = _opened(file, "PNG")
         return _decode(picture, file)
@@ -87,7 +87,7 @@ def _check_file(path: Path) -> None:
     state = path.stat()
     if stat.S_ISDIR(state.st_mode):
         raise UserError(f"{path}: cannot be read as an image (a folder)")
-    if not stat.S_ISREG(state.st_mode):  # opening a pipe would wait for ever
+    if not stat.S_ISREG(state.st_mode):  # Opening a pipe would wait for ever.
         raise UserError(f"{path}: cannot be read as an image (not a regular file)")
     if not state.st_size:
         raise UserError(f"{path}: cannot be read as an image (the file is empty)")
@@ -95,8 +95,8 @@ def _check_file(path: Path) -> None:
 
 def _decode(picture: Image.Image, file: BinaryIO) -> Photo:
     raw = rawmode(picture)
-    picture.load()  # strict: a truncated file fails here
-    turned = orientation(picture)  # after loading, in which Pillow has turned a TIFF already
+    picture.load()  # A truncated file fails here.
+    turned = orientation(picture)  # It is read after loading, in which Pillow has turned a TIFF already.
     grey16 = picture.mode.startswith("I;16") or raw == "LA;16B"
     channels = 1 if grey16 or MODES[picture.mode][0] == "L" else 3
     deep = grey16 or bool(re.search(r";16[BLN]$", raw)) and picture.mode != "CMYK"
@@ -104,9 +104,10 @@ def _decode(picture: Image.Image, file: BinaryIO) -> Photo:
     pixels = np.empty((height, width, channels), np.uint16 if deep else np.uint8)
     transparent = picture.has_transparency_data or picture.mode == "La"
     alpha = np.empty((height, width), pixels.dtype) if transparent else None
-    # Seen as the file has them, the arrays are filled, and so turned, without a copy.
+    # The arrays are filled through views that are turned as the file is, so that nothing is copied.
     arrays = [_turn(array, {6: 8, 8: 6}.get(turned, turned)) for array in (pixels, alpha) if array is not None]
-    if raw in ("L;2", "L;4") and "transparency" in picture.info:  # as many steps of grey, and the key counts them
+    # The transparent colour is given in the file's own steps of grey.
+    if raw in ("L;2", "L;4") and "transparency" in picture.info:
         picture.info["transparency"] *= 85 if raw == "L;2" else 17
     if deep:
         _fill16(picture, file, raw, arrays)
@@ -147,19 +148,19 @@ def _fill16(picture: Image.Image, file: BinaryIO, raw: str, arrays: list[np.ndar
     """Fill (pixels) or (pixels, alpha) with the 16-bit pixels of a loaded picture, which the file has as `raw`."""
     if picture.mode.startswith("I;16"):
         _copy(picture, arrays[:1], np.asarray)
-        if picture.format == "TIFF" and picture.tag_v2.get(262) == 0:  # white is zero
+        if picture.format == "TIFF" and picture.tag_v2.get(262) == 0:  # White is zero in these files.
             np.subtract(65535, arrays[0], out=arrays[0])
-    elif raw == "LA;16B":  # decoded as RGBA, its four bytes are the two of grey and the two of alpha
+    elif raw == "LA;16B":  # Decoded as RGBA, the four bytes are two of grey and two of alpha.
         _copy(_again(picture, file, "RGBA"), arrays, lambda band: np.asarray(band).view(">u2"))
     else:
         colours = arrays if picture.mode == "RGBA" else arrays[:1]
         first = {"B": "B", "L": "L", "N": "L" if sys.byteorder == "little" else "B"}[raw[-1]]
         _copy(picture, colours, lambda band: np.asarray(band).astype(np.uint16) << 8)
-        # Taken for the other byte order, the lower byte is the one that is kept.
+        # Read in the other byte order, the lower byte is the one that Pillow keeps.
         lower = _again(picture, file, raw[:-1] + {"B": "L", "L": "B"}[first])
         _copy(lower, colours, np.asarray, add=True)
     key = picture.info.get("transparency")
-    if len(arrays) == 2 and key is not None:  # a PNG's one transparent colour
+    if len(arrays) == 2 and key is not None:  # A PNG has one transparent colour.
         arrays[1][:] = np.where((arrays[0] == np.array(key)).all(axis=2), 0, 65535)
 
 

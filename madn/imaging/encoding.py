@@ -24,8 +24,8 @@ from madn.imaging.exif import (
 )
 from madn.imaging.metadata import Metadata
 
-BAND = 2**20  # pixels written at a time
-DEFLATE_LEVEL = 4  # 2 to 3 times as fast as zlib's usual 6, for files 1% larger
+BAND = 2**20  # So many pixels are written at a time.
+DEFLATE_LEVEL = 4  # This is 2 to 3 times as fast as zlib's usual 6, for files 1% larger.
 
 
 def bands(shape: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
@@ -67,7 +67,7 @@ def write_png16(file: IO[bytes], pixels: np.ndarray, alpha: np.ndarray | None, d
     for top, rows in bands(pixels.shape):
         band = with_alpha(pixels, alpha, rows, np.uint16).astype(">u2").view(np.uint8).reshape(rows.stop - top, -1)
         lines = np.empty((band.shape[0], 1 + band.shape[1]), np.uint8)
-        lines[:, 0] = 1  # filter "Sub": each byte less the one a pixel before
+        lines[:, 0] = 1  # The filter "Sub" subtracts from each byte the one a pixel before.
         lines[:, 1:] = band
         lines[:, 1 + 2 * channels :] -= band[:, : -2 * channels]
         _chunk(file, b"IDAT", deflate.compress(lines))
@@ -86,12 +86,12 @@ def write_tiff(file: IO[bytes], pixels: np.ndarray, alpha: np.ndarray | None, da
     """
     kind, icc = pixels.dtype.type, data.icc
     if alpha is not None and pixels.shape[2] == 1 and kind == np.uint16:
-        pixels, icc = np.repeat(pixels, 3, axis=2), b""  # few programs read 16-bit grey with alpha
+        pixels, icc = np.repeat(pixels, 3, axis=2), b""  # Few programs read 16-bit grey with alpha.
     order, tags = directory_of(data.exif)
     strips, height = [], 0
     for _, rows in bands(pixels.shape):
         band = with_alpha(pixels, alpha, rows, kind)
-        band[:, 1:] -= band[:, :-1].copy()  # predictor 2: each sample less the one before
+        band[:, 1:] -= band[:, :-1].copy()  # Predictor 2 subtracts from each sample the one before.
         strips.append(zlib.compress(band.astype(band.dtype.newbyteorder(order)), DEFLATE_LEVEL))
         height = height or len(band)
     channels = pixels.shape[2] + (alpha is not None)
@@ -101,7 +101,7 @@ def write_tiff(file: IO[bytes], pixels: np.ndarray, alpha: np.ndarray | None, da
         257: (LONG, [pixels.shape[0]]),
         258: (SHORT, [pixels.itemsize * 8] * channels),
         259: (SHORT, [8]),
-        262: (SHORT, [1 if pixels.shape[2] == 1 else 2]),  # deflate; grey or RGB
+        262: (SHORT, [1 if pixels.shape[2] == 1 else 2]),  # The picture is grey or RGB.
         273: (LONG, [0] * len(strips)),
         277: (SHORT, [channels]),
         278: (LONG, [height]),
@@ -110,7 +110,7 @@ def write_tiff(file: IO[bytes], pixels: np.ndarray, alpha: np.ndarray | None, da
         317: (SHORT, [2]),
     }
     if alpha is not None:
-        numbers[338] = SHORT, [2]  # alpha that the colours are not multiplied by
+        numbers[338] = SHORT, [2]  # The colours are not multiplied by this alpha.
     if data.dpi and not {282, 283} <= tags.keys():
         numbers |= {
             tag: (RATIONAL, list(dpi.as_integer_ratio()))

@@ -16,45 +16,16 @@ START = b"Exif\0\0"
 ORIENTATION, XMP, ICC, CAMERA, PLACE, INTEROP, WIDTH, HEIGHT = 274, 700, 34675, 34665, 34853, 40965, 40962, 40963
 IPTC, PHOTOSHOP, LAYERS = 33723, 34377, 37724
 SHORT, LONG, RATIONAL, BYTE, UNDEFINED = 3, 4, 5, 1, 7
-SIZES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    129: 1,
-    16: 8,
-    17: 8,
-    18: 8,
-}  # bytes of each type; the last three are BigTIFF's alone
-INNER = {None: (CAMERA, PLACE), CAMERA: (INTEROP,), PLACE: (), INTEROP: ()}  # directories of a directory
-# How a TIFF stores its pixels, its further pictures and layers, and what is kept elsewhere (XMP, ICC).
-STRUCTURE = {
-    *range(254, 269),
-    273,
-    *range(277, 282),
-    *range(284, 294),
-    301,
-    *range(317, 326),
-    330,
-    *range(332, 348),
-    *range(512, 533),
-    XMP,
-    PHOTOSHOP,
-    ICC,
-    LAYERS,
-}
-# Of a block that stands by itself: only what points to other pictures, and what is kept elsewhere.
+# Each type has so many bytes; BigTIFF alone has the last three.
+SIZES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), start=1)) | {129: 1, 16: 8, 17: 8, 18: 8}
+# These tags point to directories inside a directory.
+INNER = {None: (CAMERA, PLACE), CAMERA: (INTEROP,), PLACE: (), INTEROP: ()}
+# These say how a TIFF stores pixels, further pictures and layers, or are kept elsewhere (XMP, ICC).
+STRUCTURE = {XMP, PHOTOSHOP, ICC, LAYERS, 273, 301, 330, *range(254, 269), *range(277, 282), *range(284, 294)}
+STRUCTURE |= {*range(317, 326), *range(332, 348), *range(512, 533)}
+# From a block that stands by itself only pointers to other pictures go, and what is kept elsewhere.
 ELSEWHERE = {273, 279, 324, 325, 330, 513, 514, XMP, PHOTOSHOP, ICC, LAYERS}
-MOST_BYTES = 64 * 2**20  # of one entry
+MOST_BYTES = 64 * 2**20  # One entry may have so many bytes.
 
 
 @dataclass
@@ -257,6 +228,6 @@ def _without_thumbnail(block: bytearray, order: str, at: int) -> bytearray:
         first, last = places.get(where, 0), places.get(where, 0) + places.get(length, 0)
         if 8 <= first < last <= len(block):
             block[first:last] = bytes(last - first)
-            if len(block) - last < 4:  # nothing but padding
+            if len(block) - last < 4:  # The rest is padding.
                 del block[first:]
     return block

@@ -13,22 +13,11 @@ from pathlib import Path
 
 from madn.imaging.formats import is_read, refusal
 
-# Beside hidden names: thumbnails of network drives, what archives of macOS carry, and bins; in small letters.
-HOUSEKEEPING = {
-    "@eadir",
-    "__macosx",
-    "#recycle",
-    "@recycle",
-    "$recycle.bin",
-    "lost+found",
-    "system volume information",
-    "thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-    "icon\r",
-}
-VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"}  # as `madn.imaging.video` writes them
-HIDDEN, LOOP = "hidden or housekeeping file", "looping link"  # other kinds than suffixes
+# Beside hidden names these are left out: thumbnails of network drives, extras of macOS archives, and bins.
+HOUSEKEEPING = {"@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "lost+found", "system volume information"}
+HOUSEKEEPING |= {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"}  # These are written by `madn.imaging.video`.
+HIDDEN, LOOP = "hidden or housekeeping file", "looping link"  # These kinds are counted beside the suffixes.
 
 
 @dataclass
@@ -84,7 +73,7 @@ def below(
     """Everything below a folder, of which files are `wanted`; what lies in `results`, earlier results, is left out."""
     found, top = Found(), os.path.realpath(folder)
     done = {top} | ({os.path.realpath(results)} - {top} if results is not None else set())
-    places, links = [(Path(folder), False)], []  # each with whether it is hidden
+    places, links = [(Path(folder), False)], []  # Each place comes with whether it is hidden.
     while places or links:
         if not places:
             link, hidden = links.pop(0)
@@ -152,5 +141,5 @@ def counted(left_out: Counter[str]) -> str:
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle
+    except OSError:  # A link may lead in a circle.
         return False

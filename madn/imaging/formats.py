@@ -29,7 +29,7 @@ _RAW = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw "
     ".rw2 .rwl .sr2 .srf .srw .x3f"
 )
-# Photos that are not read: where they lie among others they are named, so that nobody takes them for restored.
+# These photos are not read. They are named where they lie among others, so that nobody takes them for restored.
 NOT_READ = {
     **dict.fromkeys(_RAW.split(), "raw"),
     ".jxl": "JPEG XL",

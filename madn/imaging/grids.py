@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from madn.imaging.arrays import save_picture, to_uint8
 
-GAP = 4  # pixels between cells
+GAP = 4  # So many pixels lie between two cells.
 
 
 def write_grid(path: str | Path, rows: Sequence[Sequence[np.ndarray]], labels: Sequence[Sequence[str]]) -> None:

@@ -36,7 +36,7 @@ def faults(path: str | Path) -> Iterator[None]:
             f"{path}: cannot be read as an image (not an image, or of a kind that is not read: JPEG, PNG, "
             "TIFF, WebP, BMP and AVIF with 8 or 16 bits are)"
         ) from None
-    except Exception as problem:  # Pillow's parsers fail in any way that a hostile file leads them to
+    except Exception as problem:  # Pillow's parsers fail in any way that a hostile file leads them to.
         unnamed = "not enough memory" if isinstance(problem, MemoryError) else "it is damaged"
         reason = getattr(problem, "strerror", None) or str(problem) or unnamed
         raise UserError(f"{path}: cannot be read as an image ({reason.splitlines()[0]})") from None
@@ -81,14 +81,14 @@ def overheard(wanted: Callable[[str], bool]) -> Iterator[list[str]]:
     with _listening, contextlib.ExitStack() as after:
         try:
             kept = os.dup(_STDERR)
-        except OSError:  # it is closed, and the pipe must not take its place
+        except OSError:  # Standard error is closed, and the pipe must not take its place.
             kept, nowhere = None, os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, _STDERR)
             if nowhere != _STDERR:
                 os.close(nowhere)
         reading, writing = os.pipe()
         after.callback(os.close, reading)
-        with contextlib.suppress(AttributeError, OSError):  # Windows has it for pipes from Python 3.12
+        with contextlib.suppress(AttributeError, OSError):  # Windows can do this to pipes from Python 3.12 on.
             os.set_blocking(writing, False)
             os.set_blocking(reading, False)
         os.dup2(writing, _STDERR)

@@ -19,13 +19,13 @@ POINTER = re.compile(
     rb"\s*xmpNote:HasExtendedXMP\s*=\s*([\"'])([0-9A-Fa-f]{32})\1"
     rb"|<xmpNote:HasExtendedXMP>\s*()([0-9A-Fa-f]{32})\s*</xmpNote:HasExtendedXMP>"
 )
-MOST_SCANS = 100  # of a progressive file, as libtiff has it; cameras write 10, and thousands take hours
-BLOCK = 65533  # bytes that one marker segment holds
+MOST_SCANS = 100  # libtiff allows as many scans of a progressive file; cameras write 10, and thousands take hours.
+BLOCK = 65533  # One marker segment holds so many bytes.
 DAMAGE = re.compile(r"Corrupt JPEG data|Premature end of JPEG|Inconsistent progression")
-# libjpeg's warnings of headers, which no pixel is the worse for.
+# These warnings of libjpeg are about headers; no pixel is the worse for them.
 HARMLESS = re.compile(r"Warning: unknown JFIF revision|Unknown Adobe color transform|Invalid SOS parameters")
 GAIN_MAPS = (b"hdrgm:", b"hdrgainmap", b"HDRGainMap", b"urn:iso:std:iso:ts:21496")
-LARGE_THUMBNAILS = (0x010001, 0x010002)  # of the Multi-Picture Format: previews for screens
+LARGE_THUMBNAILS = (0x010001, 0x010002)  # These pictures of the Multi-Picture Format are previews for screens.
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def structure(content: bytes) -> Structure:
     segments, scans, at = [], 0, 2
     while len(head := content[at : at + 4]) >= 2 and head[0] == 255:
         marker = head[1]
-        if marker == 255:  # fill bytes
+        if marker == 255:  # These are fill bytes.
             at += 1
             continue
         if marker == 0xD9:
@@ -55,7 +55,7 @@ def structure(content: bytes) -> Structure:
         length = int.from_bytes(head[2:], "big")
         segments.append((marker, content[at + 4 : at + 2 + length]))
         at += 2 + max(length, 2)
-        if marker == 0xDA:  # compressed data, in which 255 stands before 0 or a restart
+        if marker == 0xDA:  # In compressed data 255 stands before 0 or a restart marker.
             scans += 1
             following = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]").search(content, at)
             at = following.start() if following else len(content)
@@ -69,7 +69,7 @@ def damage(content: bytes) -> str:
             cv2.imdecode(
                 np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION
             )
-        except cv2.error:  # kinds and sizes that OpenCV does not read are Pillow's to judge
+        except cv2.error:  # Pillow judges kinds and sizes that OpenCV does not read.
             return ""
     return next((line.strip() for line in lines if DAMAGE.search(line)), "")
 

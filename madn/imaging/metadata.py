@@ -51,7 +51,7 @@ def orientation(picture: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
     try:
         value = picture.getexif().get(Base.Orientation, 1)
-    except Exception:  # Pillow's parser fails in many ways on a corrupt block
+    except Exception:  # Pillow's parser fails in many ways on a corrupt block.
         return 1
     return value if value in range(1, 9) else 1
 
@@ -72,7 +72,7 @@ def read_metadata(
             notes.append("its EXIF is damaged and left out")
     icc = _profile(picture, file, channels)
     if icc and profile_space(icc) != ("RGB" if channels == 3 else "GRAY"):
-        if profile_space(icc) != "CMYK":  # which the pixels are no more
+        if profile_space(icc) != "CMYK":  # The pixels are no longer CMYK, so that its profile does not fit them.
             notes.append("its colour profile is damaged, or not one of its pixels' kind, and left out")
         icc = b""
     xmp, more = _xmp(picture.info.get("xmp")), b""
@@ -133,7 +133,8 @@ def _has_mask(picture: Image.Image) -> bool:
 def _block(picture: Image.Image) -> bytes:
     """The file's own EXIF block, as it is."""
     block = picture.info.get("exif")
-    if not block and (text := picture.info.get("Raw profile type exif")):  # of ImageMagick, in hexadecimal digits
+    # ImageMagick writes it in hexadecimal digits.
+    if not block and (text := picture.info.get("Raw profile type exif")):
         block = bytes.fromhex("".join(text.split("\n")[3:]))
     return exif.bare(block or b"")
 
@@ -171,5 +172,5 @@ def _dpi(dpi: Any) -> tuple[float, float] | None:
         across, down = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    # 1 is what Pillow makes of a TIFF that has an aspect only
+    # Pillow gives 1 for a TIFF that has an aspect only.
     return (across, down) if all(1 < value < 65536 for value in (across, down)) else None

@@ -37,7 +37,7 @@ from madn.system.writing import atomic
 __all__ = ["MEGAPIXELS", "Photo", "decode_photo", "encode_photo", "read_photo", "write_photo"]
 
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536, "HEIF": 16384}
-OF_COLOUR = ("WEBP", "AVIF", "HEIF")  # formats without grey
+OF_COLOUR = ("WEBP", "AVIF", "HEIF")  # These formats have no grey.
 
 
 def write_photo(path: str | Path, pixels: np.ndarray, like: Photo) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ def _save(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | Non
     for top, rows in bands(pixels.shape):
         band = with_alpha(pixels, alpha, rows, np.uint8)
         picture.paste(Image.fromarray(band[:, :, 0] if band.shape[2] == 1 else band), (0, top))
-    with quiet:  # of what is wrong with EXIF that is kept as it was
+    with quiet:  # Pillow would warn of faults in EXIF that is kept as it was.
         picture.save(file, kind, **_options(kind, like, data))
 
 
@@ -140,7 +140,7 @@ def _options(kind: str, like: Photo, data: Metadata) -> dict[str, Any]:
         options = {"lossless": True, "exact": True, "method": 1} if lossless else {"quality": 95}
     elif kind in ("AVIF", "HEIF"):
         options = SAVE_OPTIONS[kind]
-        if data.exif:  # upright is what these are without it, and Pillow would rewrite all the rest for it
+        if data.exif:  # These files are upright without it, and Pillow would rewrite all other EXIF to set it.
             found["exif"] = exif.without(data.exif, {exif.ORIENTATION})
     elif kind == "PNG" and data.xmp:
         options["pnginfo"] = PngImagePlugin.PngInfo()

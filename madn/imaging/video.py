@@ -20,7 +20,7 @@ from madn.errors import UserError
 from madn.imaging.finding import is_video
 from madn.system.writing import atomic
 
-# FFmpeg writes its own lines on standard error, beside ours; it asks for this when its first file is opened.
+# FFmpeg would write lines of its own on standard error. It reads this when its first file is opened.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "jpeg", ".avi": "MJPG", ".mkv": "FFV1", ".webm": "VP80"}
@@ -28,9 +28,9 @@ NOTE = (
     "video: each frame is restored by itself, so that the picture may flicker; sound and subtitles are not carried "
     "over; results ending in .mkv are lossless (FFV1), all others are compressed again"
 )
-UNKNOWN_FPS = 25.0  # where a file does not say
-MOST_PIXELS = 2**26  # of a frame; 8K has half of that
-LEAST_FREE = 32 * 2**20  # bytes: an encoder does not say when the disk is full
+UNKNOWN_FPS = 25.0  # This is taken where a file does not say its rate.
+MOST_PIXELS = 2**26  # A frame has at most so many pixels; 8K has half of that.
+LEAST_FREE = 32 * 2**20  # So many bytes must stay free, for an encoder does not say when the disk is full.
 
 RestoreFrame = Callable[[np.ndarray], np.ndarray]
 
@@ -73,14 +73,14 @@ def restore_video(
     if target.exists() and source.exists() and target.samefile(source):
         raise UserError(f"{target}: the restored video would be written over its input; give another place")
     for path in (source, target):
-        if re.search("[\ud800-\udfff]", os.path.abspath(path)):  # OpenCV 5 ends the process
+        if re.search("[\ud800-\udfff]", os.path.abspath(path)):  # OpenCV 5 would end the process.
             raise UserError(f"{path}: a video's path must be text; rename what is not")
     with _quiet(), contextlib.closing(_Reader(source)) as reader, atomic(target) as part:
-        encoded = part.with_name(part.name + target.suffix)  # its suffix is how FFmpeg knows the container
+        encoded = part.with_name(part.name + target.suffix)  # FFmpeg knows the container by the suffix.
         try:
             video = _write(reader, encoded, target, restore_frame, on_frame)
             if video.codec == "mp4v":
-                with contextlib.suppress(OSError):  # a full disk: `_check` sees what it left
+                with contextlib.suppress(OSError):  # On a full disk `_check` sees what was left.
                     _tag_colours(encoded)
             _check(encoded, target, video.frames)
             encoded.replace(part)
@@ -95,7 +95,8 @@ class _Reader:
     def __init__(self, path: Path):
         self.path = path
         _check_container(path)
-        self.capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)  # absolute: never a URL
+        # An absolute path is never taken for a URL.
+        self.capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
         self.capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         width, height = (self.capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MOST_PIXELS:
@@ -138,7 +139,7 @@ def _write(
 ) -> Video:
     height, width = (n + n % 2 for n in reader.first.shape[:2])
     codec, frames = CODECS[target.suffix.lower()], 0
-    with _silent_stderr():  # of the tag that a WebM file has no place for
+    with _silent_stderr():  # FFmpeg would complain of the tag, for which a WebM file has no place.
         writer = cv2.VideoWriter(
             os.path.abspath(encoded), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), reader.fps, (width, height)
         )
@@ -185,10 +186,11 @@ def _tag_colours(path: Path) -> None:
     """
     with open(path, "r+b") as file:
         place = 0
-        while len(head := file.read(16)) == 16 and head[4:8] != b"moov":  # sizes of 1 stand for 64 bits behind the kind
+        # A size of 1 stands for one of 64 bits behind the kind.
+        while len(head := file.read(16)) == 16 and head[4:8] != b"moov":
             size, _, long_size = struct.unpack(">I4sQ", head)
             if (size := long_size if size == 1 else size) < 8:
-                return  # cut short: `_check` says so
+                return  # The file is cut short, which `_check` reports.
             place += size
             file.seek(place)
         file.seek(place)
@@ -208,7 +210,8 @@ def _tag_colours(path: Path) -> None:
                 start += size
             outer.append(start)
             start += header
-        box = struct.pack(">I4s4sHHHB", 19, b"colr", b"nclx", 1, 1, 6, 0)  # BT.709 primaries and curve, BT.601 matrix
+        # It says BT.709's primaries and curve, and BT.601's matrix.
+        box = struct.pack(">I4s4sHHHB", 19, b"colr", b"nclx", 1, 1, 6, 0)
         end = outer[-1] + struct.unpack_from(">I", movie, outer[-1])[0]
         for start in outer:
             struct.pack_into(">I", movie, start, struct.unpack_from(">I", movie, start)[0] + len(box))
@@ -219,7 +222,7 @@ def _tag_colours(path: Path) -> None:
 
 def _check_container(path: Path) -> None:
     """FFmpeg opens by content, play lists that name other files included: only the containers' own marks pass."""
-    if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for ever
+    if os.path.exists(path) and not os.path.isfile(path):  # Opening a pipe would wait for ever.
         raise UserError(f"{path}: cannot be read as a video (not a regular file)")
     try:
         with open(path, "rb") as file:
@@ -259,7 +262,7 @@ def _silent_stderr() -> Iterator[None]:
     """Standard error to nowhere, C libraries' included, for a moment."""
     try:
         kept = os.dup(2)
-    except OSError:  # closed: as silent as can be
+    except OSError:  # A closed standard error is as silent as can be.
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)

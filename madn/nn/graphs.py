@@ -15,11 +15,12 @@ SIZES_ONLY = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
 
 
 def trace(call: Callable, *shapes: tuple[int, ...]):
-    """The graph of a call for inputs of these shapes, the functions that it calls in line."""
+    """The graph of a call for inputs of these shapes, with the functions that it calls in line."""
     import tensorflow as tf
 
     eagerly = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)  # the functions inside are traced with the model, not called from its graph
+    # This traces inner functions in line, where they would be calls in the graph.
+    tf.config.run_functions_eagerly(True)
     try:
         traced = tf.function(call, autograph=False)
         return traced.get_concrete_function(*(tf.TensorSpec(shape, "float32") for shape in shapes)).graph
@@ -28,8 +29,10 @@ def trace(call: Callable, *shapes: tuple[int, ...]):
 
 
 def needed(graph) -> list:
-    """The operations that run, in their order: those that results or changed variables need. TensorFlow writes both
-    gradients of every convolution into the graph, and leaves out those that nothing takes."""
+    """The operations that run, in their order: those that results or changed variables need.
+
+    TensorFlow writes both gradients of every convolution into the graph, but runs only those that something takes.
+    """
     waiting = [tensor.op for tensor in graph.outputs]
     waiting += [operation for operation in graph.get_operations() if operation.op_def.is_stateful]
     found = set()
@@ -51,14 +54,15 @@ def peak_bytes(graph) -> int:
     Raises `ValueError` where the size of a result is unknown.
     """
     operations = needed(graph)
-    holder = {}  # tensor -> the tensor whose memory it is in
+    holder = {}  # Each tensor is mapped to the tensor whose memory holds it.
     uses = Counter()
     for operation in operations:
         for i, tensor in enumerate(operation.outputs):
             view = operation.type in VIEWS and i < len(operation.inputs)
             holder[tensor.ref()] = holder[operation.inputs[i].ref()] if view else tensor.ref()
         uses.update(holder[tensor.ref()] for tensor in _read(operation))
-    held = [t for o in operations if o.type == "Placeholder" for t in o.outputs]  # the batch, which the caller holds
+    # The caller holds the batch to the end.
+    held = [t for o in operations if o.type == "Placeholder" for t in o.outputs]
     uses.update(holder[t.ref()] for t in (*held, *graph.outputs))
     alive = {}
     now = most = 0
@@ -81,12 +85,12 @@ def peak_bytes(graph) -> int:
 
 
 def _read(operation) -> Sequence:
-    """The inputs whose values are read: TensorFlow puts in constants for sizes that are known."""
+    """The inputs whose values are read, for TensorFlow puts in constants for sizes that are known."""
     return () if operation.type in SIZES_ONLY else operation.inputs
 
 
 def _bytes(tensor) -> int:
-    """Size of a result; 0 for what is no memory of the step: weights, constants and resources."""
+    """The bytes of a result; 0 for weights, constants and resources, which take no memory of their own."""
     if tensor.op.type in ("Const", "ReadVariableOp") or not tensor.dtype.size:
         return 0
     if not tensor.shape.is_fully_defined():

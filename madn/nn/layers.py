@@ -35,9 +35,10 @@ def luma(images):
 def resize(images, scale: float, method: str = "bicubic", antialias: bool = True):
     """Resize by `scale` with half-pixel centres; bicubic is Keys' kernel with a = -0.5 (MADN section 4.1).
 
-    Two small matrix products, the same on every backend: TensorFlow's own antialiased resize has no XLA kernel and no
-    ONNX counterpart, and PyTorch's plain bicubic has a = -0.75. Samples outside the image are left out and the rest
-    renormalised, as TensorFlow does. Bilinear enlargements, of wide feature maps in SIS-Net, mix neighbours instead.
+    It takes two small matrix products, the same on every backend: TensorFlow's own antialiased resize has no XLA kernel
+    and no ONNX counterpart, and PyTorch's plain bicubic has a = -0.75. Samples outside the image are left out and the
+    rest renormalised, as TensorFlow does. Bilinear enlargements, of wide feature maps in SIS-Net, mix neighbours
+    instead.
 
     Args:
         images: (batch, height, width, channels); for `scale` 1/k both sizes are divided by k and rounded down.
@@ -56,7 +57,7 @@ def resize(images, scale: float, method: str = "bicubic", antialias: bool = True
 
 
 def _as_tensorflow_1(images, scale: float):
-    """Sample i of the result lies at i / scale; what would lie past the last sample is that one."""
+    """Sample i of the result lies at i / scale; past the last sample, that one is repeated."""
     if scale < 1:
         step = round(1 / scale)
         height, width = (size // step * step for size in ops.shape(images)[1:3])
@@ -72,7 +73,7 @@ def _as_tensorflow_1(images, scale: float):
 
 
 def _enlarged(images, times: int, axis: int):
-    """Bilinear along one axis: every new sample lies between two old ones, those past the border the nearest."""
+    """Enlarge along one axis: each new sample is mixed of the two old ones around it, at the border of the nearest."""
     shape = list(ops.shape(images))
 
     def along(x, start, stop):
@@ -91,7 +92,7 @@ def _enlarged(images, times: int, axis: int):
 
 
 def _resize_weights(size, scale: float, method: str, antialias: bool, dtype):
-    """(resized, size): each row holds the weights of one resized sample."""
+    """A matrix (resized, size), each row of which holds the weights of one resized sample."""
     resized = size * int(scale) if scale >= 1 else size // round(1 / scale)
     centres = (ops.arange(resized, dtype="float32") + 0.5) / scale
     widening = 1 / scale if antialias and scale < 1 else 1.0
@@ -169,7 +170,7 @@ class RequireMultiple(layers.Layer):
 
 @keras.saving.register_keras_serializable("madn")
 class StopGradient(layers.Layer):
-    """Passes values through and gradients not."""
+    """Passes values through, but no gradients."""
 
     def call(self, values):
         return ops.stop_gradient(values)
@@ -180,10 +181,10 @@ class StopGradient(layers.Layer):
 
 @keras.saving.register_keras_serializable("madn")
 def leaky_relu(x, negative_slope: float = 0.2):
-    """Keras' own, its derivative at 0 the negative side's on every backend.
+    """Keras' function, with the negative side's derivative at 0 on every backend.
 
-    JAX has the positive side's there, which another first step follows from: where a gradient map is 0 and biases
-    start at 0, so is what goes in here.
+    JAX would take the positive side's, and the first step would differ: where a gradient map is 0 and biases start at
+    0, this is called with 0.
     """
     if keras.backend.backend() == "jax":
         return ops.where(x > 0, x, negative_slope * x)
@@ -216,7 +217,7 @@ class InstanceNormalization(layers.GroupNormalization):
         scale = ops.rsqrt(variance + self.epsilon)
         if self.scale:
             scale = scale * ops.cast(self.gamma, x.dtype)
-        x = (x - mean) * scale  # one pass over the image for both factors
+        x = (x - mean) * scale  # Both factors are multiplied first: that saves a pass over the image.
         if self.center:
             x = x + ops.cast(self.beta, x.dtype)
         return ops.cast(x, images.dtype)

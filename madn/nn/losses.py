@@ -20,8 +20,11 @@ def l2(a, b):
 
 
 def log_l2(a, b, least: float = 1e-4):
-    """Mean over images of ln(1 + MSE / least), for images in [0, 1]: PSNR up to a factor and a constant, but that an
-    image better than 40 dB counts for little. Every image pulls alike, where squared errors let the worst ones lead."""
+    """Mean over images of ln(1 + MSE / least), for images in [0, 1].
+
+    This is PSNR up to a factor and a constant, but an image better than 40 dB counts for little. Every image pulls
+    alike, where squared errors let the worst ones lead.
+    """
     return ops.mean(ops.log1p(ops.mean(ops.square(_float32(a) - _float32(b)), axis=(1, 2, 3)) / least))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from madn.errors import UserError
 from madn.nn.graphs import needed, trace
 
-if TYPE_CHECKING:  # importing it starts a backend
+if TYPE_CHECKING:  # Importing Keras starts a backend.
     import keras
 
 CONVOLUTIONS = {"Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput"}
@@ -52,10 +52,11 @@ def step_macs(model: "keras.Model", crops: int, crop: int) -> Macs:
     """Multiply-adds of one training step of `model`, a `madn.training.model.AdversarialModel`, on `crops` crops of
     `crop` squared.
 
-    Everything that `train_step` does is in the graph and counted as `network_macs` does: the generator, the discriminators and the
-    networks of the losses, forward and backward, each as often as it runs; the second derivatives of a gradient
-    penalty; nothing for layers that are frozen and need no gradient. A convolution's gradients by its input and by its
-    kernel cost what it costs itself: *its* output's pixels x kernel area x input channels x output channels each.
+    Everything that `train_step` does is in the graph, and counts as in `network_macs`: the generator, the
+    discriminators and the networks of the losses, forward and backward, each as often as it runs, and the second
+    derivatives of a gradient penalty. Layers that are frozen and need no gradient cost nothing. A convolution's
+    gradients by its input and by its kernel each cost what it costs itself: *its* output's pixels x kernel area x input
+    channels x output channels.
 
     Raises as `network_macs` does.
     """
@@ -82,9 +83,10 @@ def _graph_macs(call: Callable, *shapes: tuple[int, ...]) -> Macs:
 
 
 def _convolution(operation) -> int:
-    if operation.type in KERNEL_GRADIENTS:  # inputs: images, the kernel's size, the output's gradient
+    if operation.type in KERNEL_GRADIENTS:  # Its inputs are images, the kernel's size and the output's gradient.
         kernel, pixels = _shape(operation, operation.outputs[0]), _shape(operation, operation.inputs[2])
-    elif operation.type.endswith("BackpropInput"):  # inputs: the images' size, kernel, what takes the output's place
+    # Its inputs are the images' size, the kernel, and what takes the output's place.
+    elif operation.type.endswith("BackpropInput"):
         kernel, pixels = _shape(operation, operation.inputs[1]), _shape(operation, operation.inputs[2])
     else:
         kernel, pixels = _shape(operation, operation.inputs[1]), _shape(operation, operation.outputs[0])
@@ -105,7 +107,7 @@ def _shape(operation, tensor) -> list[int]:
 
 
 def _check_functions(graph) -> None:
-    """What is still a function of its own is the body of a loop or a branch."""
+    """Raises `ValueError` for a loop or a branch, whose body is all that is still a function of its own."""
     for function in graph.as_graph_def().library.function:
         kinds = {node.op for node in function.node_def} & (CONVOLUTIONS | KERNEL_GRADIENTS | PRODUCTS)
         if kinds:

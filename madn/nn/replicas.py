@@ -1,16 +1,16 @@
-"""A batch that several devices share: what each needs to know of the others (tf.distribute, TensorFlow alone)."""
+"""What a device needs to know of the others that share its batch, by tf.distribute, on TensorFlow alone."""
 
 import keras
 
 
 def count() -> int:
-    """Devices that share the batch at hand; 1 outside of a distributed step."""
+    """How many devices share the current batch; 1 outside of a distributed step."""
     context = _context()
     return context.num_replicas_in_sync if context else 1
 
 
 def index():
-    """Which of them this is, from 0: an int, or an int32 tensor in a distributed step."""
+    """The number of this device, from 0: an int, or an int32 tensor in a distributed step."""
     context = _context()
     return context.replica_id_in_sync_group if context and context.num_replicas_in_sync > 1 else 0
 

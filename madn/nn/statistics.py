@@ -2,8 +2,8 @@
 
 Instance normalisation, channel attention and a gradient map's range depend on every pixel of an image, so a tile alone
 gives another result than the image that it was cut from. Layers take such statistics from here. Ordinarily they are
-those of the image at hand. Inside `exchange`, they are noted, and replaced by what is given: a photo's tiles are then
-gone through once or more to learn the photo's statistics, and once more to restore them all with the same.
+those of the current image. Inside `exchange` they are noted, and replaced by what is given: a photo's tiles are then
+passed through the network to learn the photo's statistics, and once more to restore them all with the same ones.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ _current: ContextVar["Exchange | None"] = ContextVar("statistics", default=None)
 class Exchange:
     """What the layers say of one tile, in the order of their calls, and what they are told instead.
 
-    `core`: (top, bottom, left, right, height, width), integers or a tensor of six: the pixels of a tile of height x
-    width that no other tile has; maps are cut in proportion. None: all. `given`: one or two of (batch or 1, 1, 1,
-    channels) for each call; None lets each take its own.
+    `core` has the pixels of a tile that no other tile has, as (top, bottom, left, right, height, width), integers or a
+    tensor of six; maps are cut in proportion. None stands for the whole tile. `given` has one or two arrays (batch or
+    1, 1, 1, channels) for each call; None lets each layer take its own.
     """
 
     core: Sequence | None = None
@@ -35,7 +35,7 @@ class Exchange:
     """Whether a layer asked `is_tile`."""
 
     def replace(self, kind: str, x, statistics) -> tuple:
-        """Note `statistics(core of x)`; answer with what is given in its place."""
+        """Note the statistics of the core of `x`, and answer with those that are given in their place."""
         part = x
         if self.core is not None:
             sides = ops.shape(x)[1:3]
@@ -77,8 +77,8 @@ def image_mean(x):
 def image_moments(x) -> tuple:
     """Mean and population variance over height and width, each (batch, 1, 1, channels).
 
-    Not by `ops.moments`: on TensorFlow it hides the mean from second derivatives, which a gradient penalty takes, and
-    on PyTorch it is E[x^2] - E[x]^2, which float32 does not bear.
+    `ops.moments` would not do: on TensorFlow it hides the mean from second derivatives, which a gradient penalty takes,
+    and on PyTorch it computes E[x^2] - E[x]^2, which is too coarse in float32.
     """
 
     def moments(x):
@@ -96,7 +96,7 @@ def image_range(x) -> tuple:
 
 
 def _mean(x):
-    """One axis after the other: on CPUs TensorFlow is up to twice as fast then, and loses fewer digits."""
+    """The mean by one axis after the other: on CPUs TensorFlow is then up to twice as fast, and loses fewer digits."""
     return ops.mean(ops.mean(x, axis=2, keepdims=True), axis=1, keepdims=True)
 
 

@@ -17,8 +17,9 @@ from keras import ops
 
 from madn.errors import UserError
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB values in [0, 1]
-CAFFE_MEAN = (103.939, 116.779, 123.68)  # of its BGR values in [0, 255]: keras.applications' preprocess_input
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # These are ImageNet's, for RGB values in [0, 1].
+# preprocess_input of keras.applications subtracts this from BGR values in [0, 255].
+CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
 class PerceptualLoss:
@@ -74,7 +75,7 @@ class PerceptualLoss:
         return self.gain * ops.mean(ops.square(self.features(images) - ops.stop_gradient(self.features(sharp))))
 
     def facts(self) -> dict:
-        """What the loss was measured with, for a run's settings."""
+        """What a run's settings say of the loss."""
         source = "keras.applications' download"
         if self.weights:
             source = f"{Path(self.weights).name}, sha256 {hashlib.sha256(Path(self.weights).read_bytes()).hexdigest()}"
@@ -99,7 +100,7 @@ def fixed_pair() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=4)
 def _extractor(network: str, layer: str, weights: str | None, activated: bool) -> keras.Model:
-    """Preprocessed images -> the layer's features, with frozen float32 weights."""
+    """A network from preprocessed images to the layer's features, with frozen float32 weights."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
@@ -129,7 +130,7 @@ def _network(network: str, weights: str | None) -> keras.Model:
         raise UserError(f"{weights}: no such file; --vgg-weights takes {network.upper()} weights of keras.applications")
     try:
         return build(include_top=False, weights=weights or "imagenet")
-    except Exception as problem:  # Keras raises a bare Exception where a download fails
+    except Exception as problem:  # Keras raises a bare Exception where a download fails.
         reason = " ".join(str(problem).split())[:160]
         if weights is None:
             raise UserError(

@@ -16,7 +16,7 @@ from scipy.ndimage import uniform_filter
 from madn.imaging.arrays import to_uint8
 from madn.system.writing import atomic
 
-WIDTH = 10.0  # inches
+WIDTH = 10.0  # Figures are so many inches wide.
 DPI = 96
 STYLE = {
     "font.size": 9,

@@ -39,7 +39,7 @@ class Scale:
 
 
 SCALES = {"tiny": Scale(4, 1), "hand": Scale(240, 8), "full": Scale(None, None)}
-BESIDE = "../../GOPRO"  # of a notebook: beside the checkout
+BESIDE = "../../GOPRO"  # Seen from a notebook, this folder lies beside the checkout.
 
 
 class Study:
@@ -75,7 +75,7 @@ class Study:
         self.steps, self.limit = SCALES[self.scale].steps, SCALES[self.scale].pairs
         self.data = os.environ.get("MADN_DATA") or data or (BESIDE if Path(BESIDE).is_dir() else "samples")
         pairs = open_pairs(self.data, split="test").pairs
-        self.every = max(1, len(pairs) // self.limit) if self.limit else 1  # neighbours are frames of one scene
+        self.every = max(1, len(pairs) // self.limit) if self.limit else 1  # Neighbours are frames of one scene.
         self.pairs = pairs[:: self.every][: self.limit]
         self.narrow = [] if self.scale == "full" else shlex.split(narrow)
         self.vgg = os.environ.get("MADN_VGG") or vgg
@@ -84,7 +84,7 @@ class Study:
         self.notes: list[str] = []
         self._restorers: dict = {}
         start_keras()
-        # Several networks in one process, each traced once, are what TensorFlow warns of as too much tracing.
+        # TensorFlow would warn of too much tracing, where several networks are each traced once.
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         print(
             f"{name}: {self.scale} scale, {len(self.pairs)} test pairs of {self.data}; "
@@ -105,22 +105,11 @@ class Study:
         steps = ["--validation", "none"]
         if self.steps:
             steps = ["--steps", self.steps, "--round-steps", -(-self.steps // 4)]
-        command = [
-            "--recipe",
-            recipe,
-            "--data",
-            self.data,
-            *steps,
-            *self.narrow,
-            *self._vgg_option(recipe),
-            *options,
-            "--run",
-            folder.as_posix(),
-            "--resume",
-        ]
+        command = ["--recipe", recipe, "--data", self.data, *steps, *self.narrow, *self._vgg_option(recipe), *options]
+        command += ["--run", folder.as_posix(), "--resume"]
         stamp = folder / "command.txt"
         start = [Path(str(after)) for word, after in zip(options, options[1:], strict=False) if word == "--weights"]
-        if start and stamp.is_file() and not _is_after(stamp, start):  # a resumed run would not look at them again
+        if start and stamp.is_file() and not _is_after(stamp, start):  # A resumed run would not read the weights again.
             shutil.rmtree(folder)
         self._restorers.pop(folder.as_posix(), None)
         self._once("madn.train", train.main, command, stamp, folder / "train.log", *start)
@@ -140,28 +129,11 @@ class Study:
             folder = (self.folder / "others" / place.name if place.is_file() else place) / "test"
         few = ["--every", self.every] * (self.every > 1) + ["--limit", self.limit] * (self.limit is not None)
         last = ["--which", "last"] if own and place.is_dir() else []
-        command = [
-            str(model),
-            "--data",
-            self.data,
-            "--split",
-            "test",
-            *few,
-            *last,
-            *options,
-            "--pictures",
-            0,
-            "--out",
-            folder.as_posix(),
-        ]
-        self._once(
-            "madn.evaluate",
-            evaluate.main,
-            command,
-            folder / "command.txt",
-            folder / "evaluate.log",
-            RunFolder(model).generator("last" if own else "best") if place.is_dir() else place,
-        )
+        command = [str(model), "--data", self.data, "--split", "test", *few, *last, *options, "--pictures", 0]
+        command += ["--out", folder.as_posix()]
+        weights = RunFolder(model).generator("last" if own else "best") if place.is_dir() else place
+        stamp, log = folder / "command.txt", folder / "evaluate.log"
+        self._once("madn.evaluate", evaluate.main, command, stamp, log, weights)
         file = folder / "full.json"
         return {**json.loads(file.read_text(encoding="utf-8")), "file": file.as_posix()}
 
@@ -220,7 +192,7 @@ class Study:
             if not files:
                 raise UserError(f"{self.vgg}: holds no {network}*.h5; name a folder that does, or leave vgg out")
             return ["--vgg-weights", files[0].as_posix()]
-        try:  # the perceptual loss alone: `prepare` would fetch a backbone, too, which `narrow` may leave out
+        try:  # Only the loss is asked for: `prepare` would fetch a backbone, too, which `narrow` may leave out.
             with contextlib.redirect_stdout(io.StringIO()):
                 wanted.perceptual()
         except UserError:

@@ -20,7 +20,7 @@ from madn.training.runfolder import RunFolder
 
 TIMING_STEPS = (4, 34)
 MARGIN = 1.2
-ROUNDS = 12  # validations and checkpoints of a run
+ROUNDS = 12  # Each run has so many validations and checkpoints.
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Contestant:
     gmacs: float
     steps: int
     minutes: float
-    scores: dict  # the evaluation's "mean": blurred and restored, each psnr, ssim, ssim_matlab
+    scores: dict  # This is the evaluation's "mean": blurred and restored, each with psnr, ssim and ssim_matlab.
     better: int
     images: int
 
@@ -50,7 +50,7 @@ class Contest:
     def run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
         """Train and measure all of these recipes; returns the table, which is kept in the folder, too."""
         check_backend()
-        for name in names:  # what a run needs is asked for before the hours of the others
+        for name in names:  # What a run needs is checked before the others take their hours.
             self.prepare(name, weights)
         entries = [self.enter(name, weights) for name in names]
         text = results_table(entries)
@@ -71,19 +71,8 @@ class Contest:
             options += ["--vgg-weights", recipe.vgg_weights]
         run = RunFolder(self.folder / name)
         steps = self._steps(name, options)
-        self._python(
-            "madn.train",
-            *options,
-            "--steps",
-            steps,
-            "--minutes",
-            self.minutes,
-            "--round-steps",
-            max(1, steps // ROUNDS),
-            "--run",
-            run.path,
-            "--resume",
-        )
+        length = ["--steps", steps, "--minutes", self.minutes, "--round-steps", max(1, steps // ROUNDS)]
+        self._python("madn.train", *options, *length, "--run", run.path, "--resume")
         last = run.rows()[-1]
         measured = run.path / "test"
         self._python("madn.evaluate", run.path, "--data", self.test, "--split", "test", "--out", measured)
@@ -118,7 +107,7 @@ class Contest:
     def _steps(self, name: str, options: list[str]) -> int:
         file = self.folder / "timing" / f"{name}.json"
         if not file.is_file():
-            # Two runs, whose difference is steps alone: neither tracing nor what happens at the end of a round.
+            # Two runs differ in their steps alone: tracing, and what happens at the end of a round, cancel out.
             seconds = []
             for steps in TIMING_STEPS:
                 run = RunFolder(self.folder / "timing" / f"{name}-{steps}")
@@ -153,7 +142,7 @@ class Contest:
         with subprocess.Popen(command) as process:
             try:
                 code = process.wait()
-            except KeyboardInterrupt:  # it has got Ctrl-C as well, and saves
+            except KeyboardInterrupt:  # The command has got Ctrl-C as well, and saves.
                 process.wait()
                 raise
         if code == 130:

@@ -1,8 +1,8 @@
 """The papers' tables and what this code has measured, side by side.
 
 `published.json` holds every table of the five papers, with the recipes that reproduce each row and the data that each
-column is about. Measured values come from the JSON files of `python -m madn.evaluate` (madn.papers.results) and from nowhere
-else: a cell that was not measured is empty.
+column is about. Measured values come from the JSON files of `python -m madn.evaluate` (`madn.papers.results`) and from
+nowhere else: a cell that was not measured is empty.
 """
 
 import json
@@ -16,7 +16,8 @@ from madn.papers.results import METRICS, Result, family, find_results, is_of, la
 from madn.system.tables import markdown_table, text_table
 
 PAPERS = ("madn", "sisnet", "structure_guided", "msr2b", "egnet")
-FACTS = ("what", "columns", "data", "images", "recipes", "counted by")  # of a table; all its other keys are rows
+# These keys are facts of a table; all others are rows.
+FACTS = ("what", "columns", "data", "images", "recipes", "counted by")
 LABELS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM (kind not stated)",
@@ -98,7 +99,7 @@ def table(name: str, which: str) -> Table:
     columns = tuple(found.get("columns", ("",)))
     empty = (None,) * len(columns)
 
-    def values(value: object) -> tuple:  # a single number beside several columns belongs to the first
+    def values(value: object) -> tuple:  # A single number beside several columns belongs to the first.
         return tuple(value) if isinstance(value, list) else (value, *empty[1:])
 
     data = found.get("data")
@@ -145,7 +146,7 @@ def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, in
     def add(method: str, k: int, published: dict, result: Result, side: str = "restored") -> None:
         scores, pairs = _scores(shown, k, result)
         note = notes.setdefault(result["file"], len(notes) + 1)
-        measured = {metric: float(scores[side][metric]) for metric in METRICS}  # JSON has no inf, but "inf"
+        measured = {metric: float(scores[side][metric]) for metric in METRICS}  # JSON has "inf" as a text.
         lines.append(Line(method, shown.columns[k], published, measured, pairs, result, note))
 
     for k, column in enumerate(shown.columns):
@@ -159,7 +160,7 @@ def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, in
                 if one["recipe"]
                 and {one["recipe"], family(one["recipe"])} & set(names)
                 and not ablated & set(one.get("changed", ()))
-            ]  # an ablation under the whole's name is no such row
+            ]  # An ablation under the name of the whole is no such row.
             for result in own:
                 add(method, k, published, result)
             if not own:
@@ -167,7 +168,8 @@ def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, in
         for result in fitting:
             if not result["recipe"]:
                 add(label(result), k, {}, result)
-        inputs = {}  # one for each way of measuring, from a result that stands here already if there is one
+        # The input has one row for each way of measuring, from a result that has a note already if there is one.
+        inputs = {}
         for result in sorted(fitting, key=lambda result: result["file"] not in notes):
             inputs.setdefault((protocol(result), str(_scores(shown, k, result)[0]["blurred"])), result)
         for result in inputs.values():
@@ -300,5 +302,5 @@ def _about(shown: Table, line: Line) -> tuple[str, str, str]:
 def _number(metric: str, value: float | None, digits: int | None = None) -> str:
     if value is None:
         return ""
-    least = {"psnr": 2, "ssim": 3, "ssim_matlab": 4}.get(metric, 0)  # trailing zeros that a number in JSON loses
+    least = {"psnr": 2, "ssim": 3, "ssim_matlab": 4}.get(metric, 0)  # A number in JSON loses its trailing zeros.
     return f"{value:.{digits}f}" if digits else max(f"{value:.{least}f}", f"{value}", key=len)

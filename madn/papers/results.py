@@ -10,7 +10,7 @@ from madn.training.runfolder import RunFolder
 from madn.weights.registry import METRICS
 
 FILES = ("full.json", "crop.json")
-Result = dict  # an evaluation's JSON, and "file", the path that it was read from
+Result = dict  # It is an evaluation's JSON, and "file", the path that it was read from.
 
 
 def find_results(places: Sequence[str | Path]) -> list[Result]:

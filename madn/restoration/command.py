@@ -19,7 +19,7 @@ from madn.system.writing import remove_leftovers
 from madn.version import __version__
 from madn.weights.registry import DEFAULT
 
-if TYPE_CHECKING:  # importing it starts Keras
+if TYPE_CHECKING:  # Importing it starts Keras.
     from madn.restoration.loading import Loaded
 
 
@@ -61,7 +61,8 @@ def main(argv: list[str]) -> int:
     if not options.inputs:
         raise UserError("no photos: python -m madn.deblur IN... -o OUT")
     if options.report and options.report.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"{options.report}: a report is an .html file")  # not a photo, which it would replace
+        # With another suffix the report could replace a photo.
+        raise UserError(f"{options.report}: a report is an .html file")
     jobs, problems, left_out = find_jobs(options.inputs, options.output)
     for name, reason in problems:
         complain(f"{name}: {reason}")
@@ -70,7 +71,7 @@ def main(argv: list[str]) -> int:
     restored = failed = 0
     by = ""
     if todo:
-        start_keras()  # late: a missing photo is reported before
+        start_keras()  # Keras starts late, so that a missing photo is reported at once.
         from madn.restoration.loading import load_network
 
         loaded = load_network(options.model, options.which, options.recipe, options.precision)
@@ -83,7 +84,7 @@ def main(argv: list[str]) -> int:
         print(f"no report: nothing was restored, and {options.report} is left as it is")
     if skipped := len(jobs) - len(todo):
         counts.append(f"{skipped} skipped that were there (--overwrite restores them again)")
-    if left_out:  # so that the numbers add up to the folder's
+    if left_out:  # With these the numbers add up to those of the folder.
         counts.append(f"left out: {counted(left_out)}")
     print("; ".join(counts))
     return 1 if failed or problems else 0
@@ -116,7 +117,7 @@ def restore_files(
     try:
         counts = deblur_files(restorer, jobs, options.max_megapixels, report, complain)
     except BaseException:
-        with contextlib.suppress(UserError):  # on a full disk, say: what happened first is what is told
+        with contextlib.suppress(UserError):  # Where the disk is full, the first error is the one to report.
             report.close(stopped=True)
         raise
     report.close()
@@ -125,5 +126,5 @@ def restore_files(
 
 
 def complain(line: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     print(f"madn: {'' if line.startswith('note: ') else 'error: '}{one_line(line)}", file=sys.stderr)

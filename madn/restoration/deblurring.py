@@ -1,4 +1,4 @@
-"""Photos and videos restored: one image in memory, or files with all that people have in them."""
+"""Photos and videos are restored: one image in memory, or files with everything that they hold beside pixels."""
 
 import errno
 import functools
@@ -21,16 +21,17 @@ from madn.restoration.targets import Job
 from madn.system.writing import takes_other_names
 from madn.weights.registry import DEFAULT
 
-# Faults of one file's name or size; other faults of writing would befall the next file, too.
+# These faults come from one file's name or size. Other faults of writing would befall the next file, too.
 OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
-# Faults that no other name would help against. What is in neither set is asked of the file system: those that refuse a
-# ":" say so in many ways.
+# No other name would help against these. For a fault in neither set the file system is asked: those that refuse a ":"
+# say so in many ways.
 OF_ALL_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENOMEM, errno.EMFILE}
-OUT_OF_MEMORY = {"ResourceExhaustedError", "OutOfMemoryError"}  # of TensorFlow and PyTorch, by name: not imported here
+# These are TensorFlow's and PyTorch's classes, by name, for neither is imported here.
+OUT_OF_MEMORY = {"ResourceExhaustedError", "OutOfMemoryError"}
 BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}, {remaining} left]{postfix}"
 
-Progress = Callable[[int, int], None]  # parts done, parts in all
-Shown = tuple  # before, after, seconds, tiles and perhaps a note: what a report shows
+Progress = Callable[[int, int], None]  # It is called with the parts done and the parts in all.
+Shown = tuple  # A report shows before, after, seconds, tiles and perhaps a note.
 
 
 def deblur(
@@ -97,21 +98,21 @@ def deblur_files(
                 restored += 1
                 if report:
                     report.add(str(job.source), *map(_as_shown, shown[:2]), *shown[2:])
-                del shown  # not in memory beside the next photo
+                del shown  # Its memory is free before the next photo is read.
             share(1, 1)
     return restored, failed
 
 
 class _CannotWrite(UserError):
-    """What would befall all further files, too."""
+    """A fault of writing that would befall all further files, too."""
 
 
 @contextmanager
 def _guarded(job: Job) -> Iterator[None]:
-    """Faults of the machine as errors that name the file."""
+    """A block in which faults of the machine become errors that name the file."""
     try:
         yield
-    except OSError as fault:  # reading's own are `UserError`s
+    except OSError as fault:  # Reading raises `UserError` itself.
         said = f"{job.target}: cannot be written ({fault.strerror or fault})"
         if fault.errno in OF_ONE_FILE or fault.errno not in OF_ALL_FILES and takes_other_names(job.target):
             raise UserError(f"{said}; choose another name or place") from None
@@ -158,7 +159,7 @@ def _restore(
     share: Progress = lambda done, count: None,
     colours: Colours | None = None,
 ) -> tuple[np.ndarray, float, str]:
-    """Restored pixels, seconds and tiles; the restorer's own errors do not know the file."""
+    """The restored pixels, seconds and tiles. The restorer does not know the file, which its errors are to name."""
     start = time.perf_counter()
     try:
         restored, plan = restorer(pixels, share, colours)
@@ -168,7 +169,7 @@ def _restore(
 
 
 def _as_shown(pixels: np.ndarray) -> np.ndarray:
-    """As a report shows it: 8 bits, RGB."""
+    """The pixels as a report shows them, in 8 bits and RGB."""
     pixels = (pixels // 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
@@ -181,7 +182,7 @@ def _pixels(image: np.ndarray | str | Path | Image.Image) -> tuple[np.ndarray, C
         return pixels, colours_of(photo.metadata.icc)
     colours = colours_of(image.info.get("icc_profile") or b"") if isinstance(image, Image.Image) else None
     pixels = _picture(image) if isinstance(image, Image.Image) else np.asarray(image)
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)  # a TIFF's may be the other
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)  # A TIFF may have the other byte order.
     if pixels.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
         raise ValueError(f"an image is uint8, uint16 or float; received {pixels.dtype}")
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or not pixels.size:
@@ -194,13 +195,13 @@ def _pixels(image: np.ndarray | str | Path | Image.Image) -> tuple[np.ndarray, C
 
 
 def _picture(picture: Image.Image) -> np.ndarray:
-    """A PIL image's upright pixels, 8 bits; 16-bit grey keeps its depth."""
+    """The upright pixels of a PIL image in 8 bits; 16-bit grey keeps its depth."""
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):
         return np.asarray(picture)
     if picture.mode in ("I", "F"):
         raise ValueError(f"a PIL image has 8 or 16 bits; received mode {picture.mode}")
-    if picture.mode in ("La", "RGBa"):  # colours that are multiplied by their alpha
+    if picture.mode in ("La", "RGBa"):  # In these modes the colours are multiplied by their alpha.
         picture = picture.convert({"La": "LA", "RGBa": "RGBA"}[picture.mode])
     grey, alpha = picture.mode in ("1", "L"), picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
     return np.asarray(picture.convert("RGBA" if alpha else "L" if grey else "RGB"))

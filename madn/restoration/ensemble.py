@@ -1,7 +1,7 @@
-"""The geometric self-ensemble: an image restored in its eight flips and turns, and the mean of what comes back.
+"""The geometric self-ensemble: an image is restored in its eight flips and turns, and the mean of these is taken.
 
-Lim et al., "Enhanced deep residual networks for single image super-resolution" (2017), section 4.3: a network errs in
-each of the eight a little otherwise.
+A network errs a little differently in each of them (Lim et al., "Enhanced deep residual networks for single image
+super-resolution", 2017, section 4.3).
 """
 
 from collections.abc import Callable

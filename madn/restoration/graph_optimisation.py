@@ -1,4 +1,4 @@
-"""Networks rewritten for restoration: the same numbers, up to rounding, sooner."""
+"""Graph optimisation: networks are rewritten for restoration, to give the same numbers, up to rounding, sooner."""
 
 import keras
 import numpy as np
@@ -8,11 +8,11 @@ from madn.nn.keras_private import Functional
 from madn.nn.layers import Resize
 from madn.system.startup import device
 
-FEW = 4  # output channels of a convolution that is quicker for four pixels at once
+FEW = 4  # With at most so many output channels a convolution is quicker for four pixels at once.
 
 
 def optimised(generator: keras.Model) -> keras.Model:
-    """The network with its weights of now, rewritten; it is for `training=False`, and shares all other layers.
+    """The network with its current weights, rewritten for `training=False`. It shares all other layers.
 
     - Batch normalisation behind a linear convolution without bias becomes part of this convolution, on every backend.
     - Where TensorFlow computes on CPUs, convolutions with few output channels make four pixels at once, see
@@ -29,12 +29,12 @@ def optimised(generator: keras.Model) -> keras.Model:
 
 
 def _call(operation, *args, mask=None, **kwargs):
-    """Without the mask, None of images, which calls of batch normalisation name and what replaces it does not take."""
+    """Call without the mask, which batch normalisation takes, and what replaces it does not; for images it is None."""
     return operation(*args, **kwargs)
 
 
 def _swaps(model: keras.Model) -> dict:
-    """What takes the place of which layers."""
+    """The layers that are replaced, each with what takes its place."""
     swaps = {}
     for convolution, normalization in _pairs(model):
         swaps[convolution] = _merged(convolution, normalization)
@@ -52,7 +52,7 @@ def _swaps(model: keras.Model) -> dict:
 
 
 def _pairs(model: keras.Model) -> list[tuple]:
-    """Convolutions and the batch normalisations that alone take their results, each called once."""
+    """Convolutions, each with the batch normalisation that alone takes its result; both are called once."""
     nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
     calls, takers = {}, {}
     for node in nodes:
@@ -84,7 +84,7 @@ def _pairs(model: keras.Model) -> list[tuple]:
 
 
 def _merged(convolution: layers.Conv2D, normalization: layers.BatchNormalization) -> layers.Conv2D:
-    """One convolution with bias in the place of both."""
+    """One convolution with bias that takes the place of both."""
     scale = ops.rsqrt(normalization.moving_variance + normalization.epsilon)
     if normalization.scale:
         scale = scale * normalization.gamma
@@ -108,14 +108,14 @@ def _filled(cls: type[layers.Conv2D], config: dict, kernel, bias=None) -> layers
 class FourPixels(layers.Conv2D):
     """A convolution of stride 1 that computes 2 x 2 pixels at once.
 
-    oneDNN computes 16 output channels at a time, and 3 take it as long. Here a kernel larger by one, with stride 2,
-    has the channels of four neighbouring pixels, which are then put in their places: for 3 channels and kernels of
-    3 to 7, two to three times as fast. Also right for odd sizes: "same" padding adds the line that is cut off again.
+    oneDNN computes 16 output channels at a time, so that 3 take as long as 16. Here a kernel larger by one, with stride
+    2, makes the channels of four neighbouring pixels, which are then put in their places. For 3 channels and kernels of
+    3 to 7 this is two to three times as fast. Sizes may be odd: "same" padding adds the line that is cut off again.
     """
 
     @staticmethod
     def fits(layer) -> bool:
-        """Whether it is a convolution that this can stand for and is quicker than."""
+        """Whether a layer is a convolution that this one can replace, and is quicker than."""
         return (
             type(layer) is layers.Conv2D
             and layer.filters <= FEW
@@ -129,7 +129,7 @@ class FourPixels(layers.Conv2D):
 
     @classmethod
     def of(cls, layer: layers.Conv2D) -> "FourPixels":
-        """The same convolution, with the layer's weights of now."""
+        """The same convolution, with the layer's current weights."""
         kernel = keras.ops.convert_to_numpy(layer.kernel)
         shifted = [np.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i in (0, 1) for j in (0, 1)]
         bias = np.tile(keras.ops.convert_to_numpy(layer.bias), 4) if layer.use_bias else None
@@ -157,4 +157,4 @@ class Enlargement(Resize):
 
         height, width = ops.shape(images)[1:3]
         enlarged = tf.image.resize(images, (height * int(self.scale), width * int(self.scale)), "bilinear")
-        return ops.cast(enlarged, images.dtype)  # which is float32 of any images
+        return ops.cast(enlarged, images.dtype)  # TensorFlow's result is float32, whatever the images are.

@@ -1,4 +1,4 @@
-"""A generator compiled for restoration: from NumPy to NumPy, in tiles that share one photo's statistics if need be."""
+"""A generator is compiled for restoration, from NumPy to NumPy, in tiles that can share one photo's statistics."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,18 @@ from madn.nn import statistics
 from madn.nn.graphs import peak_bytes, trace
 from madn.restoration.graph_optimisation import optimised
 
-Statistics = Sequence[tuple[np.ndarray, ...]]  # of each layer that takes any, in the order of their calls
-ELSEWHERE = 4096  # bytes a pixel where there is no TensorFlow graph to read them from: plenty for the full widths
+Statistics = Sequence[tuple[np.ndarray, ...]]  # They are those of each layer that takes any, in the order of the calls.
+ELSEWHERE = 4096  # So many bytes a pixel are assumed where there is no TensorFlow graph: plenty for the full widths.
 
 
 class Inference:
-    """The `deblurred` output of a generator, with the weights that it has by then: give it one that is loaded.
+    """The `deblurred` output of a generator with the weights that it has by then, so give it one that is loaded.
 
-    Its own network, `generator`, is rewritten for speed and holds copies of some weights, see `madn.restoration.graph_optimisation`.
-    Called with (batch, height, width, 3) float32 images in [0, 1], sizes multiples of the recipe's, it returns images
-    of the same shape, not clipped. On TensorFlow it is one graph for all sizes, compiled without XLA,
-    which on a CPU is slower for most of the networks (docs/measured.md) and compiles once more for each size. On JAX it is
-    compiled for each size, and that of tiles is the same.
+    Its own network, `generator`, is rewritten for speed and holds copies of some weights
+    (`madn.restoration.graph_optimisation`). Called with (batch, height, width, 3) float32 images in [0, 1], whose sizes
+    are multiples of the recipe's, it returns images of the same shape, not clipped. On TensorFlow it is one graph for
+    all sizes, without XLA, which on a CPU is slower for most networks (docs/measured.md) and compiles once more for each size. On
+    JAX it is compiled for each size, and all tiles of a photo have one.
     """
 
     def __init__(self, generator: keras.Model):
@@ -42,11 +42,12 @@ class Inference:
         elif keras.backend.backend() == "jax":
             import jax
 
-            compiled = jax.jit(self._restored_with)  # statistics are measured as written: their cores are of many sizes
+            # Statistics are measured uncompiled, for their cores have many sizes.
+            compiled = jax.jit(self._restored_with)
             self._restore = lambda images, given: compiled([v.value for v in self.generator.variables], images, given)
 
     def __call__(self, images: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
-        """Restore; with `statistics` of the photo that the images are tiles of, in place of their own."""
+        """Restore images, or tiles of a photo with that photo's `statistics` in place of their own."""
         return keras.ops.convert_to_numpy(self._restore(_tensor(images), _tensors(statistics)))
 
     def measure(self, tile: np.ndarray, core: Sequence[int], statistics: Statistics | None = None) -> Statistics:
@@ -57,18 +58,18 @@ class Inference:
 
     @property
     def kinds(self) -> list[str]:
-        """What kinds of statistics of whole images the network takes; [] for one that tiles do not change."""
+        """The kinds of statistics over whole images that the network takes; [] for one that tiles do not change."""
         if self._kinds is None:
             self.measure(np.zeros((1, 128, 128, 3), np.float32), (0, 128, 0, 128))
         return self._kinds
 
     @property
     def knows_tiles(self) -> bool:
-        """Whether tiles of a photo are restored otherwise than images of their own."""
+        """Whether tiles of a photo are restored in another way than images of their own."""
         return bool(self.kinds) or self._asked
 
     def bytes_per_pixel(self, side: int = 256) -> int:
-        """Memory that the network works in, for each pixel of an image, at the worst moment.
+        """The memory that the network works in at the worst moment, for each pixel of an image.
 
         Read from TensorFlow's graph of an image of `side` squared (`madn.nn.graphs.peak_bytes`).
         """
@@ -84,7 +85,7 @@ class Inference:
             return self.generator(images, training=False)
 
     def _restored_with(self, values, images, given):
-        """`_restored` with the generator's weights as arguments: JAX would compile them in as constants."""
+        """`_restored` with the generator's weights as arguments, for JAX would compile them in as constants."""
         with keras.StatelessScope(state_mapping=list(zip(self.generator.variables, values, strict=True))):
             return self._restored(images, given)
 

@@ -1,4 +1,4 @@
-"""Trained networks from where they lie: published under a name, a run folder, a generator's weights file or a SavedModel."""
+"""Loads trained networks: by a published name, or from a run folder, a weights file or a SavedModel."""
 
 import json
 from dataclasses import dataclass, replace
@@ -24,8 +24,8 @@ from madn.weights import registry
 class Loaded:
     """A network ready to restore.
 
-    `network`: float32 (batch, height, width, 3) in [0, 1] -> the same, unclipped; height and width multiples of
-    `recipe.multiple`. `recipe` and `model` (the Keras generator) are None for a SavedModel.
+    `network` takes float32 (batch, height, width, 3) in [0, 1], height and width multiples of `recipe.multiple`, and
+    gives the same, unclipped. `recipe` and `model` (the Keras generator) are None for a SavedModel.
     """
 
     network: Network
@@ -47,27 +47,13 @@ class Loaded:
         A SavedModel shares no statistics between tiles, so its tiles fade into each other.
         """
         if self.recipe:
-            return Restorer(
-                self.network,
-                self.multiple,
-                self.network.bytes_per_pixel(),
-                self.recipe.tile_blend,
-                memory_gb,
-                tile,
-                self.recipe.tile_pixels,
-                ensemble,
-            )
-        facts = {name: value for name, value in (self.facts or {}).items() if isinstance(value, int) and value > 0}
-        return Restorer(
-            self.network,
-            facts.get("multiple", 32),
-            facts.get("bytes_per_pixel", ELSEWHERE),
-            64,
-            memory_gb,
-            tile,
-            facts.get("tile_pixels"),
-            ensemble,
-        )
+            multiple, blend, tile_pixels = self.multiple, self.recipe.tile_blend, self.recipe.tile_pixels
+            bytes_per_pixel = self.network.bytes_per_pixel()
+        else:
+            facts = {name: value for name, value in (self.facts or {}).items() if isinstance(value, int) and value > 0}
+            multiple, blend, tile_pixels = facts.get("multiple", 32), 64, facts.get("tile_pixels")
+            bytes_per_pixel = facts.get("bytes_per_pixel", ELSEWHERE)
+        return Restorer(self.network, multiple, bytes_per_pixel, blend, memory_gb, tile, tile_pixels, ensemble)
 
 
 def load_network(
@@ -78,9 +64,9 @@ def load_network(
     Args:
         source: a run folder, a `.weights.h5` file, a SavedModel folder, or the name of published weights (see
             madn.weights); what exists under that path comes first.
-        which: "best" or "last" of a run folder.
-        recipe: name of the recipe of a weights file that does not say it; where it does, the two must agree.
-        precision: "float32", or "bfloat16" for what is no image; a SavedModel has its own.
+        which: the "best" or the "last" checkpoint of a run folder.
+        recipe: the recipe's name, for a weights file that does not say it; where it does, the two must agree.
+        precision: "float32", or "bfloat16" for everything but images; a SavedModel has its own.
     Raises:
         UserError: nothing there and no such name, a damaged file, or weights of another recipe or width.
     """
@@ -96,12 +82,13 @@ def load_network(
             )
     elif source.is_file():
         file = source
-    elif name in (known := registry.entries()):  # although there may be such a folder: madn/ in a checkout
+    elif name in (known := registry.entries()):  # A folder of that name, such as madn/ in a checkout, does not matter.
         if which != "best":
             raise UserError(f"{name}: published weights have no {which} checkpoint; leave --which out")
         file = registry.path(name)
         loaded = _weights(file, recipe, precision)
-        inside = loaded.description.replace(str(file), file.name)  # where it is installed is no part of what it is
+        # The description leaves out where the file is installed.
+        inside = loaded.description.replace(str(file), file.name)
         return replace(loaded, description=f"{name}, {known[name].short_hash}: {inside}")
     elif source.is_dir():
         raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
@@ -161,14 +148,14 @@ def _savedmodel(folder: Path, precision: str) -> Loaded:
         reason = " ".join(str(problem).split())[:160]
         raise UserError(f"{folder}: not a SavedModel with a serving_default signature ({reason})") from None
 
-    def network(images: np.ndarray, _loaded=loaded) -> np.ndarray:  # the signature alone does not keep the model alive
+    def network(images: np.ndarray, _loaded=loaded) -> np.ndarray:  # The signature alone does not keep the model alive.
         return signature(tf.constant(images))["deblurred"].numpy()
 
     return Loaded(network, f"SavedModel {folder}", facts=_facts(folder / "madn.json"))
 
 
 def _facts(file: Path) -> dict:
-    """What an export says of itself; nothing where it is another's, or damaged."""
+    """What an export says of itself; nothing where its file is damaged, or not ours."""
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,7 @@
-"""Which photos anywhere, local or in buckets, are restored, and to where: by their names alone, nothing is opened.
+"""Which photos Apache Beam is to restore, in buckets or local, and to where. Names decide: nothing is opened.
 
-Names with a scheme (gs://, s3://, hdfs://) are of the file systems that Apache Beam knows; others are local.
+Names with a scheme (gs://, s3://, hdfs://) belong to the file systems that Beam knows; others are local.
+`madn.restoration.targets` has the same rules for files that are found here.
 """
 
 import json
@@ -21,18 +22,16 @@ WILDCARDS = re.compile(r"[*?[]")
 
 @dataclass(frozen=True)
 class Source:
-    """What one input means.
-
-    `pattern`: as Beam has them: `*` stays in a folder, `**` goes through all below it.
-    `root`: what results are named relative to, with its separator.
-    `results`: where earlier results lie below it, with its separator; "" where they do not.
-    `is_file`: whether the input is one file by its name.
-    """
+    """What one input means."""
 
     pattern: str
+    """A pattern of Beam's, in which `*` stays in a folder and `**` goes through all below it."""
     root: str
+    """The folder that results are named relative to, with its separator."""
     results: str = ""
+    """Where earlier results lie below it, with its separator; "" where they do not."""
     is_file: bool = False
+    """Whether the input is one file by its name."""
 
 
 def is_remote(name: str) -> bool:
@@ -41,7 +40,7 @@ def is_remote(name: str) -> bool:
 
 
 def absolute(name: str) -> str:
-    """The name as a worker in another folder has it; folders end without a separator."""
+    """The name for a worker in another folder; that of a folder ends without a separator."""
     return name.rstrip("/") if is_remote(name) else os.path.abspath(name)
 
 
@@ -66,10 +65,10 @@ def find_sources(inputs: Sequence[str], output: str) -> list[Source]:
 
 
 def look(path: str, source: Source, output: str) -> Job | Failure | None:
-    """What becomes of one file that `source` matches: a job, a failure that its name tells, or nothing.
+    """What becomes of one file that `source` matches: a job, a failure that follows from its name, or nothing.
 
-    Hidden and housekeeping files (`finding.is_housekeeping`) and those in such folders are left out, earlier results,
-    and below a folder and in a pattern what is neither a photo nor a video.
+    Left out are hidden and housekeeping files (`finding.is_housekeeping`), those in such folders, earlier results, and
+    in folders and patterns whatever is neither a photo nor a video.
     """
     name = path.removeprefix(source.root)
     if os.sep != "/" and not is_remote(path):
@@ -86,7 +85,7 @@ def look(path: str, source: Source, output: str) -> Job | Failure | None:
         return Failure(path, NO_PHOTO) if source.is_file else None
     try:
         path.encode()
-    except UnicodeEncodeError:  # engines hand names on as UTF-8
+    except UnicodeEncodeError:  # Engines hand names on as UTF-8.
         return Failure(os.fsencode(path).decode("utf-8", "backslashreplace"), "its name is not UTF-8; rename it")
     return Job(path, _joined(output, name))
 
@@ -103,7 +102,7 @@ def settle(target: str, sources: Iterable[str]) -> Job | list[Failure]:
 
 
 def failure_list(failures: Iterable[Failure]) -> bytes:
-    """Lines of JSON, {"file": ..., "reason": ...}, sorted, each once."""
+    """The failures as sorted lines of JSON, {"file": ..., "reason": ...}, each once."""
     lines = [
         json.dumps({"file": failure.source, "reason": failure.reason}, ensure_ascii=False) + "\n"
         for failure in sorted(set(failures))
@@ -139,7 +138,7 @@ def _local(name: str) -> Source:
 
 
 def _with_results(source: Source, output: str) -> Source:
-    """The source with the place of earlier results in it."""
+    """Add the place of earlier results to a source."""
     if is_remote(source.root) != is_remote(output):
         return source
     root, place = (

@@ -24,13 +24,13 @@ from PIL import Image
 from madn.errors import UserError
 from madn.system.writing import atomic
 
-EXACT_PIXELS = 1_000_000  # smaller photos are shown exactly, as PNG
-LONGEST = 2000  # pixels of a preview's longer side
-DETAIL = 512  # pixels of each side of the part shown in the photo's own pixels
-BLOCK = 16  # pixels: the most changed part is looked for in steps of these
+EXACT_PIXELS = 1_000_000  # Photos of fewer pixels are shown exactly, as PNG.
+LONGEST = 2000  # A preview's longer side has at most so many pixels.
+DETAIL = 512  # The detail in the photo's own pixels has sides of at most so many.
+BLOCK = 16  # The most changed part is looked for in steps of so many pixels.
 JPEG = {"quality": 95, "subsampling": 0}
-PREVIEW_JPEG = {"quality": 85}  # hundreds of previews make one file; detail is judged in the other pictures
-MEASURABLE = 0.01  # megapixels: below, the time per megapixel is all start-up
+PREVIEW_JPEG = {"quality": 85}  # Hundreds of previews make one file, and details are judged in the other pictures.
+MEASURABLE = 0.01  # For fewer megapixels the time per megapixel is all start-up.
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Report:
         with self._writing():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._body = tempfile.TemporaryFile(dir=self._path.parent)
-        self._complete = 0  # bytes of whole photos: Ctrl-C may cut one in the middle
+        self._complete = 0  # So many bytes are of whole photos, for Ctrl-C may cut one in the middle.
 
     def add(self, name: str, before: np.ndarray, after: np.ndarray, seconds: float, tiles: str, note: str = "") -> None:
         """Show a photo: two uint8 (H, W, 3) RGB images of one size, the time it took and how it was tiled.
@@ -241,4 +241,4 @@ def _duration(seconds: float) -> str:
 
 
 def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "replace")  # a file name may hold bytes that are no text
+    return text.encode("utf-8", "replace")  # A file name may hold bytes that are no text.

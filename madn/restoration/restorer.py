@@ -1,4 +1,4 @@
-"""Restoring photos of any size: whole, or in tiles where memory does not hold the whole."""
+"""Restores photos of any size: whole, or in tiles where memory does not hold the whole."""
 
 from collections.abc import Callable
 
@@ -22,12 +22,13 @@ from madn.restoration.tiles import (
 )
 from madn.system import memory
 
-MOST_PIXELS = 2_250_000  # of a tile: larger ones overlap less, and save no time
-SAFETY = 2.2  # of what operations need one by one; measured with several at once and their scratch: 1.2 to 2.2
-TILE_BYTES = 60  # for each pixel of a tile, of its copies on the way in and out
+MOST_PIXELS = 2_250_000  # A tile has at most so many pixels: larger ones overlap less, but save no time.
+# Several operations run at once and need scratch memory: measured, 1.2 to 2.2 times the peak of one by one.
+SAFETY = 2.2
+TILE_BYTES = 60  # A tile's copies on the way in and out take so many bytes a pixel.
 LUMA = np.float32([0.299, 0.587, 0.114])
 
-OnTile = Callable[[int, int], None]  # tiles done, tiles in all
+OnTile = Callable[[int, int], None]  # It is called with the tiles done and the tiles in all.
 
 
 class Restorer:
@@ -35,10 +36,10 @@ class Restorer:
 
     Args:
         network: see `madn.restoration.tiles.Network`.
-        multiple: what sizes the network takes: photos are reflected at the bottom and right up to that.
-        bytes_per_pixel: of a tile, that the network works in.
+        multiple: the network takes multiples of this size; photos are reflected at the bottom and right up to that.
+        bytes_per_pixel: memory that the network works in, for each pixel of a tile.
         blend: pixels over which tiles fade into each other, for networks whose tiles differ from the whole.
-        tile_pixels: of a tile, at most, where a photo needs tiles at all; by default as many as are of use.
+        tile_pixels: the most pixels of a tile, where a photo needs tiles at all; by default as many as are of use.
         memory_gb: what the process may hold at its worst, 10^9 bytes; by default half of what is free.
         tile: pixels of a tile's side, in place of what follows from the memory; all photos with more are tiled.
         ensemble: restore each photo in its eight flips and turns and take the mean (`madn.restoration.ensemble`).
@@ -62,14 +63,14 @@ class Restorer:
                 raise UserError(f"{name} must be above 0, not {value:g}")
         self.network, self.multiple, self.bytes_per_pixel, self.blend = network, multiple, bytes_per_pixel, blend
         self.tile, self.tile_pixels, self.ensemble = tile, tile_pixels or MOST_PIXELS, ensemble
-        # Taken once: what the network's backend keeps of a first photo's memory it uses again for the next.
+        # It is taken once, for the backend uses a first photo's memory again for the next.
         self.base = memory.used()
         self.budget = memory_gb * 1e9 if memory_gb else self.base + memory.available() / 2
         self._reach: int | None = None
 
     @property
     def reach(self) -> int:
-        """Pixels from which the network sees a change; measured on a photograph when it is first asked for."""
+        """How many pixels away a change shows in the output; measured on a photograph when it is first asked for."""
         if self._reach is None:
             side = PROBE if self.tile else int(min(PROBE, self._room(0) ** 0.5)) // self.multiple * self.multiple
             if side < 6 * self.multiple:
@@ -79,7 +80,7 @@ class Restorer:
         return self._reach
 
     def _room(self, kept: float) -> float:
-        """Pixels of a tile for which there is memory beside `kept` bytes."""
+        """How many pixels of a tile there is memory for beside `kept` bytes."""
         return max(self.budget - self.base - kept, 0) / (SAFETY * self.bytes_per_pixel + TILE_BYTES)
 
     def _too_little(self, what: str) -> UserError:
@@ -97,9 +98,9 @@ class Restorer:
         if self.tile:
             largest = self.tile**2
         else:
-            # The photo and its result; for the ensemble a turned one of each and a sum of twice a pixel's size, too.
+            # Photo and result are kept; the ensemble keeps a turned one of each, too, and a sum of twice the size.
             kept = (6 if self.ensemble else 2) * height * width * pixel_bytes
-            if self.blend:  # and rows of tiles that are not joined yet, at their worst
+            if self.blend:  # At the worst these rows of tiles are not joined yet.
                 kept += 2 * 12 * width * min(height, 2048)
             largest = min(self._room(kept), MOST_PIXELS)
             if largest < self.multiple**2:
@@ -208,6 +209,7 @@ def as_type(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """A float image in [0, 1] as pixels of `dtype`, clipped and rounded."""
     if np.issubdtype(dtype, np.integer):
         values = np.clip(image, 0, 1)
-        values *= np.float32(np.iinfo(dtype).max)  # in place: new arrays of this size take longer than the sums
+        # It works in place, for making new arrays would take longer than the sums.
+        values *= np.float32(np.iinfo(dtype).max)
         return np.rint(values, out=values).astype(dtype)
-    return np.clip(image, 0, 1).astype(dtype)  # sums of weights exceed 1 by a rounding
+    return np.clip(image, 0, 1).astype(dtype)  # Sums of weights may exceed 1 by a rounding.

@@ -1,4 +1,4 @@
-"""Which photos and videos are restored, and to where."""
+"""Which photos and videos are restored, and to where; `madn.restoration.places` says it for buckets."""
 
 import fnmatch
 import glob
@@ -41,13 +41,13 @@ class Failure(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What inputs come to: every file in them is in one of these."""
+    """What inputs amount to: every file in them is in one of these."""
 
     jobs: list[Job]
     problems: list[Failure]
     """Files that cannot be jobs, photos of kinds that are not read, and folders that cannot be read."""
     left_out: Counter[str]
-    """Counts of what is no photo and no video, as `finding.Found` has them, and of the photos of `problems`."""
+    """Counts of what is neither photo nor video, as in `finding.Found`, and of the photos among the problems."""
 
 
 def find_jobs(inputs: Sequence[str], output: Path) -> Work:
@@ -62,14 +62,14 @@ def find_jobs(inputs: Sequence[str], output: Path) -> Work:
     Raises `UserError` when there is nothing to restore, when an input or another result would be written over, when
     `output` cannot be written to, or when the suffix of the only result names no format.
     """
-    files: list[tuple[Path, Path]] = []  # each with its name relative to the input that it was found by
+    files: list[tuple[Path, Path]] = []  # Each file comes with its name relative to the input that it was found by.
     problems: list[Failure] = []
     left_out: Counter[str] = Counter()
     inputs = list(dict.fromkeys(inputs))
     for name in inputs:
         if os.path.isdir(name):
             if len(inputs) > 1 and os.path.realpath(name) == os.path.realpath(output):
-                continue  # the shell's * names earlier results, too
+                continue  # A shell's * names earlier results, too.
             root, found = Path(name), below(name, output)
         elif os.path.lexists(name):
             files.append((Path(name), Path(Path(name).name)))
@@ -86,7 +86,7 @@ def find_jobs(inputs: Sequence[str], output: Path) -> Work:
         raise UserError(
             f"{', '.join(inputs)}: no photos or videos there ({', '.join(FORMATS)} and videos are read){others}"
         )
-    files = list(dict.fromkeys(files))  # what is named twice is restored once
+    files = list(dict.fromkeys(files))  # A file that is named twice is restored once.
     if len(inputs) == len(files) == 1 and files[0][0] == Path(inputs[0]):
         file, name = files[0]
         if reason := refusal(file):
@@ -118,7 +118,7 @@ def _matching(pattern: str, output: Path) -> tuple[Path, Found]:
     """What a pattern matches, and the folder that it is relative to."""
     folder = pattern_folder(pattern)
     wanted = Path(pattern).relative_to(folder)
-    if "**" in wanted.parts:  # Python's own would follow links in circles
+    if "**" in wanted.parts:  # Python's glob would follow links in circles.
         found = below(folder, output, lambda path: _fits(path.relative_to(folder).parts, wanted.parts))
     else:
         found = _in_folders(folder, wanted, output)
@@ -137,7 +137,7 @@ def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 
 def _in_folders(folder: Path, pattern: Path, output: Path) -> Found:
-    """What a pattern without ** matches; of several names that links give a file, that with the fewest."""
+    """What a pattern without ** matches. Of several names for a file, the one with the fewest links is taken."""
     here, results = (Path(os.path.realpath(path)) for path in (folder, output))
 
     def links(name: Path) -> list[Path]:
@@ -179,14 +179,14 @@ def _check(jobs: list[Job]) -> None:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Also where the file system takes capitals for small letters."""
+    """Whether two paths are one file, also where the file system takes capitals for small letters."""
     return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
 def _is_one_name(one: Path, other: Path) -> bool:
-    """Whether the file system to be written to takes two names for one, as it does with capitals in Windows and macOS.
+    """Whether the file system of the output takes two names for one, as with capitals in Windows and macOS.
 
-    It is asked, by a file in a folder that is made for that and removed: which names it takes so depends on the place.
+    It is tried out by a file in a folder that is made for that and removed, for it depends on the place.
     """
     place = next(parent for parent in one.parents if os.path.isdir(parent) and parent in other.parents)
     try:
@@ -195,12 +195,12 @@ def _is_one_name(one: Path, other: Path) -> bool:
             first.parent.mkdir(parents=True, exist_ok=True)
             first.touch()
             return os.path.exists(second)
-    except OSError:  # no place to write to, or a name that is none there: said where it is met
+    except OSError:  # The place cannot be written to, or refuses the name: that is reported when the result is written.
         return False
 
 
 def check_place(folder: Path) -> None:
-    """Said before hours of work: that their results cannot be written."""
+    """Raises `UserError` where results cannot be written, before hours of work are done for them."""
     place = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     if not os.path.isdir(place):
         raise UserError(

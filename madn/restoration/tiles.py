@@ -1,8 +1,8 @@
 """Photos of any size in bounded memory: cut into overlapping tiles of one size, restored one by one and joined.
 
 A tile's pixels near its edges lack a part of what the network looks at. So tiles overlap by at least the network's
-reach on both sides of the line at which they are joined: what lies there is what the whole photo would give. Tiles lie
-on multiples of what the network's strides ask for, so that its grids are those of the whole photo, too.
+reach on both sides of the line at which they are joined, where the result is then that of the whole photo. Tiles lie on
+multiples of what the network's strides ask for, so that its grids are those of the whole photo, too.
 """
 
 import math
@@ -15,17 +15,17 @@ import numpy as np
 from madn.errors import UserError
 from madn.nn.statistic_kinds import MOMENTS, RANGE
 
-TOLERANCE = 1 / 1020  # a quarter of a step of 8 bits: influences below it are out of reach
-PROBE = 768  # pixels of the side of the picture in which the reach is measured
-SAMPLED = 24  # tiles, at most, that tell the statistics of a photo
-PASSES, SETTLED = 6, 1e-6  # of these at most; mean squared change of a tile at which they end: 60 dB
+TOLERANCE = 1 / 1020  # Influences below a quarter of a step of 8 bits count as none.
+PROBE = 768  # The reach is measured in a picture with sides of so many pixels.
+SAMPLED = 24  # A photo's statistics are taken from at most so many tiles.
+PASSES, SETTLED = 6, 1e-6  # So many passes are made at most; they end when a tile changes by less than 60 dB.
 
 
 class Network(Protocol):
-    """float32 (batch, height, width, 3) in [0, 1], sizes multiples of the network's -> the same, not clipped.
+    """Takes float32 (batch, height, width, 3) in [0, 1], in multiples of its size, and gives the same, not clipped.
 
-    One that does something else with tiles says so by `knows_tiles`; it then takes the photo's statistics, has `kinds`
-    of them and `measure`, as `madn.restoration.inference.Inference`.
+    A network that does something else with tiles says so by `knows_tiles`. It then takes the photo's statistics, and
+    has their `kinds` and `measure`, as `madn.restoration.inference.Inference` has.
     """
 
     def __call__(self, images: np.ndarray, statistics: Sequence | None = None) -> np.ndarray: ...
@@ -59,10 +59,10 @@ class Plan:
 
 
 def plan_tiles(height: int, width: int, multiple: int, largest: float, reach: int, blend: int = 0) -> Plan:
-    """The least work: tiles of at most `largest` pixels that cover height x width and overlap by what they must.
+    """Plan the least work: tiles of at most `largest` pixels that cover height x width and overlap as they must.
 
     Args:
-        height, width: of the padded photo, multiples of `multiple`.
+        height, width: the size of the padded photo, in multiples of `multiple`.
         reach: pixels on either side of a joint (and of its `blend`) that both tiles must have.
     Raises:
         UserError: where a tile of `largest` pixels has no room for the overlap.
@@ -112,10 +112,10 @@ def join(
             weights = vertical * _weights(plan.columns, j, plan.width, plan.blend)[None, :, None]
             band[:, column.start : column.start + plan.width] += weights * restored(row, column)
         following = plan.rows[i + 1].start if i + 1 < len(plan.rows) else row.start + plan.height
-        for left in range(0, width, plan.width):  # in parts, for the copies that are made of them
+        for left in range(0, width, plan.width):  # Parts keep the copies small that are made of them.
             store(top, left, band[: following - top, left : left + plan.width])
         carried, top = band[following - top :].copy(), following
-        del band  # before the next is made
+        del band  # Its memory is free before the next one is made.
 
 
 def measured_reach(network: Network, multiple: int, picture: np.ndarray) -> int:
@@ -148,11 +148,11 @@ def restore_batch(network: Network, images: np.ndarray, statistics: Sequence | N
 
 
 def photo_statistics(network: Network, plan: Plan, tile: Callable[[Span, Span], np.ndarray]) -> Sequence | None:
-    """A photo's statistics, from those of its tiles' own parts; None where tiles are images like others to the network.
+    """A photo's statistics, from those of its tiles' own parts; None for a network to which tiles are just images.
 
-    Each layer's depend on the layers before it, so the tiles are gone through again and again: first each goes by its
-    own, then by what the pass before has found, until a tile's restoration changes by less than 60 dB. Of more than 24
-    tiles, 24 spread evenly stand for all. `tile` gives (1, height, width, 3).
+    The statistics of a layer depend on the layers before it, so several passes are made over the tiles. In the first
+    each tile takes its own, later those that the pass before has found, until a tile's restoration changes by less than
+    60 dB. Of more than 24 tiles, 24 that are spread evenly stand for all. `tile` gives (1, height, width, 3).
     """
     if not getattr(network, "knows_tiles", False):
         return None
@@ -179,8 +179,8 @@ def combine(kinds: Sequence[str], found: Sequence[Sequence[tuple]], areas: Seque
     """The statistics of a photo from those of its tiles' cores, which have `areas`; computed in float64.
 
     Args:
-        kinds: of each call.
-        found: for each tile, for each call, one or two arrays.
+        kinds: the kind of each call.
+        found: one or two arrays for each tile and each call.
     """
     weights = np.asarray(areas, np.float64) / np.sum(areas)
     return [
@@ -195,13 +195,13 @@ def _combine(kind: str, values: list[np.ndarray], weights: np.ndarray) -> tuple:
     else:
         mean = np.tensordot(weights, values[0], 1)
         combined = (mean,)
-        if kind == MOMENTS:  # the mean of variances, and the variance of means
+        if kind == MOMENTS:  # The variance is the mean of the variances and the variance of the means.
             combined = (mean, np.tensordot(weights, values[1] + (values[0] - mean) ** 2, 1))
     return tuple(value.astype(np.float32) for value in combined)
 
 
 def _overlap(multiple: int, reach: int, blend: int) -> int:
-    """Units of `multiple` that neighbours have in common."""
+    """How many units of `multiple` neighbours have in common."""
     return 2 * math.ceil((reach + blend / 2) / multiple)
 
 

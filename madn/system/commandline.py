@@ -83,7 +83,7 @@ def parse_groups(defaults: Sequence[Any], argv: Sequence[str], prog: str, descri
 
 
 def _field_texts(kind: type) -> dict[str, str]:
-    """Field -> the docstring that stands below it, those of a subclass before those of the classes that it is made of."""
+    """The docstring below each field; that of a subclass comes before those of the classes that it is made of."""
     texts = {}
     for each in reversed(kind.__mro__):
         if dataclasses.is_dataclass(each):
@@ -98,13 +98,13 @@ def _field_texts(kind: type) -> dict[str, str]:
     return texts
 
 
-FRAME = "│╭╮╰╯─"  # spaces and dashes where standard output is no UTF-8
+FRAME = "│╭╮╰╯─"  # tyro draws its frame with these, or with spaces and dashes where standard output is no UTF-8.
 
 
 def _one_line(box: str) -> str:
     """The text of tyro's error box, without its frame, its title, the help texts and the pointer to --help."""
     plain = re.sub(rf"[{FRAME}]", " ", re.sub(r"\x1b\[[0-9;]*m", "", box)).split("For full helptext")[0]
-    if "Required options" in plain:  # names stand indented by six; those that are not options come second
+    if "Required options" in plain:  # Names are indented by six; those that are no options come second.
         missing, _, unknown = (
             re.findall(r"^ {6}(\S+)", part, re.M) for part in plain.partition("Unrecognized options")
         )

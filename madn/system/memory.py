@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 
 GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-# Files of a control group: its limit, what it uses, and what of that is files that the system can forget at any time.
+# A control group has files for its limit, for what it uses, and for how much of that the system can free at any time.
 VERSION_2 = "memory.max", "memory.current", "inactive_file"
 VERSION_1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
 
@@ -25,14 +25,15 @@ def _left() -> Iterator[int]:
     """Bytes left in each control group of this process that has a limit, and in those around it."""
     try:
         lines = OWN.read_text().splitlines()
-    except OSError:  # no Linux
+    except OSError:  # This is no Linux.
         return
     for line in lines:
         _, kinds, place = line.split(":", 2)
         if kinds not in ("", "memory"):
             continue
         top, (limit, usage, forgettable) = (GROUPS / kinds, VERSION_1 if kinds else VERSION_2)
-        inner = top / place.strip("/")  # in a container it may not exist: its own group is the top then
+        # In a container it may not exist, for there the container's own group is the top.
+        inner = top / place.strip("/")
         for group in (inner, *inner.parents):
             try:
                 statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
@@ -41,7 +42,7 @@ def _left() -> Iterator[int]:
                     - int((group / usage).read_text())
                     + int(statistics.get(forgettable, 0))
                 )
-            except (OSError, ValueError):  # no such group, or "max"
+            except (OSError, ValueError):  # There is no such group, or its limit is "max".
                 pass
             if group == top:
                 break

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from madn.errors import UserError
 
-TRAINING = ("tensorflow", "torch", "jax")  # backends that gradients are written for
+TRAINING = ("tensorflow", "torch", "jax")  # Gradients are written for these backends.
 
 
 def start_keras(training: bool = False) -> None:
@@ -39,7 +39,7 @@ def start_keras(training: bool = False) -> None:
 def _one_operation_at_a_time() -> None:
     """Have TensorFlow give all cores to one operation after the other: two convolutions side by side disturb each
     other, and networks with parallel branches restore by up to a tenth slower."""
-    with contextlib.suppress(ImportError, RuntimeError):  # Keras does without it; it is at work already
+    with contextlib.suppress(ImportError, RuntimeError):  # TensorFlow may be missing, or at work already.
         import tensorflow as tf
 
         tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -56,9 +56,10 @@ def compute_deterministically() -> None:
     elif keras.backend.backend() == "torch":
         import torch
 
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS asks for
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it.
         torch.use_deterministic_algorithms(True)
-    elif keras.backend.backend() == "jax":  # read when JAX first looks for its devices; processors compute so anyway
+    # JAX reads this when it first looks for its devices; processors are deterministic anyway.
+    elif keras.backend.backend() == "jax":
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
 
 

@@ -8,7 +8,7 @@ Cells = Sequence[str]
 
 
 def text_table(header: Cells, rows: Iterable[Cells], right: Sequence[bool] = (), wrap: bool = False) -> str:
-    """Columns of equal width. `right`: which columns are set right; `wrap`: titles are wrapped to what is below them."""
+    """Columns of equal width. `right` says which are set right; `wrap` wraps titles to what stands below them."""
     rows = list(rows)
     widths = [max(9, *map(len, column)) for column in zip(*rows, strict=True)] if wrap else None
     options = {"maxheadercolwidths": widths, "break_long_words": False}
@@ -22,7 +22,7 @@ def markdown_table(header: Cells, rows: Iterable[Cells], right: Sequence[bool] =
 
 
 def markdown_lines(header: Cells, rows: Iterable[Cells], right: Sequence[bool] = ()) -> Iterator[str]:
-    """The lines of a table whose rows take long to come, each as soon as it is there: they are aligned to the titles."""
+    """The lines of a table whose rows take long to come, each as soon as it is there, aligned to the titles."""
     yield from markdown_table(header, [[""] * len(header)], right).splitlines()[:2]
     for row in rows:
         yield markdown_table(header, [row], right).splitlines()[2]

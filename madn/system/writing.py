@@ -11,8 +11,9 @@ import psutil
 
 from madn.errors import UserError
 
-WEIGHTS = ".weights.h5"  # the end of every weights file's name, which Keras asks for
-HOST = re.sub(r"\W", "", platform.node())[:24]  # processes have the same numbers on other machines of a shared disk
+WEIGHTS = ".weights.h5"  # Keras wants the name of every weights file to end so.
+# On a shared disk, processes of other machines may have the same numbers.
+HOST = re.sub(r"\W", "", platform.node())[:24]
 
 
 @contextlib.contextmanager
@@ -29,7 +30,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def check_new_weights(path: Path) -> None:
-    """Raises `UserError` where `path` cannot be the name of a weights file to write, or such a file is there already."""
+    """Raises `UserError` where `path` cannot be the name of a weights file, or there is such a file already."""
     if not path.name.endswith(WEIGHTS):
         raise UserError(f"{path}: the name must end in {WEIGHTS}")
     if path.exists():
@@ -54,7 +55,7 @@ def takes_other_names(path: Path) -> bool:
 
 def sync_folder(folder: Path) -> None:
     """Have the disk keep the names of a folder's files, too, where the system knows how."""
-    with contextlib.suppress(OSError):  # Windows opens no folders
+    with contextlib.suppress(OSError):  # Windows opens no folders.
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -68,14 +69,15 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
     for path in paths:
         starts.setdefault(path.parent, set()).add(_part_start(path))
     for folder, known in starts.items():
-        with contextlib.suppress(OSError):  # not there yet, or another's: nothing of ours to remove
+        # A folder that is not there yet, or another user's, holds nothing to remove.
+        with contextlib.suppress(OSError):
             for name in os.listdir(folder):
-                # a video's has its own suffix behind
+                # A video's part has the video's suffix behind it.
                 match = re.fullmatch(rf"(\..+)\.{HOST}-(\d{{1,9}})\.part(\.\w+)?", name)
                 if match and match[1] in known and not psutil.pid_exists(int(match[2])):
                     (folder / name).unlink()
 
 
 def _part_start(path: Path) -> str:
-    name = os.fsencode(path.name)[:200].decode(errors="ignore")  # a name holds 255 bytes
+    name = os.fsencode(path.name)[:200].decode(errors="ignore")  # A file's name has at most 255 bytes.
     return f".{name}"

@@ -1,7 +1,7 @@
 """Weights on disk: the whole training state, and generators that say which recipe they belong to.
 
-Keras' own `.weights.h5` files, made in memory and then written under a temporary name, so that no half-written file
-ever stands under its final one. A state ends with the SHA-256 of all bytes before, which HDF5 does not look at.
+The files are Keras' own `.weights.h5`. They are made in memory and written under a temporary name, so that no
+half-written file ever has its final name. A state ends with the SHA-256 of all bytes before, which HDF5 passes over.
 """
 
 import dataclasses
@@ -27,23 +27,22 @@ SEAL = b"madn-sha256:"
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where in a run a state belongs.
-
-    The stage's number, the steps that those before it took, those planned for all (0 where there is one stage), and the
-    seconds that the run has taken.
-    """
+    """Where in a run a state belongs."""
 
     stage: int = 0
     first_step: int = 0
+    """Steps that the stages before this one took."""
     total: int = 0
+    """Steps that are planned for all stages; 0 where there is one."""
     seconds: float = dataclasses.field(default=0.0, compare=False)
+    """Seconds that the run has taken."""
 
 
 def save_state(model: keras.Model, path: Path, place: Place = Place(), means: Mapping | None = None) -> None:
-    """Save generator, discriminators, optimisers and with them the step; and the stage whose state this is.
+    """Save generator, discriminators, optimisers and with them the step, and the stage whose state this is.
 
-    `means`: of a round that is not over, what `tracked_means` gives. Raises `OSError` where the disk refuses, and
-    leaves nothing behind then.
+    Inside a round, `means` is what `tracked_means` gives. Raises `OSError` where the disk refuses, and leaves nothing
+    behind then.
     """
     content = _weights(model, {PLACE: json.dumps(dataclasses.asdict(place)), MEANS: json.dumps(means or {})})
     content.seek(0, io.SEEK_END)
@@ -60,7 +59,7 @@ def newest_whole(states: Iterable[Path]) -> Path:
     for path in states:
         try:
             content = path.read_bytes()
-        except OSError:  # a bad sector, say
+        except OSError:  # The disk may have a bad sector.
             content = b""
         end = len(content) - len(SEAL) - hashlib.sha256().digest_size
         if content[max(end, 0) :] == SEAL + hashlib.sha256(memoryview(content)[: max(end, 0)]).digest():
@@ -89,9 +88,9 @@ def load_state(model: keras.Model, path: Path) -> dict:
 
 
 def tracked_means(model: keras.Model) -> dict[str, list[float]]:
-    """What the means of a round's logs are made of, so far: name -> values of the metric's variables.
+    """The running means of a round's logs: each metric's name, and the values of its variables.
 
-    Nothing where several machines share them: one alone cannot read them.
+    Empty where several machines share them, for one alone cannot read them.
     """
     if model.devices.several_machines:
         return {}
@@ -104,7 +103,7 @@ def tracked_means(model: keras.Model) -> dict[str, list[float]]:
 
 
 def track_on(model: keras.Model, means: Mapping[str, list[float]]) -> None:
-    """Let the means of a round go on from what `tracked_means` gave."""
+    """Let the running means of a round go on from what `tracked_means` gave."""
     with model.devices.scope():
         for name, values in means.items():
             for variable, value in zip(model.trackers[name].variables, values, strict=True):
@@ -112,7 +111,7 @@ def track_on(model: keras.Model, means: Mapping[str, list[float]]) -> None:
 
 
 def save_generator(generator: keras.Model, path: Path, recipe: str, fields: dict, **facts) -> None:
-    """The generator alone, with the recipe's name and fields (and `facts`) in the file.
+    """Save the generator alone, with the recipe's name and fields, and `facts`, in the file.
 
     Raises `OSError` where the disk refuses, and leaves nothing behind then.
     """
@@ -176,10 +175,10 @@ def _attribute(path: Path, name: str) -> dict | None:
 
 
 def _load(model: keras.Model, path: Path) -> None:
-    read_recipe(path)  # names a missing or damaged file
+    read_recipe(path)  # This raises for a missing or damaged file.
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns of some groups that the file lacks
+            warnings.simplefilter("error", UserWarning)  # Keras only warns where the file lacks some groups.
             model.load_weights(path)
     except (ValueError, KeyError, OSError, UserWarning) as problem:
         reason = " ".join(str(problem).split())[:200]
@@ -190,9 +189,9 @@ def _load(model: keras.Model, path: Path) -> None:
 
 
 def _weights(model: keras.Model, attributes: Mapping[str, str]) -> io.BytesIO:
-    """The file that `model.save_weights` writes, in memory, with attributes.
+    """The file that `model.save_weights` writes, but in memory and with attributes.
 
-    HDF5 cannot close a file on a full disk and crashes later; `save_weights` itself takes nothing but a path.
+    HDF5 cannot close a file on a full disk, and crashes later; `save_weights` itself takes nothing but a path.
     """
     content = io.BytesIO()
     store = H5IOStore(content, mode="w")

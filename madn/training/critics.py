@@ -1,8 +1,7 @@
 """What an objective sees of the discriminators: their scores, a gradient penalty, and random numbers.
 
-Options, messages and texts say "discriminator", the word of the papers. In the code, what scores images for an objective
-is its critic, whichever loss it is trained by: so are `Critics`, `critic_losses` and the columns `critic_...` of a log
-called.
+Options, messages and texts say "discriminator", the papers' word. In the code, whatever scores images for an objective
+is its critic, whichever loss it is trained by: `Critics`, `critic_losses`, and the columns `critic_...` of a log.
 """
 
 import keras
@@ -19,7 +18,7 @@ class Critics:
         self.networks, self.random_numbers = networks, random_numbers
 
     def __call__(self, images, domain: str):
-        """Scores of the domain's discriminator; a one-channel map is repeated for a three-channel network."""
+        """The scores of the domain's discriminator. A one-channel map is repeated for a three-channel network."""
         network = self.networks[domain]
         channels = network.input_shape[-1]
         if images.shape[-1] == 1 and channels > 1:
@@ -27,20 +26,21 @@ class Critics:
         return network(images, training=True)
 
     def uniform(self, count: int):
-        """`count` fresh random numbers in [0, 1), float32, the same for all images of the batch."""
+        """Draw `count` random numbers in [0, 1), float32, which all images of the batch share."""
         return self.random_numbers.uniform(count)
 
     def gradient_penalty(self, real, fake, domain: str, norm: str = "sample"):
         """E[(||grad_x D(x)||_2 - 1)^2] between real and fake images (Gulrajani et al. 2017, Eq. 3), a float32 scalar.
 
-        x = e real + (1 - e) fake with e ~ U(0, 1) for each image, and D(x) the mean of an image's scores. `norm`:
-        over all values of an image ("sample"), or over the channels of each pixel ("pixel"). Its own gradient stays
-        finite where D is flat: 1e-12 is added under the root.
+        Here x = e real + (1 - e) fake with e ~ U(0, 1) for each image, and D(x) is the mean of an image's scores. The
+        norm is taken over all values of an image ("sample"), or over the channels of each pixel ("pixel"). 1e-12 is
+        added under its root, so that the penalty's own gradient stays finite where D is flat.
         """
         real, fake = (ops.stop_gradient(ops.cast(images, "float32")) for images in (real, fake))
         share = self.random_numbers.uniform_per_image(real)
 
-        def score(images):  # the images of a batch do not meet in D, so the gradient of the sum is that of each
+        # D keeps the images of a batch apart, so the gradient of the sum holds the gradient of each.
+        def score(images):
             scores = ops.cast(self(images, domain), "float32")
             return ops.sum(ops.mean(ops.reshape(scores, (ops.shape(scores)[0], -1)), axis=1))
 

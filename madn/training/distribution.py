@@ -16,11 +16,13 @@ from madn.nn import replicas
 
 
 class Devices:
-    """Those that share a run's batches. Make it before anything else uses TensorFlow.
+    """The devices that share a run's batches. Make it before anything else uses TensorFlow.
 
-    name: "none": one device. "mirrored": all GPUs of this machine, or all logical CPUs where there is none.
-        "multiworker": those of all machines that TF_CONFIG names, each of which runs this command.
-    Raises `UserError` on another backend than TensorFlow, and for "multiworker" without a usable TF_CONFIG.
+    Args:
+        name: "none" is one device. "mirrored" are all GPUs of this machine, or all logical CPUs where there is none.
+            "multiworker" are the devices of all machines that TF_CONFIG names, each of which runs this command.
+    Raises:
+        UserError: on another backend than TensorFlow, and for "multiworker" without a usable TF_CONFIG.
     """
 
     def __init__(self, name: str = "none"):
@@ -64,7 +66,7 @@ class Devices:
 
     @contextlib.contextmanager
     def lost_workers(self) -> Iterator[None]:
-        """Raises `WorkerLost` in the place of what TensorFlow raises where another process does not answer."""
+        """Raises `WorkerLost` where another process does not answer, which TensorFlow says in many ways."""
         if not self.several_machines:
             yield
             return
@@ -104,7 +106,7 @@ class Devices:
 
     @property
     def shares(self) -> tuple[int, int, int]:
-        """Of the equal shares of a batch: the first of this process, how many it has, and all."""
+        """How a batch is shared out: this process's first share, how many it has, and how many there are in all."""
         if self.strategy is None:
             return 0, 1, 1
         process, here = 0, len(self.strategy.extended.worker_devices)
@@ -114,10 +116,10 @@ class Devices:
         return process * here, here, self.count
 
     def step(self, model: keras.Model) -> Callable:
-        """The model's `train_step` on TensorFlow: this process's shares of a batch, in a list -> logs of the first.
+        """A function that runs the model's `train_step` on this process's shares of a batch, and gives the logs of one.
 
-        In the place of Keras' own, which cannot join the logs of several machines, and whose distributed datasets wait
-        up to a minute for a thread when they end.
+        Keras' own cannot join the logs of several machines, and its distributed datasets wait up to a minute for a
+        thread when they end.
         """
         import tensorflow as tf
 

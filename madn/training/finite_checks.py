@@ -1,4 +1,4 @@
-"""What a training step notices of itself, kept on the device so that no step waits for it: faults and empty batches."""
+"""Finite checks: a training step notes on the device what was not finite, and which batch was empty; nothing waits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from madn.nn import replicas
 
 @dataclass(frozen=True)
 class Fault:
-    """The first step with values that are not finite (from 1, those of earlier stages counted), and which they were."""
+    """The first step with values that are not finite, counted from 1 over all stages, and the names of these values."""
 
     step: int
     what: str
@@ -30,7 +30,7 @@ class FiniteChecks:
         return [self.first, self.empty]
 
     def note_values(self, step, values: dict) -> None:
-        """Note which of the `values`, a part of the names or all, are not finite in `step` on any device."""
+        """Note which of the `values`, some of the names or all, are not finite in `step` on any device."""
         found = [~ops.isfinite(ops.cast(values[name], "float32")) if name in values else False for name in self.names]
         share = replicas.mean(ops.cast(ops.stack([ops.cast(each, "bool") for each in found]), "float32"))
         fresh = ops.logical_and(self.first.value == 0, share > 0)
@@ -43,7 +43,7 @@ class FiniteChecks:
         self.empty.assign(ops.where(share == 1, ops.cast(step, "int32"), self.empty.value))
 
     def fault(self) -> Fault | None:
-        """What was not finite in the first step in which anything was. Waits for the device."""
+        """The first step in which something was not finite, if there was one. Waits for the device."""
         first = ops.convert_to_numpy(self.first)
         if not first.any():
             return None
@@ -51,7 +51,7 @@ class FiniteChecks:
         return Fault(step, ", ".join(name for name, when in zip(self.names, first, strict=True) if when == step))
 
     def last_empty(self) -> int:
-        """The last step whose images were all of one colour; 0: none. Waits for the device."""
+        """The last step whose images were all of one colour; 0 where there was none. Waits for the device."""
         return int(ops.convert_to_numpy(self.empty))
 
 

@@ -1,19 +1,22 @@
-"""Whether a discriminator has won or collapsed, by the means of its terms in the last rounds, as the log has them."""
+"""GAN monitor: whether a discriminator has won or collapsed, judged by the log's means of its last rounds."""
 
 from collections.abc import Mapping, Sequence
 
-ROUNDS = 3  # in a row; one alone may be a swing
-WON = 0.01  # of the loss of guessing
-GUESSING = 1e-3  # relative distance from it: the mean of a round varies by more as long as scores depend on the images
-FLAT = 1e-3  # gap of scores; images that differ by 0.002 everywhere could be kept apart by 0.1 in crops of 32 pixels
-HELD = 1.0  # gradient penalty (norm - 1)^2: no norm up to 2 gives more
-RUNAWAY = 100.0  # gap of scores; twice the distance of images of 256 pixels at 25 dB, which bounds it
+ROUNDS = 3  # A verdict takes so many rounds in a row, for one alone may be a swing.
+WON = 0.01  # Below this share of the loss of guessing, a discriminator is right about everything.
+# So close to the loss of guessing it guesses: a round's mean varies by more while scores depend on the images.
+GUESSING = 1e-3
+# A gap of scores below this tells nothing apart: crops of 32 pixels that differ by 0.002 could be 0.1 apart.
+FLAT = 1e-3
+HELD = 1.0  # The gradient penalty (norm - 1)^2 is at most this for every norm up to 2.
+# The gap of scores is bounded by the distance of the images; this is twice that of 256 pixels at 25 dB.
+RUNAWAY = 100.0
 
 
 def loss_verdict(losses: Sequence[float], guessing: float) -> str | None:
-    """Of a loss that is 0 where every score is right and `guessing` where all scores are the same.
+    """Judge a loss that is 0 where every score is right, and `guessing` where all scores are the same.
 
-    `losses`: one for each round so far. None: nothing to say.
+    `losses` has one for each round so far. Returns None where there is nothing to say.
     """
     last = losses[-ROUNDS:]
     if len(last) < ROUNDS:
@@ -26,9 +29,10 @@ def loss_verdict(losses: Sequence[float], guessing: float) -> str | None:
 
 
 def wasserstein_verdict(gaps: Sequence[float], penalties: Sequence[float]) -> str | None:
-    """Of a WGAN-GP discriminator: E[D(sharp)] - E[D(restored)] and E[(||grad D|| - 1)^2], one of each for each round so far.
+    """Judge a WGAN-GP discriminator by its gaps and penalties, one of each for each round so far.
 
-    A growing gap is what it is trained for, and no victory. None: nothing to say.
+    A gap is E[D(sharp)] - E[D(restored)], a penalty E[(||grad D|| - 1)^2]. A growing gap is what it is trained for, and
+    no victory. Returns None where there is nothing to say.
     """
     last, before = gaps[-ROUNDS:], gaps[-ROUNDS - 1 : -1]
     if len(last) < ROUNDS:

@@ -1,4 +1,4 @@
-"""Taking gradients: the one place where Keras backends differ in training."""
+"""Gradients: how they are taken is the one thing in which Keras' backends differ in training."""
 
 import contextlib
 import functools
@@ -52,10 +52,10 @@ def losses_and_gradients(compute: Callable[[], tuple], variables: Sequence[Seque
 
 
 def _differentiated_by_jax(compute: Callable[[], tuple], variables: Sequence[Sequence]) -> tuple:
-    """`compute` as a function of the variables' values, written down once and then differentiated loss by loss.
+    """Trace `compute` once as a function of the variables' values, and differentiate it loss by loss.
 
-    A loss's own variables alone are differentiated by, so that no zeros go back through the other loss's graph. What
-    the losses share, XLA computes once.
+    Each loss is differentiated by its own variables alone, so that no zeros go back through the other's graph. XLA
+    computes only once what the losses share.
     """
     import jax
     from jax.extend.core import jaxpr_as_fun
@@ -81,9 +81,10 @@ def _differentiated_by_jax(compute: Callable[[], tuple], variables: Sequence[Seq
 
 
 class _Pure:
-    """A function that reads and assigns Keras variables, for JAX: (values of `variables`, ...) -> (result, changes).
+    """Makes a function that reads and assigns Keras variables a pure one, as JAX needs it.
 
-    `keep` then assigns the changes, those of the variables that the function assigned.
+    Called with (values of `variables`, ...), it returns (result, changes); `keep` then assigns these changes to the
+    variables that the function assigned.
     """
 
     def __init__(self, function: Callable, variables: Sequence = ()):
@@ -101,7 +102,7 @@ class _Pure:
 
 
 class _Scope(keras.StatelessScope):
-    """The scope around it, some values replaced, in which assignments end with it; `changed`: what they were to."""
+    """A scope with some values replaced, whose assignments end with it; `changed` has the assigned variables."""
 
     def __init__(self, pairs):
         super().__init__(pairs)
@@ -119,7 +120,7 @@ def in_parts(compute: Callable, batch, parts: int):
 
     Args:
         compute: (part, its first image's place in the batch) -> nested float tensors.
-        batch: nested tensors, images first; None stays None.
+        batch: nested tensors whose first axis is the images'; None stays None.
     """
     if parts == 1:
         return compute(batch, 0)
@@ -140,7 +141,7 @@ def _part(batch, i: int, parts: int):
 
 
 def _after(total):
-    """A context whose operations wait for `total`: TensorFlow would compute independent parts at the same time."""
+    """A context whose operations wait for `total`, for TensorFlow would compute independent parts at the same time."""
     if total is None or keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
     import tensorflow as tf
@@ -149,7 +150,7 @@ def _after(total):
 
 
 def _held_back(part, total):
-    """Both as they are; on JAX, the operations on the part wait for `total`."""
+    """Give both back; on JAX, operations on the part then wait for `total`."""
     if total is None or keras.backend.backend() != "jax":
         return part, total
     import jax
@@ -158,9 +159,9 @@ def _held_back(part, total):
 
 
 def apply_gradients(optimizer, gradients, variables) -> None:
-    """One optimiser step, outside of any gradient graph. `gradients` are the same on all devices.
+    """Take one optimiser step, outside of any gradient graph. `gradients` are the same on all devices.
 
-    Keras adds those of several devices up, which undoes the division here.
+    Keras adds up those of several devices, so they are divided first.
     """
     devices = replicas.count()
     if devices > 1:
@@ -170,7 +171,7 @@ def apply_gradients(optimizer, gradients, variables) -> None:
 
 
 def input_gradient(score: Callable, images):
-    """d score(images) / d images, of the shape of `images`; itself differentiable by the weights behind `score`.
+    """The gradient of score(images) by the images, which is itself differentiable by the weights behind `score`.
 
     `score` returns a scalar. Raises `NotImplementedError` as `losses_and_gradients` does.
     """
@@ -198,7 +199,7 @@ def input_gradient(score: Callable, images):
 
 
 def without_gradients():
-    """A context in which nothing is kept for gradients; TensorFlow and JAX keep nothing unasked anyway."""
+    """A context in which PyTorch keeps nothing for gradients; the other backends keep nothing unasked anyway."""
     if keras.backend.backend() == "torch":
         import torch
 
@@ -207,5 +208,5 @@ def without_gradients():
 
 
 def global_norm(gradients: Sequence):
-    """Euclidean norm of all gradients together, float32."""
+    """The Euclidean norm of all gradients together, float32."""
     return ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))

@@ -1,4 +1,4 @@
-"""What a step changes, handed in and out: JAX compiles functions of values, and a step here assigns variables."""
+"""JAX compiles functions of values, while our steps assign variables: here the values are handed in and out."""
 
 import functools
 from collections.abc import Callable
@@ -9,8 +9,11 @@ KINDS = ("trainable_variables", "non_trainable_variables", "optimizer_variables"
 
 
 def with_state(step: Callable) -> Callable:
-    """A method (data) -> logs of a `Stateful` model that, as Keras' JAX trainer calls it, is (state, data) -> (logs,
-    state): the values of its variables, kind by kind; a state without the optimisers' is a test's."""
+    """Decorate a step (data) -> logs of a `Stateful` model, so that Keras' JAX trainer can call it, too.
+
+    That calls it as (state, data) -> (logs, state); the state has the values of the model's variables, kind by kind,
+    and in a test step none of the optimisers'.
+    """
 
     @functools.wraps(step)
     def call(model, *arguments):
@@ -28,14 +31,14 @@ def with_state(step: Callable) -> Callable:
 
 
 class Stateful:
-    """Mixin of a `keras.Model`: on JAX, more variables go through its steps than Keras' trainer knows of.
+    """Mixin of a `keras.Model` whose steps, on JAX, take more variables than Keras' trainer knows of.
 
-    The others stay as they are: this is not called on other backends, and `sync` does nothing there.
+    On other backends nothing of this is called, and `sync` does nothing.
     """
 
     @property
     def further_variables(self) -> list[keras.Variable]:
-        """Those that a training step assigns, or reads, beside the weights, the optimiser and the metrics."""
+        """Variables that a training step assigns or reads beside the weights, the optimiser and the metrics."""
         return []
 
     def variables_of(self, kind: str) -> list[keras.Variable]:
@@ -44,7 +47,7 @@ class Stateful:
         return getattr(self, kind)
 
     def sync(self) -> None:
-        """Bring the variables up to date: between the steps of `fit` on JAX, their values are in the trainer."""
+        """Bring the variables up to date, whose values JAX keeps in the trainer between the steps of `fit`."""
         self.jax_state_sync()
 
     def jax_state_sync(self):
@@ -58,7 +61,7 @@ class Stateful:
     def _get_jax_state(self, purge_model_variables: bool = False, **wanted: bool) -> tuple:
         """The values that the steps take and give back.
 
-        Keras would empty the variables (`purge_model_variables`); what a compiled step takes is freed without that,
-        and shapes can still be read while it is traced.
+        Keras would empty the variables (`purge_model_variables`). Without that, a compiled step frees what it takes all
+        the same, and shapes can be read while it is traced.
         """
         return tuple([v.value for v in self.variables_of(kind)] for kind in KINDS if wanted.get(kind))

@@ -1,4 +1,4 @@
-"""A training run from its first or its resumed step to its last."""
+"""The training loop: a run from its first or its resumed step to its last."""
 
 from pathlib import Path
 
@@ -31,17 +31,21 @@ def train(
     checkpoint_minutes: float = 0,
     devices: Devices | None = None,
 ) -> int:
-    """Train `recipe` on the crops of `source`, in rounds of `round_steps`.
+    """Train `recipe` on the crops of `source`, and return the last step.
 
-    0 of them: an epoch, but at least 100 steps or a tenth of all. `minutes` end the run before its last step; stages
-    get their share of them. `checkpoint_minutes`: between states that are saved inside a round; 0: none are. `devices`
-    share each batch; of several processes one writes, and all read the same run folder.
+    The run goes on from the newest whole state in its folder. Where there is none it starts, from the generator's
+    `weights` if they are given. The recipe's stages follow each other, each from the weights of the one before. A round
+    ends with validation, a line in the logs, a picture and checkpoints.
 
-    Goes on from the newest whole state in the run folder, if there is one, else starts, from the generator's `weights`
-    if given. The recipe's stages follow each other, each from the weights of the one before. A round ends with
-    validation, a line in the logs, a picture and checkpoints. Returns the last step. Raises `Stopped` where it was
-    asked to stop, its state saved; `UserError` where a run of several stages is to go on with another number of steps,
-    every state is damaged, a loss or gradient is not finite, the disk is full, or another process has stopped.
+    Args:
+        round_steps: steps of a round; 0 stands for an epoch, but at least 100 steps or a tenth of all.
+        minutes: end the run before its last step; stages get their share of them.
+        checkpoint_minutes: how often the state is saved inside a round; 0 means never.
+        devices: share each batch. Of several processes one writes, and all read the same run folder.
+    Raises:
+        Stopped: the run was asked to stop; its state is saved.
+        UserError: a run of several stages is to go on with another number of steps, every state is damaged, a loss or
+            gradient is not finite, the disk is full, or another process has stopped.
     """
     devices = devices or Devices()
     total = recipe.total_steps(len(source))
@@ -110,9 +114,9 @@ def _train_stage(
     seconds: float | None,
     checkpoint_seconds: float,
 ) -> None:
-    """Train one stage's model from the step it is at to `last_step`, or until the run has taken `seconds`.
+    """Train one stage's model from its current step to `last_step`, or until the run has taken `seconds`.
 
-    `means`: of the logs of a round that was broken off.
+    `means` are the running means of the logs of a round that was broken off.
     """
     round_steps = round_steps or max(recipe.steps_per_epoch(len(source)), min(100, max(1, total // 10)))
     fixed = validation or FixedCrops.of(source, min(PICTURES, len(source)))
@@ -137,7 +141,7 @@ def _train_stage(
                     steps_per_epoch=steps,
                     epochs=rounds,
                     verbose=0,
-                    shuffle=False,  # the crops come shuffled
+                    shuffle=False,  # The source has shuffled the crops.
                     validation_data=validation and validation.floats(),
                     validation_batch_size=recipe.batch,
                     callbacks=callbacks,
@@ -147,9 +151,9 @@ def _train_stage(
 
 
 def segments(step: int, total: int, round_steps: int) -> list[tuple[int, int, int]]:
-    """Cut [step, total) into (first step, steps in a round, rounds), rounds ending at multiples of `round_steps`.
+    """Cut [step, total) into (first step, steps in a round, rounds) so that rounds end at multiples of `round_steps`.
 
-    So a resumed run ends its rounds where an undisturbed one does.
+    A resumed run then ends its rounds where an undisturbed one does.
     """
     cuts = []
     if step % round_steps:
@@ -165,8 +169,8 @@ def segments(step: int, total: int, round_steps: int) -> list[tuple[int, int, in
 
 
 def _batches(source: CropSource, recipe: Recipe, first: int, steps: int, devices: Devices):
-    """Batches for generator steps `first`, ...; tf.data, or NumPy on JAX and where TensorFlow is not installed."""
-    if keras.backend.backend() == "jax":  # which has no use for TensorFlow, and would share the memory with it
+    """The batches from step `first` on, by tf.data, or by NumPy on JAX and where TensorFlow is not installed."""
+    if keras.backend.backend() == "jax":  # JAX has no use for TensorFlow, which would only take a part of its memory.
         return numpy_batches(source, recipe.batch, first, steps)
     try:
         shares = Shares(*devices.shares)

@@ -24,12 +24,12 @@ class AdversarialModel(Stateful, keras.Model):
     """Trains a generator against discriminators with an objective that knows the paper, so that this class need not.
 
     Args:
-        generator: (batch, height, width, 3) in [0, 1] -> dictionary with `deblurred`.
-        objective: has `generator_losses` and `critic_losses`, each (blurred, sharp, outputs, critic) -> (total, terms),
-            and `term_names`, the names of all terms.
-        critics: domain -> discriminator; one network may serve several domains. Empty: no adversarial part.
-        seed: of the random numbers that a loss random_numbers (`RandomNumbers`).
-        devices: those that share each batch; the networks and optimisers are built in their scope, this model is not.
+        generator: takes (batch, height, width, 3) in [0, 1], and gives a dictionary with `deblurred`.
+        objective: has `generator_losses` and `critic_losses`, which take (blurred, sharp, outputs, critic) and give
+            (total, terms), and `term_names`, the names of all terms.
+        critics: the discriminator of each domain; one network may serve several domains. Empty where there is none.
+        seed: of the random numbers that a loss draws (`RandomNumbers`).
+        devices: share each batch; the networks and optimisers are built in their scope, this model is not.
 
     `first_step` is the number of steps of the stages before this one, `waited` the seconds that training has waited for
     its input since it was last set to 0. Call `compile`, then `fit` on (blurred, sharp) batches, float32 in [0, 1].
@@ -108,7 +108,7 @@ class AdversarialModel(Stateful, keras.Model):
 
     @property
     def further_variables(self) -> list:
-        """What a step takes beside Keras' own: the discriminators' optimiser, the finite checks, and a loss's weights."""
+        """Variables that a step takes beside Keras' own: of the second optimiser, the finite checks and a loss."""
         critics = self.d_optimizer.variables if self.critics else []
         loss = getattr(getattr(self.objective, "perceptual", None), "variables", [])
         return [*critics, *self.finite_checks.variables, *loss]
@@ -144,7 +144,7 @@ class AdversarialModel(Stateful, keras.Model):
         return self.first_step + step if step else None
 
     def make_train_function(self, force=False):
-        """Keras' own, with the time taken that a step waits for its batch, and for several devices, too."""
+        """Keras' own function, which also serves several devices, and measures how long a step waits for its batch."""
         if self.train_function is not None and not force:
             return
         backend = keras.backend.backend()
@@ -154,13 +154,13 @@ class AdversarialModel(Stateful, keras.Model):
         here = self.devices.shares[1]
 
         def train_function(*arguments):
-            *state, batches = arguments  # JAX: the state before the step
+            *state, batches = arguments  # On JAX the state before the step comes first.
             start = time.perf_counter()
             if backend == "tensorflow":
                 batches = [next(batches) for _ in range(here)]
             elif backend == "jax":
                 batches = iter([next(batches)])
-            elif self._returned is not None:  # Keras has fetched it since the last step
+            elif self._returned is not None:  # Keras fetched the batch between the last step and now.
                 start = self._returned
             self.waited += time.perf_counter() - start
             return step(*state, batches)
@@ -168,13 +168,13 @@ class AdversarialModel(Stateful, keras.Model):
         self.train_function = train_function
 
     def step_ended(self) -> None:
-        """Called when nothing but the next batch is left to do before the next step."""
+        """Is called when nothing but the next batch is missing for the next step."""
         self._returned = time.perf_counter()
 
     def reset_metrics(self):
         with self.devices.scope():
             super().reset_metrics()
-        self._returned = None  # what is between two rounds is no waiting
+        self._returned = None  # The time between two rounds is not spent on waiting.
 
     def get_metrics_result(self):
         with self.devices.scope():
@@ -208,9 +208,9 @@ class AdversarialModel(Stateful, keras.Model):
             self._update(blurred, sharp, train_generator=False, train_critics=True, outputs=outputs)
 
     def _update(self, blurred, sharp, train_generator: bool, train_critics: bool, outputs: dict | None = None):
-        """The updates asked for, all gradients taken at the same weights.
+        """Make the updates that are asked for, with all gradients taken at the same weights.
 
-        `outputs`: the generator's, where it has run already and does not learn.
+        `outputs` are the generator's, where it has run already and does not learn.
         """
         step = self.optimizer.iterations + 1
         update = self.optimizer.iterations + (self.d_optimizer.iterations if self.critics else 0)
@@ -240,7 +240,7 @@ class AdversarialModel(Stateful, keras.Model):
             self.trackers[name].update_state(value)
 
     def _player_losses(self, blurred, sharp, outputs, train_generator: bool, train_critics: bool):
-        """The losses to differentiate, and everything that is logged of them."""
+        """The losses to differentiate, and all terms that go into the log."""
         restored = self._restore(blurred) if outputs is None else outputs
         losses, logs = [], _scores(blurred, sharp, restored) if train_generator else {}
         for name, wanted, of_objective in (

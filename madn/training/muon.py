@@ -12,9 +12,9 @@ class ConvolutionMuon(keras.optimizers.Muon):
     """`keras.optimizers.Muon`, which leaves kernels of convolutions to Adam, for these as well.
 
     A kernel (height, width, a, b) counts as a matrix of height * width * a rows and b columns, as Jordan et al. have it
-    for convolutions. Kernels to or from fewer than `least` channels (images, gradient maps) and biases are Adam's. No
-    weight decay. Biases learn at `bias_lr_ratio` of the learning rate: one that outruns its kernel leaves a ReLU dead.
-    The other arguments are those of `keras.optimizers.Muon`.
+    for convolutions. Adam updates biases, and kernels to or from fewer than `least` channels (images, gradient maps).
+    There is no weight decay. Biases learn at `bias_lr_ratio` of the learning rate, for a bias that outruns its kernel
+    leaves a ReLU dead. The other arguments are those of `keras.optimizers.Muon`.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ConvolutionMuon(keras.optimizers.Muon):
         super()._adamw_update_step(gradient, variable, learning_rate, m, v)
 
     def _muon_update_step(self, gradient, variable, lr, m):
-        """As Keras does it, the kernel seen as a matrix."""
+        """Keras' own step, with the kernel seen as a matrix."""
         self.assign(m, self.momentum * m + gradient)
         direction = gradient + self.momentum * m if self.nesterov else m
         update = self.zeropower_via_newtonschulz5(ops.reshape(direction, (-1, variable.shape[-1])), self.ns_steps)

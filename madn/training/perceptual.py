@@ -1,4 +1,4 @@
-"""What the recipes with a perceptual loss share: where its VGG weights come from."""
+"""The base of the recipes with a perceptual loss, which says where its VGG weights come from."""
 
 from __future__ import annotations
 

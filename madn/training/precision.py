@@ -1,4 +1,4 @@
-"""The types that networks compute in."""
+"""The precision that networks compute in."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Random numbers of a training step that depend on the seed, the step (of its stage) and the image alone.
+"""Stateless random numbers for training steps: they depend on the seed, the step of the stage and the image alone.
 
-Keras' generators keep a state, and give other numbers on each backend. These have none, so that a resumed run, a batch
-cut into parts or shared by several devices, and all backends draw the same.
+Keras' generators keep a state, and give other numbers on each backend. Without one, a resumed run draws the same, and
+so do a batch that is cut into parts or shared by several devices, and every backend.
 """
 
 import threading
@@ -10,12 +10,12 @@ import keras
 from keras import ops
 
 BITS = 0xFFFFFFFF
-# Numbers of 32 bits: JAX has no wider integers, and its uint32 wraps; PyTorch does not multiply uint32.
+# The hash is of 32 bits, for JAX has no wider integers. Its uint32 wraps; PyTorch does not multiply uint32.
 DTYPE = "uint32" if keras.backend.backend() == "jax" else "int64"
 
 
-class RandomNumbers(threading.local):  # TensorFlow traces the devices of a machine in threads that take turns
-    """Uniform numbers in [0, 1), float32. `begin` is called before each update; the draws in it are then numbered."""
+class RandomNumbers(threading.local):  # TensorFlow traces the devices of a machine in threads that take turns.
+    """Draws uniform numbers in [0, 1), float32. `begin` is called before each update, whose draws are then numbered."""
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -26,11 +26,11 @@ class RandomNumbers(threading.local):  # TensorFlow traces the devices of a mach
         self.update, self.first_image, self.number = update, first_image, 0
 
     def uniform(self, count: int):
-        """`count` numbers that all images of the batch share."""
+        """Draw `count` numbers that all images of the batch share."""
         return self._draw(ops.arange(count, dtype=DTYPE))
 
     def uniform_per_image(self, images):
-        """A number for each image of a batch (n, ...): (n, 1, 1, 1)."""
+        """Draw a number for each image of a batch (n, ...), as (n, 1, 1, 1)."""
         places = ops.arange(ops.shape(images)[0], dtype=DTYPE) + ops.cast(self.first_image, DTYPE)
         return ops.reshape(self._draw(places), (-1, 1, 1, 1))
 

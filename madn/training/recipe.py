@@ -1,4 +1,4 @@
-"""What every recipe says: batch, crop, optimisers, schedule, clipping. A paper's recipe adds its own fields.
+"""The base of all recipes: batch, crop, optimisers, schedule, clipping. A paper's recipe adds its own fields.
 
 A recipe is plain data, and so is the module that holds it: networks, losses and optimisers are imported by the methods
 that build them. So recipes can be listed, and a command line refused, before Keras and its backend are imported.
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from madn.training.model import AdversarialModel
 
 INTERNAL = {"internal": True}
-"""Metadata of a field that a recipe's stages set, and no command line."""
+"""Marks a field that the stages of a recipe set, and no command line."""
 
 
 class Named(NamedTuple):
-    """A recipe of the registry, and what it is in a line that names its paper."""
+    """A recipe of the registry, with a line that names its paper."""
 
     recipe: Recipe
     summary: str
@@ -81,11 +81,11 @@ class Recipe(Computation, Optimisation):
     paper: ClassVar[str] = ""
     crop_multiple: ClassVar[int] = 32
     update_order: ClassVar[str] = "simultaneous"
-    """Simultaneous: both gradients at the same weights. Alternating: the discriminator first."""
+    """Simultaneous takes both gradients at the same weights; alternating updates the discriminator first."""
     critic_steps: ClassVar[int] = 1
     """Discriminator updates for each generator update, all on its batch; alternating order only."""
     critics_float32: ClassVar[bool] = False
-    """A gradient penalty asks for it, whatever `precision` says."""
+    """Whether discriminators compute in float32 whatever `precision` says, as a gradient penalty asks."""
     retired: ClassVar[dict] = {
         "optimizer": "adam",
         "bias_lr_ratio": ...,
@@ -93,7 +93,7 @@ class Recipe(Computation, Optimisation):
         "clip_scope": "generator",
         "critic_batches": ...,
     }
-    """Fields that stored files may have -> the value that is still built; ...: any."""
+    """Fields that stored files may have, each with the only value that is still built; ... stands for any value."""
 
     def __post_init__(self):
         for field in ("batch", "crop", "epochs", "critic_steps", "accumulate"):
@@ -126,11 +126,11 @@ class Recipe(Computation, Optimisation):
         return None
 
     def build_generator(self) -> keras.Model:
-        """The generator: (batch, height, width, 3) in [0, 1] -> dictionary with `deblurred`."""
+        """The generator: it takes (batch, height, width, 3) in [0, 1], and gives a dictionary with `deblurred`."""
         raise NotImplementedError
 
     def build_critics(self) -> dict[str, keras.Model]:
-        """Domain -> discriminator; empty where the recipe has no adversarial loss."""
+        """The discriminator of each domain; empty where the recipe has no adversarial loss."""
         raise NotImplementedError
 
     def build_objective(self):
@@ -155,7 +155,7 @@ class Recipe(Computation, Optimisation):
         return {}
 
     def stages(self, total_steps: int) -> list[tuple[Recipe, int]]:
-        """(recipe, steps) of each stage: one after the other, each with optimisers and a schedule of its own."""
+        """The stages, one after the other, each as (recipe, steps) with optimisers and a schedule of its own."""
         return [(self, total_steps)]
 
     @property
@@ -183,8 +183,10 @@ class Recipe(Computation, Optimisation):
         return fields
 
     def grows_from(self, fields: dict) -> dict | None:
-        """The changed fields of the smaller network that `transfer` starts this one from, where a weights file with the
-        stored `fields` holds one; None where the file must hold this very network."""
+        """How this recipe is changed for the smaller network whose weights `transfer` starts from.
+
+        `fields` are those of a weights file; None where such a file must hold this very network.
+        """
         return None
 
     def transfer(self, previous: keras.Model, generator: keras.Model) -> None:
@@ -202,7 +204,7 @@ class Recipe(Computation, Optimisation):
         return self.steps or self.epochs * self.steps_per_epoch(pairs)
 
     def learning_rate(self, initial: float, total_steps: int):
-        """The schedule, step by step; constant unless a recipe says otherwise."""
+        """The learning rate, or its schedule over the steps; constant unless a recipe says otherwise."""
         return initial
 
     def build_g_optimizer(self, total_steps: int) -> keras.optimizers.Optimizer:
@@ -222,7 +224,7 @@ class Recipe(Computation, Optimisation):
         )
 
     def build_model(self, total_steps: int, devices: Devices | None = None) -> AdversarialModel:
-        """Networks, objective and optimisers, seeded and compiled; `total_steps` long the schedule."""
+        """Build networks, objective and optimisers, seeded and compiled, with a schedule over `total_steps`."""
         import keras
 
         from madn.training.distribution import Devices

@@ -20,12 +20,12 @@ from keras import ops, tree
 
 from madn.nn.keras_private import Functional
 
-SEGMENT_SIZES = 64  # how many sizes of segments are tried: the whole network, a half, a third ...
+SEGMENT_SIZES = 64  # Segments of so many sizes are tried: the whole network, a half of it, a third, and so on.
 
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a layer or an operation; tensors are named by symbolic ones, which know shape and dtype."""
+    """One call of a layer or an operation. Its tensors are symbolic ones, which know shape and dtype."""
 
     run: Callable
     args: tuple
@@ -38,11 +38,11 @@ class Step:
 
 
 def rematerialised(generator: keras.Model) -> Callable:
-    """`generator` as a function (images, training=True) -> outputs that computes again what it does not keep.
+    """Make the generator a function (images, training=True) -> outputs that computes again what it does not keep.
 
-    Outputs and gradients are the network's own, and so are its weights: nothing is copied. Takes a functional model
+    Outputs and gradients are the network's own, and so are its weights: nothing is copied. It takes a functional model
     on any of the three backends. Raises `ValueError` for one that changes its state in training (batch
-    normalisation, dropout): a second run would change it once more.
+    normalisation, dropout), for a second run would change it once more.
     """
     plans = {}
 
@@ -74,7 +74,7 @@ def _run(steps: Sequence[Step], taken, given, *tensors) -> list:
 
 
 def _together(tensors: list) -> list:
-    """The same tensors, whose gradients go on when the last of them has come.
+    """Give the tensors back, but let their gradients go on only when the last of them has come.
 
     TensorFlow runs what is ready: the gradient of an image that only the loss takes is ready at once, and would start
     the second run of its segment before there is room for it.
@@ -95,7 +95,7 @@ def _together(tensors: list) -> list:
 
 
 def _plan(model: keras.Model, shape: tuple, training: bool) -> tuple:
-    """(symbolic input, symbolic outputs, segments), a segment being (steps, tensors that it takes, those it gives)."""
+    """Plan the pass: (symbolic input, symbolic outputs, segments), a segment being (steps, tensors taken, given)."""
     source = keras.KerasTensor(shape, model.inputs[0].dtype)
     steps: list[Step] = []
     outputs = _take_apart(model, [source], training, steps)
@@ -132,7 +132,7 @@ def _take_apart(model: keras.Model, inputs: list, training: bool, steps: list[St
     inputs = [
         x
         if x.dtype == own.dtype
-        # a nested model casts what it takes to the dtype of its inputs
+        # A nested model casts its arguments to the types of its inputs.
         else note(functools.partial(ops.cast, dtype=own.dtype), (x,), {}, keras.KerasTensor(x.shape, own.dtype))
         for x, own in zip(inputs, model.inputs, strict=True)
     ]
@@ -141,23 +141,24 @@ def _take_apart(model: keras.Model, inputs: list, training: bool, steps: list[St
 
 
 def _is_functional(operation) -> bool:
-    """Whether it is a functional model that runs as its graph says, or says that it differs in `training` alone."""
+    """Whether a model is functional and runs as its graph says, but perhaps for `training`, which it then declares."""
     return isinstance(operation, Functional) and (
         type(operation).call is Functional.call or getattr(operation, "as_at_inference", False)
     )
 
 
 def _cut(steps: Sequence[Step], last: dict[int, int]) -> list[tuple[int, int]]:
-    """(start, end) of each segment: of all sizes tried, the one with the fewest bytes kept and in a segment."""
+    """The (start, end) of each segment. Of all sizes that are tried, the one with the fewest bytes is taken."""
     sizes = [sum(map(_bytes, step.outputs)) for step in steps]
     choices = (_cut_at(steps, last, sizes, sum(sizes) / n) for n in range(1, SEGMENT_SIZES + 1))
     return min(choices, key=lambda choice: choice[0])[1]
 
 
 def _cut_at(steps, last, sizes, most: float) -> tuple[int, list[tuple[int, int]]]:
-    """Segments of at most `most` bytes, or one step, that keep the fewest: (those and the largest's bytes, segments).
+    """Cut into segments of at most `most` bytes, or of one step, that keep the fewest bytes: (bytes, segments).
 
-    Exact, by dynamic programming: what a cut keeps beside the cut before is what was made in between.
+    The bytes are those that are kept, and the largest segment's. The cut is exact, by dynamic programming: beside what
+    the cut before keeps, a cut keeps what was made in between.
     """
     kept, before = [0], [0]
     for end in range(1, len(steps) + 1):
@@ -180,6 +181,6 @@ def _cut_at(steps, last, sizes, most: float) -> tuple[int, list[tuple[int, int]]
 
 
 def _bytes(tensor: keras.KerasTensor) -> int:
-    """Of a symbolic tensor; a size that is not known counts as 1."""
+    """The bytes of a symbolic tensor, in which an unknown size counts as 1."""
     bits = int("".join(filter(str.isdigit, tensor.dtype)) or 8)
     return math.prod(n or 1 for n in tensor.shape) * bits // 8

@@ -22,7 +22,7 @@ from madn.system.writing import HOST, atomic, remove_leftovers
 
 SETTINGS = "settings.json"
 STATE = re.compile(r"state-(\d+)\.weights\.h5")
-KEEP = 3  # states
+KEEP = 3  # So many states are kept.
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -55,7 +55,7 @@ class RunFolder:
         return sorted(found, key=step_of, reverse=True)
 
     def keep_states(self, newest: Path) -> None:
-        """Keep the last few states up to `newest`; one beyond it was damaged, as the run has come from before it."""
+        """Remove all states but the last few up to `newest`; one beyond it is damaged: the run began before it."""
         states = self.states()
         wanted = states[states.index(newest) :][:KEEP]
         for path in states:
@@ -64,11 +64,11 @@ class RunFolder:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Say in one line what the disk refused: raises `UserError` for an `OSError` inside the block."""
+        """A block in which an `OSError` becomes a `UserError` that says in one line what the disk refused."""
         try:
             yield
         except OSError as problem:
-            # Libraries may not hand on why they could not write.
+            # A library may raise an error without its number, so the disk itself is asked.
             full = problem.errno in FULL or (problem.errno is None and shutil.disk_usage(self.path).free < 1e6)
             why, way_out = (
                 ("the disk is full", "Make room")
@@ -136,7 +136,7 @@ class RunFolder:
             raise UserError(f"{self.path}: this run has other settings: {what}; leave them out or choose another --run")
 
     def result(self) -> str:
-        """Where the run stands and where its files are, for the screen."""
+        """A text for the screen: where the run stands, and where its files are."""
         row = self.rows()[-1]
         score = "{:.2f} dB (blurred {:.2f} dB)".format
         line = f"step {row['step']}: training crops {score(float(row['psnr']), float(row['blurred_psnr']))}"

@@ -29,5 +29,5 @@ class ConstantThenLinear(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def polynomial(initial: float, steps: int, power: float) -> keras.optimizers.schedules.PolynomialDecay:
-    """lr = initial (1 - step / steps) ** power, down to 0."""
+    """The schedule lr = initial (1 - step / steps) ** power, which ends at 0."""
     return keras.optimizers.schedules.PolynomialDecay(initial, decay_steps=steps, end_learning_rate=0.0, power=power)

@@ -1,4 +1,4 @@
-"""What a run was: recipe, fields, data, versions, device and command, for settings.json."""
+"""The settings of a run for settings.json: recipe, fields, data, versions, device and command."""
 
 from datetime import UTC, datetime
 
@@ -12,8 +12,8 @@ from madn.training.recipe import Recipe
 def describe(name: str, recipe: Recipe, command: str, about: dict, before: dict | None = None) -> dict:
     """Everything that settings.json holds, as plain JSON values.
 
-    `command`: what was typed. `before`: what it held, where a run is resumed: how it was started stays, and this
-    resumption joins the others.
+    `command` is what was typed. Where a run is resumed, `before` is what the file held: how the run was started stays,
+    and this resumption joins the others.
     """
     process = {
         "command": command,

@@ -75,12 +75,12 @@ def write_mean(
     files = [Path(file) for file in files]
     shares = _shares(files, shares)
     check_new_weights(out)
-    start_keras()  # late: a bad command line is reported before
+    start_keras()  # Keras starts late, so that a bad command line is reported at once.
     from madn.training.checkpoint import load_generator, save_generator
 
     found = [_generator_of(file, which) for file in files]
-    layers = []  # of each file: name -> values of its weights
-    for file, stored in found:  # after it, recipe and generator are those of the last one
+    layers = []  # For each file, this has the names of the layers and the values of their weights.
+    for file, stored in found:  # After the loop, recipe and generator are the last file's.
         recipe = recipes.from_fields(stored["recipe"], stored["fields"])
         generator = recipe.build_generator()
         load_generator(generator, file, recipe)

@@ -16,8 +16,8 @@ from pathlib import Path
 from madn.errors import UserError
 from madn.system.writing import WEIGHTS, atomic
 
-METRICS = {"psnr": 2, "ssim": 4, "ssim_matlab": 4}  # and their decimals in the table
-DEFAULT = "madn-srn"  # what madn.deblur takes where no model is named
+METRICS = {"psnr": 2, "ssim": 4, "ssim_matlab": 4}  # The table has so many decimals of each.
+DEFAULT = "madn-srn"  # madn.deblur takes this where no model is named.
 REGISTRY, VARIABLE = "registry.json", "MADN_WEIGHTS"
 
 
@@ -58,7 +58,7 @@ def folder() -> Path:
     if os.environ.get(VARIABLE):
         return Path(os.environ[VARIABLE])
     here = Path(__file__).resolve().parents[1]
-    installed = here / "published_weights"  # setup.py puts weights/ there
+    installed = here / "published_weights"  # setup.py puts weights/ there.
     return installed if installed.is_dir() else here.parent / "weights"
 
 
@@ -116,7 +116,8 @@ def _entry(name: str, line: dict) -> Entry:
         for score in line.pop("scores", ())
     )
     entry = Entry(name=name, scores=scores, **line)
-    if Path(entry.file).name != entry.file or not entry.file.endswith(WEIGHTS):  # it leads to no other folder
+    # A plain name leads to no other folder.
+    if Path(entry.file).name != entry.file or not entry.file.endswith(WEIGHTS):
         raise ValueError(f"{name}: file must be a plain name that ends with {WEIGHTS}; it is {entry.file}")
     if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
         raise ValueError(f"{name}: sha256 must be 64 hexadecimal digits; it is {entry.sha256}")

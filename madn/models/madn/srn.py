@@ -109,7 +109,8 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
         reader = tf.train.load_checkpoint(str(path))
         names = [name for name in reader.get_variable_to_shape_map() if name.startswith(f"{SCOPE}/")]
         return {name.removeprefix(f"{SCOPE}/"): reader.get_tensor(name) for name in names}
-    except (tf.errors.OpError, IndexError, TypeError, ValueError, RuntimeError) as problem:  # as its reader says it
+    # TensorFlow's reader raises any of these.
+    except (tf.errors.OpError, IndexError, TypeError, ValueError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:160]
         raise UserError(
             f"{path}: not a readable TensorFlow checkpoint (damaged, cut short or of another kind; {reason})"

@@ -1,6 +1,7 @@
 """TensorBoard's event files, written a round at a time by the thread that trains.
 
-`tensorboard.summary.Writer` has a thread of its own, which ends in a traceback where the disk is full.
+The records are TensorBoard's own, but not its `summary.Writer`: that writes in a thread of its own, which ends in a
+traceback where the disk is full, while a run must end there in one line and go on later.
 """
 
 import os
@@ -12,9 +13,9 @@ from madn.system.writing import HOST
 
 
 class Events:
-    """The scalars of a run, in one file for each process; nothing where TensorBoard is not installed.
+    """Writes the scalars of a run, into one file for each process; does nothing where TensorBoard is not installed.
 
-    What an interrupted run wrote from `first_step` on counts as void: this process writes it again.
+    TensorBoard is told to forget what an interrupted run wrote from `first_step` on: this process writes it again.
     """
 
     def __init__(self, folder: Path, first_step: int):
@@ -27,7 +28,7 @@ class Events:
             from tensorboard.compat.proto.event_pb2 import Event, SessionLog
             from tensorboard.plugins.scalar.summary_v2 import scalar_pb
             from tensorboard.summary.writer.record_writer import RecordWriter
-        except ImportError:  # a machine with PyTorch alone may lack it; log.csv holds the same numbers
+        except ImportError:  # A machine with PyTorch alone may lack it; log.csv holds the same numbers.
             return
         now = time.time()
         events = [Event(wall_time=now, step=step, summary=scalar_pb(name, value)) for name, value in scalars.items()]

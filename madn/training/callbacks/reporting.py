@@ -1,4 +1,4 @@
-"""What shows how a run goes: progress, logs, the best and the last generator, pictures; and the end of its time."""
+"""Callbacks that show how a run goes: progress, logs, the best and the last generator, pictures, and the clock."""
 
 import math
 import shutil
@@ -17,7 +17,7 @@ from madn.training.checkpoint import Place, save_generator
 from madn.training.gan_monitor import MEANING
 from madn.training.runfolder import RunFolder
 
-EARLY = 100  # steps of a stage in which a discriminator cannot have learned much
+EARLY = 100  # In so many steps of a stage a discriminator cannot have learned much.
 
 
 class Progress(keras.callbacks.Callback):
@@ -45,15 +45,17 @@ class Progress(keras.callbacks.Callback):
 
 
 class Record(keras.callbacks.Callback):
-    """At the end of each round: a line in log.csv and TensorBoard, the last and the best generator.
+    """Writes a line into log.csv and TensorBoard at the end of each round, and the last and the best generator.
 
-    The line has the share of the round's steps that was waited for input, and what is to be said of the discriminators.
+    Among other things the line says for what share of the round the steps waited for input, and whether a
+    discriminator has won or collapsed.
 
     Args:
-        facts: recipe's name and fields, written into each generator's file.
+        facts: the recipe's name and fields, which are written into each generator's file.
         place: the stage, and the seconds that the run has taken before.
         rows: the log so far, which holds the best score of a resumed run.
-        step: where the run goes on.
+        score: the column of the log that the best generator is chosen by.
+        step: the step at which the run goes on.
         say: prints a line beside the progress bar.
     """
 
@@ -63,21 +65,21 @@ class Record(keras.callbacks.Callback):
         super().__init__()
         self.run, self.facts, self.score, self.say = run, facts, score, say
         self.started = time.monotonic() - max(place.seconds, float(rows[-1]["seconds"]) if rows else 0)
-        # A new stage's network may be another one, and be called worse by the same score at first.
+        # A new stage may have another network, whose score is worse at first: it has a best of its own.
         scores = [float(row[score]) for row in rows if row.get(score) and int(row["step"]) > place.first_step]
         self.best = max(scores, default=-math.inf)
         self.events = Events(run.tensorboard, step + 1)
         self.judged_from, self.verdicts = place.first_step + EARLY, {}
 
     def elapsed(self) -> float:
-        """Seconds of training, those before an interruption included."""
+        """How many seconds the run has trained, before an interruption, too."""
         return time.monotonic() - self.started
 
     def on_epoch_begin(self, epoch, logs=None):
         self.round_began, self.model.waited = time.monotonic(), 0.0
 
     def on_train_batch_end(self, batch, logs=None):
-        self.trained = time.monotonic()  # neither validation nor saving is counted
+        self.trained = time.monotonic()  # The round's time ends here: neither validation nor saving is part of it.
 
     def on_epoch_end(self, epoch, logs=None):
         step = self.model.step
@@ -100,7 +102,7 @@ class Record(keras.callbacks.Callback):
                 save_generator(self.model.generator, self.run.generator("best"), **self.facts, **facts)
 
     def _critics(self, row: dict) -> dict:
-        """The column of the log about the discriminators, and a line on the screen where it changes."""
+        """Judge the discriminators: returns their column of the log, and prints a line where a verdict changes."""
         if not self.model.critics:
             return {}
         rounds = [each for each in (*self.run.rows(), row) if int(each["step"]) > self.judged_from]
@@ -116,7 +118,7 @@ class Record(keras.callbacks.Callback):
 
 
 class Clock(keras.callbacks.Callback):
-    """Ends the round at hand, and with it the run, when `seconds` have passed since `record` started; None: never."""
+    """Ends the current round, and with it the run, when it has taken `seconds` by `record`; None means never."""
 
     def __init__(self, record: Record, seconds: float | None):
         super().__init__()
@@ -132,9 +134,10 @@ class Clock(keras.callbacks.Callback):
 
 
 class Pictures(keras.callbacks.Callback):
-    """At the end of each round, fixed crops: blurred | restored | sharp, with their PSNR.
+    """Draws a few fixed crops at the end of each round: blurred | restored | sharp, with their PSNR.
 
-    At most `keep` of them stay, evenly over the run: the rounds of the log decide which, also after an interruption.
+    At most `keep` pictures stay, spread evenly over the run. The rounds in the log decide which, so that an
+    interruption does not matter.
 
     Args:
         blurred, sharp: a few float32 crops (n, height, width, 3) in [0, 1].
@@ -162,7 +165,7 @@ class Pictures(keras.callbacks.Callback):
 
 
 def evenly(steps: list[int], count: int) -> set[int]:
-    """At most `count` of the steps: every one, every second, every fourth ...; and the newest."""
+    """Choose at most `count` of the steps: every one, or every second, fourth and so on; and the newest."""
     stride = 1
     while len(steps[::stride]) >= count:
         stride *= 2

@@ -1,4 +1,4 @@
-"""What keeps a run from being lost: states on disk, a clean stop, and a look at what its steps noticed."""
+"""Callbacks that keep a run from being lost: they save its state, stop it cleanly, and end it on faults."""
 
 import contextlib
 import dataclasses
@@ -13,7 +13,7 @@ from madn.errors import UserError
 from madn.training.checkpoint import Place, save_state, track_on, tracked_means
 from madn.training.runfolder import RunFolder, step_of
 
-NAMED = 16  # files of a batch
+NAMED = 16  # A message names so many files of a batch, and counts the rest.
 
 
 class Stopped(Exception):
@@ -23,10 +23,11 @@ class Stopped(Exception):
 class Faults(keras.callbacks.Callback):
     """Stops the run on values that are not finite, before anything is saved; reports batches without content.
 
-    The steps keep note of both on the device; it is asked about once a second, and before the state is saved.
+    The steps note both on the device, which is asked about once a second, and before the state is saved.
 
     Args:
-        source, crops: where the crops of a batch come from, and how many a step consumes.
+        source: what the crops come from.
+        crops: how many of them a step takes.
         say: prints a line beside the progress bar.
     """
 
@@ -36,7 +37,7 @@ class Faults(keras.callbacks.Callback):
         self.asked, self.told = time.monotonic(), 0
 
     def check(self) -> None:
-        """Raises `UserError` with the step, the terms, the files and the way out, if there was a fault."""
+        """Raises `UserError` where a value was not finite: it names the step, the terms, the files and the way out."""
         fault = self.model.fault()
         if fault:
             states = [path for path in self.run.states() if step_of(path) < fault.step]
@@ -62,14 +63,14 @@ class Faults(keras.callbacks.Callback):
             )
 
     def _files(self, step: int) -> str:
-        """The files of the crops that a step, counted from 1, consumed."""
+        """The files that a step, counted from 1, took its crops from."""
         names = list(dict.fromkeys(self.source.name(k) for k in range((step - 1) * self.crops, step * self.crops)))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         return ", ".join(names[:NAMED]) + more
 
 
 class Waiting(keras.callbacks.Callback):
-    """Comes last: from here to the next step, a PyTorch run waits for its batch (`AdversarialModel.waited`)."""
+    """Comes last of all callbacks: after it a PyTorch run waits for its next batch (`AdversarialModel.waited`)."""
 
     def on_train_batch_end(self, batch, logs=None):
         self.model.step_ended()
@@ -77,7 +78,7 @@ class Waiting(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def signals_left_to_the_chief() -> Iterator[None]:
-    """Ctrl-C and SIGTERM, which reach all processes of a job, are answered by the one that saves; the others follow."""
+    """Ignore Ctrl-C and SIGTERM, which reach all processes of a job: the one that saves answers, the others follow."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -87,14 +88,14 @@ def signals_left_to_the_chief() -> Iterator[None]:
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves the whole state at the end of each round, when all else of the round is on disk, and inside long ones.
+    """Saves the whole state: at the end of each round, when everything else is on disk, and inside long rounds.
 
     Args:
-        place: the stage, written into the state.
+        place: the stage, which is written into the state.
         elapsed: gives the seconds that the run has taken.
-        check: called before saving; raises where the state is not worth it.
-        seconds: between two states inside a round; 0: none there.
-        means: what the means of a round that was broken off are made of (`load_state`).
+        check: is called before saving, and raises where the state is not worth it.
+        seconds: how often a state is saved inside a round; 0 means never.
+        means: the means of a round that was broken off, as `load_state` gives them.
     """
 
     def __init__(
@@ -133,9 +134,9 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 class StopCleanly(keras.callbacks.Callback):
-    """Ctrl-C and SIGTERM end the run after the step at hand, its state saved; a second Ctrl-C ends it at once.
+    """Ends the run after the current step on Ctrl-C or SIGTERM, its state saved; a second Ctrl-C ends it at once.
 
-    Comes after `checkpoints` in the list of callbacks.
+    It comes after `checkpoints` in the list of callbacks.
     """
 
     def __init__(self, checkpoints: Checkpoints):
@@ -162,5 +163,5 @@ class StopCleanly(keras.callbacks.Callback):
             raise Stopped
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.asked:  # the round is complete, and everything of it saved
+        if self.asked:  # The round is complete, and all of it is saved.
             raise Stopped
