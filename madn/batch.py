@@ -23,7 +23,7 @@ MODELS = ("settings.json", "saved_model.pb")  # A folder that is a model has one
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """Which photos, and by what."""
+    """Which photos are restored, and by what network."""
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN...")]
     """Photos, folders (all photos below them) or patterns (* in one folder, ** through all), local or gs://, s3://,
@@ -33,7 +33,7 @@ class BatchOptions:
     failed: str | None = None
     """List of the files that failed, a line of JSON each; by default failed.jsonl in OUT."""
     model: str = DEFAULT
-    """As of madn.deblur, for the workers to load; or a .weights.h5 file of a bucket."""
+    """A model as madn.deblur takes it, which the workers load; or a .weights.h5 file of a bucket."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
     recipe: str | None = None
@@ -112,7 +112,7 @@ def _run(options: BatchOptions, sources: list[Source], output: str, failed: str,
 
 
 def _place(model: str) -> str:
-    """A model as workers in other folders find it; a published name stays one, whatever folder has it."""
+    """The model's name for workers in other folders; a published name stays one, even where a folder has it, too."""
     is_here = os.path.isfile(model) or any(os.path.isfile(os.path.join(model, name)) for name in MODELS)
     return os.path.abspath(model) if is_here else model
 

@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
 
 
 def training_options(options: CompareOptions) -> list[str]:
-    """What all runs have in common, as options of madn.train."""
+    """The options of madn.train that all runs have in common."""
     photos = ["--photos", options.photos, "--photo-blur", options.photo_blur] if options.photos else []
     weights = ["--weights", options.weights] if options.weights else []
     return ["--data", *options.data, *photos, *weights, "--validation", options.validation]

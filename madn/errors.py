@@ -1,4 +1,4 @@
-"""What a user did wrong, said in one line; every command ends with exit code 2 on it."""
+"""Errors that a user can mend are told in one line, and every command ends on them with exit code 2."""
 
 import io
 import os
@@ -19,7 +19,7 @@ class WorkerLost(UserError):
 
 
 def one_line(text: str) -> str:
-    """Line ends and other characters that do not print, which file names may hold, as Python writes them in strings."""
+    """Escape characters that do not print, which file names may hold, as Python writes them in strings."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

@@ -95,7 +95,7 @@ def _data_options(stored: dict) -> DataOptions:
 
 
 def _first_look(argv: list[str]) -> argparse.Namespace:
-    """What decides which options there are: the recipe, and the run folder that a resumed run takes it from."""
+    """Read what decides which options there are: the recipe, or the run folder that a resumed run takes it from."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for option in ("--recipe", "--data", "--blurred", "--photos"):
         first.add_argument(option, nargs="?")

@@ -1,4 +1,4 @@
-"""Photos restored by Apache Beam: the pipeline, its files and how it is run. What needs Beam is in here alone."""
+"""Apache Beam restores photos: the pipeline, its files and how it is run. Nothing else needs Beam."""
 
 import warnings
 

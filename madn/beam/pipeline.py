@@ -42,7 +42,7 @@ NAMESPACE = "madn"  # The counters restored, noted, skipped, failed and left out
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What the workers are told; as `madn.batch.BatchOptions` has them."""
+    """The settings that workers get, as in `madn.batch.BatchOptions`."""
 
     output: str
     failed: str
@@ -91,7 +91,7 @@ def build(pipeline: beam.Pipeline, sources: Sequence[Source], settings: BatchSet
 
 
 class Name(beam.DoFn):
-    """A file that was found -> (target, source), or a `Failure`."""
+    """Names a file that was found: (target, source), or a `Failure`."""
 
     def __init__(self, source: Source, output: str):
         self.source, self.output = source, output
@@ -107,7 +107,7 @@ class Name(beam.DoFn):
 
 
 class Settle(beam.DoFn):
-    """(target, its sources) -> `Job`, or `Failure`s."""
+    """Makes a `Job` of (target, its sources), or `Failure`s."""
 
     def process(self, element: tuple[str, Iterable[str]]) -> Iterator[Job]:
         settled = settle(*element)
@@ -118,7 +118,7 @@ class Settle(beam.DoFn):
 
 
 class Read(beam.DoFn):
-    """`Job` -> (the job, its photo); nothing where the result is there."""
+    """Reads the photo of a `Job`, unless its result is there: (the job, its photo)."""
 
     def __init__(self, settings: BatchSettings):
         self.settings = settings
@@ -136,7 +136,7 @@ class Read(beam.DoFn):
 
 
 class PhotoHandler(TFModelHandlerNumpy):
-    """Beam's handler of TensorFlow models for photos of any size: `Photo` -> restored pixels, one at a time.
+    """Beam's handler of TensorFlow models, here for photos of any size, which are restored one at a time.
 
     Beam loads the network once for each worker process, for all of its threads. It is not shared between processes
     (`large_model`): what it takes is the memory of the photo at hand, far more than its weights.
@@ -147,7 +147,7 @@ class PhotoHandler(TFModelHandlerNumpy):
         self.settings = settings
 
     def load_model(self) -> "OneByOne":
-        """The base class's would call keras.models.load_model; raises `Stop` where there is no such network."""
+        """Load the network, where the base class would call keras.models.load_model; raises `Stop` if there is none."""
         from madn.restoration.loading import load_network
 
         asked = self.settings
@@ -179,7 +179,7 @@ class OneByOne:
 
 
 def _restored(model: OneByOne, batch: Sequence[Photo], inference_args: dict, model_id: str | None = None):
-    """Beam's inference function; raises `UserError` for what one photo is to blame for."""
+    """Beam's inference function; raises `UserError` where one photo is to blame."""
     try:
         return [PredictionResult(photo, model(photo), model_id) for photo in batch]
     except Exception as fault:
@@ -189,7 +189,7 @@ def _restored(model: OneByOne, batch: Sequence[Photo], inference_args: dict, mod
 
 
 class Write(beam.DoFn):
-    """(job, `PredictionResult`) -> a file at the job's target."""
+    """Writes a `PredictionResult` to its job's target."""
 
     def __init__(self, settings: BatchSettings):
         self.settings, self._folders = settings, set()
@@ -208,7 +208,7 @@ class Write(beam.DoFn):
 
 
 class WriteList(beam.DoFn):
-    """All failures -> the list, in the place of that of the run before."""
+    """Writes the list of all failures, which replaces that of the run before."""
 
     def __init__(self, settings: BatchSettings):
         self.settings = settings
@@ -225,6 +225,6 @@ def add_to_counter(name: str, by: int = 1) -> None:
 
 
 def failure(job: Job, letter: tuple[Any, tuple]) -> Failure:
-    """From a dead letter of Beam's: (element, (type, its `repr`, lines of the traceback))."""
+    """A failure made of Beam's dead letter: (element, (type, its `repr`, lines of the traceback))."""
     said = letter[1][2][-1].partition(": ")[2].strip()
     return Failure(job.source, said.removeprefix(f"{job.source}: "))

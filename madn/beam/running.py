@@ -1,4 +1,4 @@
-"""A pipeline run to its end: Beam's options, its faults in one line, its counters."""
+"""Runs a pipeline to its end, with Beam's options, its faults in one line, and its counters."""
 
 import contextlib
 import io
@@ -86,7 +86,7 @@ def run(options: PipelineOptions, sources: Sequence[Source], settings: BatchSett
 
 @contextlib.contextmanager
 def _unlogged() -> Iterator[None]:
-    """Without what this process logs."""
+    """A block in which this process logs nothing."""
     logging.disable(logging.CRITICAL)
     try:
         yield
@@ -95,7 +95,7 @@ def _unlogged() -> Iterator[None]:
 
 
 def _in_one_line(fault: Exception) -> BaseException:
-    """As a `UserError` what a worker raised as `Stop`, or Beam for an input; engines may hand on the text alone."""
+    """Make a `UserError` of a worker's `Stop`, or of Beam's fault about an input; engines may keep the text alone."""
     text = traceback.format_exception_only(fault)[-1]
     if text.startswith("RuntimeError: KeyboardInterrupt"):  # Beam makes this of Ctrl-C within a step.
         return KeyboardInterrupt()

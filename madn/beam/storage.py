@@ -21,7 +21,7 @@ RAW = {"compression_type": CompressionTypes.UNCOMPRESSED}  # Files are taken as 
 
 
 class Stop(Exception):
-    """What would befall all files: the pipeline ends with this line."""
+    """A fault that would befall all files: the pipeline ends with this line."""
 
 
 def new_parts(output: str) -> str:
@@ -95,7 +95,7 @@ def check_known(name: str) -> None:
 
 
 def _is_file(name: str) -> bool:
-    """And no folder, which to delete would be to delete all that is in it."""
+    """Whether a name is a file, and no folder: to delete a folder would be to delete all that is in it."""
     return is_there(name) and not (is_remote(name) and FileSystems.match([f"{escaped(name)}/**"])[0].metadata_list)
 
 

@@ -1,1 +1,1 @@
-"""What `python -m madn.bench` measures."""
+"""The measurements of `python -m madn.bench`."""

@@ -1,4 +1,4 @@
-"""What is known before anything is measured: the machine, and the stages of what is to be measured."""
+"""Facts that are known before anything is measured: the machine, and the stages of each recipe."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from madn.system.versions import versions
 
 
 def about(sources: Sequence[str], train: bool) -> dict:
-    """Machine, versions and backend; `stages`: source -> names of its recipe's stages ("" where there is one).
+    """Machine, versions and backend, and as `stages` the names of each source's stages, "" where there is one.
 
     Raises `UserError` for a source that cannot be loaded or, with `train`, does not train.
     """

@@ -1,5 +1,5 @@
-"""What to measure, in plain values that go to a process of their own; `madn.benchmarks.photo_timing` and `training` say
-what the fields mean there."""
+"""The measurements to make, in plain values that go to a process of their own; what the fields mean there is said in
+`madn.benchmarks.photo_timing` and `step_timing`."""
 
 from dataclasses import dataclass
 from typing import Literal

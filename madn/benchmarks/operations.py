@@ -1,4 +1,4 @@
-"""Operations of a call where TensorFlow's graph is not to be had: PyTorch's formulas, call by call."""
+"""MACs of a call where there is no graph of TensorFlow's: by PyTorch's formulas, call by call."""
 
 from collections.abc import Callable
 

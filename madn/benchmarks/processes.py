@@ -1,4 +1,4 @@
-"""Each measurement in a process of its own: its memory is its own, and one that dies leaves the others."""
+"""Each measurement has a process of its own, and so a memory of its own; one that dies leaves the others."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor

@@ -1,4 +1,4 @@
-"""What the machine is, and the two rates that everything is compared with: a matrix product and plain convolutions."""
+"""The machine, and the two rates that all is compared with: of a matrix product and of plain convolutions."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Images of any size to work on: scikit-image's astronaut, mirrored as often as it takes."""
+"""Images of any size to measure with: scikit-image's astronaut, mirrored as often as needed."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from madn.restoration.restorer import reflected
 
 
 def photo(height: int, width: int) -> np.ndarray:
-    """(height, width, 3) uint8."""
+    """A photo, uint8 (height, width, 3)."""
     from skimage.data import astronaut
 
     picture = astronaut()

@@ -1,4 +1,4 @@
-"""How much memory a training step takes, computed from the graph of the step itself, which is traced and not run."""
+"""The memory of a training step, computed from the graph of the step itself, which is traced and not run."""
 
 import math
 import tempfile

@@ -1,4 +1,4 @@
-"""All measurements of `python -m madn.bench`, one process after the other, into two tables and a file."""
+"""Makes the measurements of `python -m madn.bench`, one process after the other, for two tables and a file."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from madn.system.writing import atomic
 
 
 class ResultFile:
-    """What was measured so far, in a dictionary that is written to `file`, if there is one, after every change.
+    """Collects what is measured in a dictionary, which is written to `file`, if there is one, after every change.
 
-    `about`: what the figures were measured on.
+    `about` says what the figures were measured on.
     """
 
     def __init__(self, file: Path | None, command: str, about: dict):

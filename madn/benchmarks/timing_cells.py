@@ -47,7 +47,7 @@ def product_rate(row: dict) -> float:
 
 
 def percentile(seconds: list[float], percent: float) -> float:
-    """Between the two nearest times, as numpy has it; of few times, p95 is close to the longest."""
+    """The percentile, interpolated between the two nearest times; of few times, p95 is close to the longest."""
     return float(np.percentile(seconds, percent))
 
 

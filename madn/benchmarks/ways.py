@@ -1,4 +1,4 @@
-"""What restoring one photo costs in different ways, and how far their results are from the plain call's."""
+"""Times different ways of restoring one photo, and measures how far their results are from the plain call's."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def restoration_table(model: str, photo: Path, tile: int, rounds: int = 3, out: 
 
 
 def _ways(loaded: Loaded, model: str, image: np.ndarray, tile: int) -> dict[str, Callable[[], np.ndarray]]:
-    """Name -> a call that restores the photo, waits for the result and clips it to [0, 1]."""
+    """The ways by name: calls that restore the photo, wait for the result and clip it to [0, 1]."""
     half, restorer = load_network(model, precision="bfloat16").network, loaded.restorer(tile=tile)
 
     def whole(network) -> Callable[[], np.ndarray]:

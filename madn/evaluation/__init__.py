@@ -1,1 +1,1 @@
-"""How well images were restored: metrics, protocols, traditional references, comparison pictures."""
+"""Measures how well images are restored: metrics, protocols, traditional references, the selection of images."""

@@ -131,7 +131,7 @@ def blind_kernel(blurred: np.ndarray) -> np.ndarray:
 
 
 def deconvolve(blurred: np.ndarray, kernel: np.ndarray, iterations: int = ITERATIONS) -> np.ndarray:
-    """Richardson-Lucy deconvolution of a float (H, W, 3) image in [0, 1] -> float32 of the same shape, in [0, 1].
+    """Richardson-Lucy deconvolution of a float (H, W, 3) image in [0, 1], which gives float32 of the same kind.
 
     The image is continued by reflection, so that its borders do not ring. A 1x1 kernel gives the image back.
     """

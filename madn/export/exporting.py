@@ -36,7 +36,7 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 @dataclass(frozen=True)
 class Format:
-    """A format: its place in the folder, its module here, and the packages (import name -> name) that this takes."""
+    """A format: its place in the folder, its module here, and the packages by import name that this needs."""
 
     file: str
     module: str
@@ -190,7 +190,7 @@ def photographs(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def keras_reference(generator: keras.Model, multiple: int) -> Callable[[np.ndarray], np.ndarray]:
-    """What Keras makes of float32 images of any size: padded by NumPy, cropped and clipped.
+    """A function that restores float32 images of any size by Keras, padded by NumPy, cropped and clipped.
 
     Keras is compiled for any size, as it is for inference: TensorFlow reorders float32 sums in such a graph, which
     moves an untrained full-width network by a few 1e-5 where its outputs reach 20. On the CPU, because a GPU may

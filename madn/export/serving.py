@@ -40,7 +40,7 @@ class ServingModule(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, name="blurred")])
     def restore(self, blurred: tf.Tensor) -> dict[str, tf.Tensor]:
-        """float32 in [0, 1] -> {"deblurred": float32 in [0, 1] of the same shape}."""
+        """Restore float32 in [0, 1]: `deblurred` has the same type and shape."""
         shape = tf.shape(blurred)
         padded = tf.gather(blurred, reflected_indices(shape[1], self._multiple), axis=1)
         padded = tf.gather(padded, reflected_indices(shape[2], self._multiple), axis=2)
@@ -51,7 +51,7 @@ class ServingModule(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="blurred")])
     def restore_uint8(self, blurred: tf.Tensor) -> dict[str, tf.Tensor]:
-        """uint8 -> {"deblurred": uint8 of the same shape}, rounded half to even as `numpy.round` does."""
+        """Restore uint8: `deblurred` has the same type and shape, rounded half to even as by `numpy.round`."""
         deblurred = self.restore(tf.cast(blurred, tf.float32) / 255.0)["deblurred"]
         return {"deblurred": tf.cast(tf.round(deblurred * 255.0), tf.uint8)}
 
@@ -73,7 +73,7 @@ def write_savedmodel(module: ServingModule, folder: Path) -> None:
 
 
 def load_savedmodel(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The SavedModel's `serving_default`: float32 (batch, height, width, 3) -> the same. On the CPU."""
+    """The SavedModel's `serving_default`, on the CPU: from float32 (batch, height, width, 3) to the same."""
     with tf.device("CPU"):
         loaded = tf.saved_model.load(str(folder))
 

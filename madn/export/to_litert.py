@@ -37,7 +37,7 @@ def write_litert(module: ServingModule, file: Path, size: tuple[int, int] | None
 
 
 def load_litert(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The network as LiteRT runs it: float32 (batch, height, width, 3) -> the same. On the CPU."""
+    """The network as LiteRT runs it, on the CPU: it takes float32 (batch, height, width, 3), and gives the same."""
     interpreter = Interpreter(str(file), num_threads=2)
     blurred, deblurred = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 

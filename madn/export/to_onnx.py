@@ -61,6 +61,6 @@ def _floor_mod(context, node, name, arguments) -> None:
 
 
 def load_onnx(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The network as onnxruntime runs it: float32 (batch, height, width, 3) -> the same. On the CPU."""
+    """The network as onnxruntime runs it, on the CPU: from float32 (batch, height, width, 3) to the same."""
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     return lambda blurred: session.run(["deblurred"], {"blurred": blurred})[0]

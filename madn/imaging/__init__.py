@@ -1,1 +1,1 @@
-"""Photo and video files <-> arrays, with everything that they hold beside pixels; nothing of networks."""
+"""Photo and video files become arrays and go back, with everything that they hold beside pixels."""

@@ -1,4 +1,4 @@
-"""Photo files <-> arrays: the one edge where files become float32 RGB in [0, 1] and go back."""
+"""The one edge where photo files become float32 RGB in [0, 1] and go back."""
 
 from pathlib import Path
 
@@ -19,12 +19,12 @@ SAVE_OPTIONS = {
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Float image in [0, 1] -> uint8: clipped, times 255, rounded (never truncated)."""
+    """A float image in [0, 1] as uint8: clipped, times 255 and rounded, never truncated."""
     return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def to_float(image: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 image -> float32 in [0, 1]; `to_uint8` takes 8 bits back exactly."""
+    """A uint8 or uint16 image as float32 in [0, 1]; `to_uint8` gives 8 bits back exactly."""
     return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
 
 

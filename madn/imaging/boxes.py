@@ -1,4 +1,4 @@
-"""What Pillow does not tell of AVIF and HEIC files: bits, colour codes and gain maps.
+"""Reads what Pillow does not tell of AVIF and HEIC files: bits, colour codes and gain maps.
 
 They stand in boxes of the files' head (ISO/IEC 14496-12 and 23008-12).
 """

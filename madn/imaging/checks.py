@@ -1,4 +1,4 @@
-"""What is refused of a photo file before it is decoded: what would be lost without a word, and what is damaged."""
+"""Refuses photo files before they are decoded, where something would be lost without a word, or is damaged."""
 
 import itertools
 from pathlib import Path

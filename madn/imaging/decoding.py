@@ -197,7 +197,7 @@ def _again(picture: Image.Image, file: BinaryIO, rawmode: str) -> Image.Image:
 
 
 def _cmyk_transform(picture: Image.Image) -> ImageCms.ImageCmsTransform | None:
-    """From the picture's own CMYK to sRGB; None where it has no profile, or a broken one."""
+    """The way from the picture's own CMYK to sRGB; None where it has no profile, or a broken one."""
     icc = picture.info.get("icc_profile") or b""
     if profile_space(icc) != "CMYK":
         return None

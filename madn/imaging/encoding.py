@@ -1,4 +1,4 @@
-"""What Pillow does not write: 16-bit colour PNG, and TIFF of 8 and 16 bits with its EXIF directories."""
+"""Writes what Pillow does not: 16-bit colour PNG, and TIFF of 8 and 16 bits with its EXIF directories."""
 
 import struct
 import zlib

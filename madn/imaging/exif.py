@@ -145,7 +145,7 @@ def write_directory(directory: Directory, order: str, at: int) -> bytes:
 
 
 def tiff_head(file: BinaryIO) -> tuple[str, bool, int]:
-    """Of a TIFF file: its byte order, whether it is a BigTIFF, and where its first directory is."""
+    """The byte order of a TIFF file, whether it is a BigTIFF, and where its first directory is."""
     file.seek(0)
     head = file.read(16)
     order, big = "<" if head[:2] == b"II" else ">", 43 in head[2:4]

@@ -1,4 +1,4 @@
-"""Which photo files are read and written, told by their suffixes: the one list for all that finds photos."""
+"""The one list of photo files that are read and written, by their suffixes, for everything that finds photos."""
 
 import functools
 import importlib
@@ -73,7 +73,7 @@ def image_format(path: Path) -> str:
 
 @functools.cache
 def missing(kind: str) -> str:
-    """What has to be installed for a format; "" where nothing has to."""
+    """What must be installed for a format; "" where nothing is missing."""
     if kind == "AVIF" and not features.check("avif"):
         return "a Pillow with AVIF (pip install --upgrade pillow)"
     if kind == "HEIF":

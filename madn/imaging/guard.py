@@ -24,7 +24,7 @@ _listening = threading.Lock()
 
 @contextlib.contextmanager
 def faults(path: str | Path) -> Iterator[None]:
-    """Whatever a file makes go wrong, as a `UserError` that names it."""
+    """A block in which whatever a file makes go wrong becomes a `UserError` that names it."""
     try:
         yield
     except UserError:

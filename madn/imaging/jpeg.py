@@ -1,4 +1,4 @@
-"""What Pillow does not tell of a JPEG file: whether its pixels are all there, long XMP, and what lies behind the photo.
+"""Reads what Pillow does not tell of a JPEG file: whether its pixels are whole, long XMP, what lies behind the photo.
 
 libjpeg, which every program reads JPEG by, fills what is missing or damaged with grey or with noise and goes on; all it
 says is a warning, and Pillow keeps that to itself. OpenCV's libjpeg writes it on standard error, from where `damage`

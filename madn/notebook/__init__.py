@@ -1,1 +1,1 @@
-"""What the notebooks call: their runs, and their figures."""
+"""The notebooks call this: their runs, and their figures."""

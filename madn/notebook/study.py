@@ -1,4 +1,4 @@
-"""What a notebook's runs are: recipes trained and measured once each, by commands that a reader can type.
+"""The runs of a notebook: recipes are trained and measured once each, by commands that a reader can type.
 
 A study keeps everything below one folder, runs/NAME-SCALE-DATA: a run folder for each training, an evaluation's JSON
 for each measurement, the pictures; what is measured of other models stands in runs/shared-SCALE-DATA. What is there and
@@ -32,7 +32,7 @@ from madn.training.runfolder import RunFolder
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: generator updates of a run (None: the recipe's own) and test pairs measured (None: all)."""
+    """How much is done: generator updates of a run (None: the recipe's own), and measured test pairs (None: all)."""
 
     steps: int | None
     pairs: int | None
@@ -154,7 +154,7 @@ class Study:
         return {**facts, "file": file.as_posix()}
 
     def finished(self, *folders: str) -> dict[str, str]:
-        """Of these run folders, made elsewhere and longer trained, those that are there: name -> folder.
+        """Those of these run folders, made elsewhere and longer trained, that are there: each name with its folder.
 
         Prints how long each was trained, and on what.
         """
@@ -241,7 +241,7 @@ class Study:
 
 
 def spread(items: Sequence, count: int) -> list:
-    """At most `count` of them, from the whole length."""
+    """At most `count` of the items, spread over the whole length."""
     count = min(count, len(items))
     return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]
 
@@ -287,7 +287,7 @@ def _cells(label: str, mean: Mapping[str, float], file: str) -> list[str]:
 
 
 def _ending(folder: Path) -> str:
-    """Where a run ended, from its log."""
+    """Say where a run ended, by its log."""
     rows = RunFolder(folder).rows()
     scored = [row for row in rows if row.get("val_psnr")]
     line = f"step {rows[-1]['step']}"

@@ -140,7 +140,7 @@ def beside(name: str, which: str, results: Sequence[Result]) -> list[Line]:
 
 
 def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, int]) -> list[Line]:
-    """`notes`: file of a result -> its number, which this adds to."""
+    """See `beside`; `notes` numbers the files of the results, and is added to."""
     shown, lines, ablated = table(name, which), [], set(paper(name)["ablated"])
 
     def add(method: str, k: int, published: dict, result: Result, side: str = "restored") -> None:

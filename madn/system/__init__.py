@@ -1,1 +1,1 @@
-"""What every room takes of the machine: command lines, starting Keras, memory, versions, whole files."""
+"""The machine, for every room: command lines, starting Keras, memory, tables, versions, whole files."""

@@ -1,4 +1,4 @@
-"""How much memory there is, within the limits of the machine, of a container and of a batch system."""
+"""Memory that this process may take, within the limits of the machine, of a container and of a batch system."""
 
 from collections.abc import Iterator
 from pathlib import Path

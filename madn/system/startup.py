@@ -1,4 +1,4 @@
-"""Starting Keras and its backend without the notes that TensorFlow's libraries print before they can be told not to."""
+"""Starts Keras and its backend, without the notes that TensorFlow's libraries print before they can be stopped."""
 
 import contextlib
 import os

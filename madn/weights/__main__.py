@@ -36,7 +36,7 @@ class WeightsOptions:
 
 @dataclass(frozen=True)
 class AddOptions:
-    """What to store, under which name."""
+    """What is stored, and under which name."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """A run folder or a .weights.h5 file."""
@@ -54,7 +54,7 @@ class AddOptions:
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """Which scores, of what."""
+    """Which scores are kept, and of what."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The weights that were measured."""

@@ -66,7 +66,7 @@ def add_score(name: str, measured: Path, data: str, command: str) -> Score:
 def write_mean(
     files: Sequence[Path], out: Path, shares: Sequence[float] | None = None, which: str = "best"
 ) -> dict[str, tuple[Path, ...]]:
-    """Write the weighted mean of generators, of the last one's recipe, to `out`; returns layer -> files it is of.
+    """Write the weighted mean of generators, of the last one's recipe, to `out`; returns each layer's files.
 
     Top-level layers of the generators are matched by name, their weights by order. Shares are those of the files that
     have a layer, made to sum to 1 again, or equal where all of them are 0. Raises `UserError` where shares are

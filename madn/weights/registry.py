@@ -49,12 +49,12 @@ class Entry:
 
     @property
     def short_hash(self) -> str:
-        """As a network's description says it, and with that the scores that were measured with it."""
+        """The hash as a network's description has it, and with that the scores that were measured with it."""
         return f"sha256 {self.sha256[:12]}"
 
 
 def folder() -> Path:
-    """Where the registry is: MADN_WEIGHTS, else beside or inside this package."""
+    """The folder of the registry: MADN_WEIGHTS, else one beside or inside this package."""
     if os.environ.get(VARIABLE):
         return Path(os.environ[VARIABLE])
     here = Path(__file__).resolve().parents[1]
@@ -63,7 +63,7 @@ def folder() -> Path:
 
 
 def entries() -> dict[str, Entry]:
-    """Name -> entry; none where there is no registry, unless MADN_WEIGHTS names its place.
+    """The entries by name; none where there is no registry, unless MADN_WEIGHTS names its place.
 
     Raises `UserError` for a registry that cannot be read.
     """
@@ -88,7 +88,7 @@ def find(name: str) -> Entry:
 
 
 def hint(name: str, known: dict[str, Entry]) -> str:
-    """What else there is, for a name that is not there."""
+    """Names that are there, for the message about one that is not."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'} (python -m madn.weights)"
 
@@ -141,7 +141,7 @@ def checked(entry: Entry) -> Path:
 
 
 def sha256_of(file: Path) -> str:
-    """Of the whole file, in hexadecimal digits."""
+    """The SHA-256 of a whole file, in hexadecimal digits."""
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

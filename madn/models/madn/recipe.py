@@ -134,7 +134,7 @@ class MADNRecipe(Recipe):
 
     @classmethod
     def renamed(cls, fields):
-        """As they were called until the generator kept what the paper or a recipe varies."""
+        """Translate names from the time before the generator kept only what the paper or a recipe varies."""
         fields = super().renamed(fields)
         if "sn_kernel" in fields:
             fields["kernels"] = (fields.pop("sn_kernel"), fields.pop("deconv_kernel", 3))
@@ -205,7 +205,7 @@ class MADNRecipe(Recipe):
         return "the gradient network and the up-sampling block" if self.sn_frozen else "all of the network"
 
     def stages(self, total_steps):
-        """All but the scale network first, where `gn_share` asks for it, then everything."""
+        """First all but the scale network trains, where `gn_share` asks for it, then everything."""
         first = round(self.gn_share * total_steps)
         everything = replace(self, gn_share=0.0)
         if not first:
@@ -213,7 +213,7 @@ class MADNRecipe(Recipe):
         return [(replace(everything, sn_frozen=True, lr_g=self.gn_lr), first), (everything, total_steps - first)]
 
     def grows_from(self, fields):
-        """The scale network alone."""
+        """Weights of the scale network alone are enough to start from."""
         if fields.get("gradient_network") == "none" != self.gradient_network:
             return {
                 "gradient_network": "none",

@@ -61,7 +61,7 @@ LAYERS = {
 
 @dataclass(frozen=True)
 class SrnOptions:
-    """From where, and where to."""
+    """Which checkpoint is converted, and where to."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="deblur.model")]
     """SRN's checkpoint: the files' name without .index and .data-00000-of-00001."""

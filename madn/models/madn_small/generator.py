@@ -59,7 +59,7 @@ def convolution(x, width, name, strides=1):
 
 
 def deconvolution(x, width, name, activation=leaky_relu):
-    """Doubles the resolution."""
+    """A deconvolution that doubles the resolution."""
     return layers.Conv2DTranspose(
         width, 4, 2, padding="same", activation=activation, kernel_initializer=HE, name=f"{name}_deconv"
     )(x)
@@ -74,7 +74,7 @@ def residuals(x, blocks, name):
 
 
 def image(x, width, name, output):
-    """From features at half the resolution to an image at the whole; in float32 also under mixed precision."""
+    """Make an image at full resolution of features at half of it; in float32, also under mixed precision."""
     x = deconvolution(x, max(3, width // 2), name, activation=None)
     return layers.Conv2D(3, 1, kernel_initializer=ZERO, dtype="float32", name=output)(x)
 
