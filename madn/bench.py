@@ -1,6 +1,6 @@
 """Measure what things cost. python -m madn.bench times the training step and the restoration of every recipe against
-the machine's own rates; --data DIR the input; --counts shows the recipes' MACs, --memory the memory of a training step, and
---restore PHOTO ways of restoring a photo."""
+the machine's own rates; --data DIR the input; --counts shows the recipes' MACs, --memory the memory of a training step,
+and --restore PHOTO ways of restoring a photo."""
 
 import re
 import shlex

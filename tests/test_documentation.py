@@ -22,16 +22,16 @@ PAGES = sorted(
     ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *CARDS, *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
 )
 OPTIONS = {  # command -> where its dataclasses are; train's depend on the recipe
-    "deblur": ("madn.restoration.command", ("Options",)),
-    "evaluate": ("madn.evaluate", ("Options",)),
-    "export": ("madn.export.__main__", ("Options",)),
-    "weights": ("madn.weights.__main__", ("Options",)),
-    "weights add": ("madn.weights.__main__", ("Add",)),
-    "weights score": ("madn.weights.__main__", ("Measured",)),
-    "weights mean": ("madn.weights.__main__", ("Mean",)),
-    "compare": ("madn.compare", ("Options",)),
-    "bench": ("madn.bench", ("Options",)),
-    "batch": ("madn.batch", ("Options",)),
+    "deblur": ("madn.restoration.command", ("DeblurOptions",)),
+    "evaluate": ("madn.evaluate", ("EvaluateOptions",)),
+    "export": ("madn.export.__main__", ("ExportOptions",)),
+    "weights": ("madn.weights.__main__", ("WeightsOptions",)),
+    "weights add": ("madn.weights.__main__", ("AddOptions",)),
+    "weights score": ("madn.weights.__main__", ("ScoreOptions",)),
+    "weights mean": ("madn.weights.__main__", ("MeanOptions",)),
+    "compare": ("madn.compare", ("CompareOptions",)),
+    "bench": ("madn.bench", ("BenchOptions",)),
+    "batch": ("madn.batch", ("BatchOptions",)),
 }
 FOREIGN = {"--help", "--no-deps", "--cpu", "--limit", "--list"}  # of every command, of pip, of the GPU kit's run.sh
 COMMAND = re.compile(r"(?:python -m madn\.|(?<![\w/.-])madn )([a-z]+(?:\.[\w.]+)?)\b([^`\n]*)")

@@ -19,8 +19,8 @@ class Inference:
     Its own network, `generator`, is rewritten for speed and holds copies of some weights
     (`madn.restoration.graph_optimisation`). Called with (batch, height, width, 3) float32 images in [0, 1], whose sizes
     are multiples of the recipe's, it returns images of the same shape, not clipped. On TensorFlow it is one graph for
-    all sizes, without XLA, which on a CPU is slower for most networks (docs/measured.md) and compiles once more for each size. On
-    JAX it is compiled for each size, and all tiles of a photo have one.
+    all sizes, without XLA, which on a CPU is slower for most networks (docs/measured.md) and compiles once more for
+    each size. On JAX it is compiled for each size, and all tiles of a photo have one.
     """
 
     def __init__(self, generator: keras.Model):
