@@ -40,6 +40,7 @@ def deblur(
     tile: int | None = None,
     precision: Literal["float32", "bfloat16"] = "float32",
     ensemble: bool = False,
+    scale: float | Literal["auto"] = "auto",
 ) -> np.ndarray:
     """Deblur one image of any size.
 
@@ -54,6 +55,8 @@ def deblur(
         tile: pixels of a tile's side, in place of what follows from the memory.
         precision: "bfloat16" is faster on hardware that has it, and differs by a fraction of an 8-bit step.
         ensemble: the mean over the image's eight flips and turns: a little closer, in eight times the time.
+        scale: of the image at which it is restored; what that changes is added to the image's own pixels. "auto": the
+            scale at which the network sees the image's blur best, measured on the image (`madn.restoration.scale`).
 
     Returns:
         The restored image, an array of the shape and type of `image` (of its upright pixels, for a file; alpha is
@@ -65,7 +68,7 @@ def deblur(
     """
     from madn.restoration import deblurring
 
-    return deblurring.deblur(image, model, memory_gb, tile, precision, ensemble)
+    return deblurring.deblur(image, model, memory_gb, tile, precision, ensemble, scale)
 
 
 def load(name_or_path: str | Path, which: Literal["best", "last"] = "best") -> keras.Model:

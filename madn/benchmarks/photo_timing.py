@@ -24,7 +24,7 @@ def measure_photo(job: RestorationJob) -> dict:
     memory = PeakMemory()
     loaded = load_or_random(job.source, job.precision)
     width, height = job.size or ((1280, 720) if on_gpu() else (640, 360))
-    restorer = loaded.restorer(job.memory_gb, job.tile)
+    restorer = loaded.restorer(job.memory_gb, job.tile, scale=1.0)
     plan, pixels = restorer.plan(height, width), photo(height, width)
     with memory:
         macs = run_with_macs(lambda: restorer(pixels))

@@ -54,7 +54,7 @@ def restoration_table(model: str, photo: Path, tile: int, rounds: int = 3, out: 
 
 def _ways(loaded: Loaded, model: str, image: np.ndarray, tile: int) -> dict[str, Callable[[], np.ndarray]]:
     """The ways by name: calls that restore the photo, wait for the result and clip it to [0, 1]."""
-    half, restorer = load_network(model, precision="bfloat16").network, loaded.restorer(tile=tile)
+    half, restorer = load_network(model, precision="bfloat16").network, loaded.restorer(tile=tile, scale=1.0)
 
     def whole(network) -> Callable[[], np.ndarray]:
         return lambda: restore(lambda batch: keras.ops.convert_to_numpy(network(batch)), image, loaded.multiple)

@@ -143,7 +143,7 @@ class Study:
             from madn.restoration.loading import load_network
 
             run = self._own(model) and Path(model).is_dir()
-            self._restorers[model] = load_network(model, "last" if run else "best").restorer()
+            self._restorers[model] = load_network(model, "last" if run else "best").restorer(scale=1.0)
         return self._restorers[model](image)[0]
 
     def write(self, name: str, facts: dict) -> dict:

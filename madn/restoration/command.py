@@ -45,6 +45,9 @@ class DeblurOptions:
     """What the process may take, in GB; larger photos are cut into tiles. By default half of the free memory."""
     tile: int | None = None
     """Pixels of a tile's side, in place of what follows from the memory."""
+    scale: float | Literal["auto"] = "auto"
+    """Restore photos at so many times their size, and add what that changes to their own pixels. Auto: at the size at
+    which the network sees a photo's blur best, measured on the photo; full-size photos of phones need a smaller one."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 is faster on hardware that has it, and differs by a fraction of an 8-bit step."""
     ensemble: bool = False
@@ -97,7 +100,9 @@ def restore_files(
     from madn.restoration.deblurring import deblur_files
     from madn.restoration.report import Report
 
-    restorer = loaded.restorer(options.memory_gb, options.tile, options.ensemble)
+    restorer = loaded.restorer(
+        options.memory_gb, options.tile, options.ensemble, None if options.scale == "auto" else options.scale
+    )
     if any(job.is_video for job in jobs):
         print(NOTE)
     if not options.report:
@@ -110,7 +115,14 @@ def restore_files(
     ensemble = {"ensemble": "mean of eight flips and turns"} if options.ensemble else {}
     report = Report(
         options.report,
-        {"model": loaded.description, "precision": options.precision, "tiles": tiles, **ensemble, "madn": __version__},
+        {
+            "model": loaded.description,
+            "precision": options.precision,
+            "tiles": tiles,
+            "scale": str(options.scale),
+            **ensemble,
+            "madn": __version__,
+        },
     )
     for name, reason in problems:
         report.fail(name, reason)

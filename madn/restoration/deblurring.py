@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -41,13 +42,22 @@ def deblur(
     tile: int | None = None,
     precision: str = "float32",
     ensemble: bool = False,
+    scale: float | Literal["auto"] = "auto",
 ) -> np.ndarray:
     """See `madn.deblur`."""
-    if isinstance(model, Restorer) and (memory_gb, tile, precision, ensemble) != (None, None, "float32", False):
-        raise ValueError("a restorer has its own memory, tile, precision and ensemble: give them where it is made")
+    if isinstance(model, Restorer) and (memory_gb, tile, precision, ensemble, scale) != (
+        None,
+        None,
+        "float32",
+        False,
+        "auto",
+    ):
+        raise ValueError("a restorer has a memory, tile, precision, ensemble and scale of its own: give them to it")
     pixels, colours = _pixels(image)
     restorer = (
-        model if isinstance(model, Restorer) else _restorer(str(model or DEFAULT), memory_gb, tile, precision, ensemble)
+        model
+        if isinstance(model, Restorer)
+        else _restorer(str(model or DEFAULT), memory_gb, tile, precision, ensemble, None if scale == "auto" else scale)
     )
     layers = pixels.reshape(*pixels.shape[:2], -1)
     restored, _ = restorer(layers[..., :3], colours=colours)
@@ -129,17 +139,20 @@ def _restore_photo(
     restorer: Restorer, job: Job, share: Progress, tell: Callable[[str], None], megapixels: float
 ) -> Shown:
     photo = photos.read_photo(job.source, megapixels)
-    restored, *facts = _restore(restorer, job, photo.pixels, share, colours_of(photo.metadata.icc))
-    for note in (*photo.notes, *photos.write_photo(job.target, restored, photo)):
+    restored, *facts, said = _restore(restorer, job, photo.pixels, share, colours_of(photo.metadata.icc))
+    for note in (*([said] if said else []), *photo.notes, *photos.write_photo(job.target, restored, photo)):
         tell(f"note: {job.source}: {note}")
-    return photo.pixels, restored, *facts
+    return photo.pixels, restored, *facts, said
 
 
 def _restore_video(restorer: Restorer, job: Job, share: Progress, tell: Callable[[str], None]) -> Shown:
     first: list = []
 
     def frame(pixels: np.ndarray) -> np.ndarray:
-        restored, *facts = _restore(restorer, job, pixels)
+        nonlocal restorer
+        if not first:
+            restorer = restorer.for_frames(pixels)
+        restored, *facts, _ = _restore(restorer, job, pixels)
         if not first:
             first.extend((pixels, restored, *facts))
         return restored
@@ -158,14 +171,17 @@ def _restore(
     pixels: np.ndarray,
     share: Progress = lambda done, count: None,
     colours: Colours | None = None,
-) -> tuple[np.ndarray, float, str]:
-    """The restored pixels, seconds and tiles. The restorer does not know the file, which its errors are to name."""
+) -> tuple[np.ndarray, float, str, str]:
+    """The restored pixels, seconds, tiles, and what is to be said of the result.
+
+    The restorer does not know the file, which its errors are to name.
+    """
     start = time.perf_counter()
     try:
         restored, plan = restorer(pixels, share, colours)
     except UserError as reason:
         raise UserError(f"{job.source}: {reason}") from None
-    return restored, time.perf_counter() - start, str(plan)
+    return restored, time.perf_counter() - start, str(plan), plan.note
 
 
 def _as_shown(pixels: np.ndarray) -> np.ndarray:
@@ -212,10 +228,12 @@ def _with_alpha(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=2)
-def _restorer(model: str, memory_gb: float | None, tile: int | None, precision: str, ensemble: bool) -> Restorer:
+def _restorer(
+    model: str, memory_gb: float | None, tile: int | None, precision: str, ensemble: bool, scale: float | None
+) -> Restorer:
     from madn.system.startup import start_keras
 
     start_keras()
     from madn.restoration.loading import load_network
 
-    return load_network(model, precision=precision).restorer(memory_gb, tile, ensemble)
+    return load_network(model, precision=precision).restorer(memory_gb, tile, ensemble, scale)

@@ -11,6 +11,7 @@ from madn import recipes
 from madn.errors import UserError
 from madn.restoration.inference import ELSEWHERE, Inference
 from madn.restoration.restorer import Restorer
+from madn.restoration.scale import ScaledRestorer
 from madn.restoration.tiles import Network
 from madn.system.writing import WEIGHTS
 from madn.training.checkpoint import load_generator, read_recipe
@@ -41,8 +42,16 @@ class Loaded:
         """What image sizes must be padded to a multiple of; a SavedModel pads inside."""
         return self.recipe.multiple if self.recipe else 1
 
-    def restorer(self, memory_gb: float | None = None, tile: int | None = None, ensemble: bool = False) -> Restorer:
+    def restorer(
+        self,
+        memory_gb: float | None = None,
+        tile: int | None = None,
+        ensemble: bool = False,
+        scale: float | None = None,
+    ) -> Restorer:
         """The network for photos of any size in bounded memory; see `madn.restoration.restorer.Restorer`.
+
+        `scale`: at which photos are restored; by default the one that each photo's blur asks for (`ScaledRestorer`).
 
         A SavedModel shares no statistics between tiles, so its tiles fade into each other.
         """
@@ -53,7 +62,9 @@ class Loaded:
             facts = {name: value for name, value in (self.facts or {}).items() if isinstance(value, int) and value > 0}
             multiple, blend, tile_pixels = facts.get("multiple", 32), 64, facts.get("tile_pixels")
             bytes_per_pixel = facts.get("bytes_per_pixel", ELSEWHERE)
-        return Restorer(self.network, multiple, bytes_per_pixel, blend, memory_gb, tile, tile_pixels, ensemble)
+        return ScaledRestorer(
+            self.network, multiple, bytes_per_pixel, blend, memory_gb, tile, tile_pixels, ensemble, scale=scale
+        )
 
 
 def load_network(

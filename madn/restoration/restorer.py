@@ -68,6 +68,10 @@ class Restorer:
         self.budget = memory_gb * 1e9 if memory_gb else self.base + memory.available() / 2
         self._reach: int | None = None
 
+    def for_frames(self, pixels: np.ndarray) -> "Restorer":
+        """What restores the frames of a video that begins with this one, all in the same way."""
+        return self
+
     @property
     def reach(self) -> int:
         """How many pixels away a change shows in the output; measured on a photograph when it is first asked for."""

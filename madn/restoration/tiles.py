@@ -8,7 +8,7 @@ multiples of what the network's strides ask for, so that its grids are those of 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -49,6 +49,8 @@ class Plan:
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
     blend: int = 0
+    note: ClassVar[str] = ""
+    """What a user should know of the result."""
 
     @property
     def count(self) -> int:

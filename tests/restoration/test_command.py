@@ -37,8 +37,8 @@ def network(monkeypatch, tmp_path):
             raise fault
         return 1.0 - batch
 
-    def restorer(memory_gb, tile, ensemble):
-        asked.restorers.append((memory_gb, tile, ensemble))
+    def restorer(memory_gb, tile, ensemble, scale):
+        asked.restorers.append((memory_gb, tile, ensemble, scale))
         return Restorer(inverted, 16, memory_gb=memory_gb, tile=tile, ensemble=ensemble)
 
     def load(*arguments):
@@ -96,12 +96,14 @@ def test_one_photo_to_a_file_and_into_a_folder(network, capsys):
             "2.5",
             "--tile",
             "300",
+            "--scale",
+            "0.5",
         )[0]
         == 0
     )
     assert is_inverted("new/out.png", 35, 21) and is_inverted("new/in.png", 35, 21)
     assert network.loads == [(DEFAULT, "best", None, "float32"), ("run", "last", "madn", "bfloat16")]
-    assert network.restorers == [(None, None, False), (2.5, 300, False)] and network.widths == [48, 48]
+    assert network.restorers == [(None, None, False, None), (2.5, 300, False, 0.5)] and network.widths == [48, 48]
 
 
 def test_the_ensemble_restores_in_eight_views_and_is_reported(network, capsys):

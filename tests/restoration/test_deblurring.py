@@ -159,8 +159,8 @@ def test_a_model_is_loaded_once_for_its_settings(monkeypatch):
     image = noise(5, 6, 3)
     for _ in range(2):
         np.testing.assert_array_equal(madn.deblur(image), 255 - image)
-        madn.deblur(image, Path("run"), memory_gb=2, tile=64, precision="bfloat16", ensemble=True)
-    assert asked == [(DEFAULT, "float32"), (None, None, False), ("run", "bfloat16"), (2, 64, True)]
+        madn.deblur(image, Path("run"), memory_gb=2, tile=64, precision="bfloat16", ensemble=True, scale=0.5)
+    assert asked == [(DEFAULT, "float32"), (None, None, False, None), ("run", "bfloat16"), (2, 64, True, 0.5)]
     restoration._restorer.cache_clear()
     with pytest.raises(TypeError):
         madn.deblur(image, "madn", 2)

@@ -1,0 +1,216 @@
+"""The scale at which a photo's blur is what a network knows: measured on the photo, restored there, brought back.
+
+The networks have learnt from frames of 720 rows. A phone's photo of the same shake is blurred over four times as many
+pixels, and comes back unchanged. So the photo is shrunk until the network finds blur to remove (or a small one
+enlarged), restored at that size, and what the network changed is enlarged and added to the photo's own pixels, which
+keep all that they had.
+
+How the scale is found: the smaller a photo, the more of a long blur the network sees, and the more it changes, up to
+the size at which it sees all of it; from there on the change stays about the same. The largest scale whose change is
+at least `PLATEAU` of the greatest is taken. On the four GoPro test pairs, their halves, and copies enlarged two and
+three times, that scale gains about what the pair gains at its own size.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from madn.errors import UserError
+from madn.imaging.colours import Colours
+from madn.restoration.restorer import OnTile, Restorer, as_float, as_type, restore
+from madn.restoration.tiles import Plan
+
+STEP = 2**-0.5  # from one scale that is tried to the next
+START = 448  # pixels of the longer side at the first, smallest scale
+WINDOW, MARGIN = 128, 16  # pixels, at a scale: the side of what is compared, and what the network sees around it
+CENTRES = [(y / 4, x / 6) for y in (1, 3) for x in (1, 3, 5)]  # of what is compared, in shares of height and width
+PLATEAU = 0.95  # of the greatest change
+ENLARGED = 500_000  # pixels; photos with fewer are enlarged, up to twice, where their blur is too short
+SMALLEST = 96  # pixels of the shorter side that are worth measuring
+SHARPENED = 1.04  # times as much detail as before; less is no restoration to speak of
+DETAILED = 0.12  # of a photo's contrast within a few pixels, where it is not blurred
+BLOCK = 2048  # pixels of a block's side in which corrections are added
+
+
+@dataclass(frozen=True)
+class ScaledPlan:
+    """How a photo was cut, at which scale, and what is to be said of the result, if anything."""
+
+    plan: Plan
+    scale: float
+    note: str = ""
+
+    @property
+    def count(self) -> int:
+        return self.plan.count
+
+    def __str__(self) -> str:
+        return str(self.plan) if self.scale == 1 else f"{self.plan}, at {self.scale:.2g} of its size"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The scale for a photo.
+
+    sharpening: detail after over detail before, at that scale. detailed: whether the photo's own pixels have any.
+    """
+
+    scale: float
+    sharpening: float = float("inf")
+    detailed: bool = True
+
+    @property
+    def note(self) -> str:
+        if self.sharpening >= SHARPENED:
+            return ""
+        why = "no motion blur found" if self.detailed else "it may be blurred by more than this network handles"
+        return f"hardly changed: {why}"
+
+
+class ScaledRestorer(Restorer):
+    """A `Restorer` that restores photos at a scale: `scale` times their size, or where it is None as they need it."""
+
+    def __init__(self, *arguments, scale: float | None = None, **options):
+        super().__init__(*arguments, **options)
+        if scale is not None and not 0.01 <= scale <= 4:
+            raise UserError(f"--scale must be auto or from 0.01 to 4; received {scale:g}")
+        self.scale = scale
+
+    def for_frames(self, pixels: np.ndarray) -> "Restorer":
+        """For a video: the scale that its first frame needs, for all frames."""
+        same = object.__new__(type(self))
+        same.__dict__.update(self.__dict__, scale=self._measured(pixels, None).scale)
+        return same
+
+    def __call__(
+        self, pixels: np.ndarray, on_tile: OnTile = lambda done, count: None, colours: Colours | None = None
+    ) -> tuple[np.ndarray, Plan | ScaledPlan]:
+        """See `Restorer.__call__`; the plan is of the photo at its scale."""
+        measured = self._measured(pixels, colours)
+        if measured.scale == 1:
+            restored, plan = super().__call__(pixels, on_tile, colours)
+            return restored, ScaledPlan(plan, 1, measured.note)
+        small = _resized(pixels, measured.scale)
+        restored, plan = super().__call__(small, on_tile, colours)
+        restored -= small  # in place: what the network changed
+        return _corrected(pixels, restored), ScaledPlan(plan, measured.scale, measured.note)
+
+    def _measured(self, pixels: np.ndarray, colours: Colours | None) -> Measured:
+        if self.scale is not None:
+            return Measured(self.scale)
+
+        def restored(image: np.ndarray) -> np.ndarray:
+            if image.shape[2] == 1:
+                image = np.repeat(image, 3, axis=2)
+            return restore(self.network, colours.for_network(image) if colours else image, self.multiple)
+
+        return measure(restored, pixels)
+
+
+def measure(restored: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> Measured:
+    """The scale at which a photo is to be restored.
+
+    Args:
+        restored: float32 (H, W, 1 or 3) in [0, 1], of any size -> restored, in the network's colours.
+        pixels: the photo, (H, W, 1 or 3), uint8, uint16 or floats in [0, 1].
+    """
+    height, width = pixels.shape[:2]
+    if min(height, width) < SMALLEST:
+        return Measured(1.0)
+    level = max(0, int(np.ceil(np.log(START / max(height, width)) / np.log(STEP))))
+    found = _Found(_resized(pixels, STEP**level), restored)
+    changes, sharpening = {level: 1.0}, {level: found.sharpening}
+    last = -2 if height * width < ENLARGED else 0
+    before = [found.around(y, x, WINDOW * STEP) for y, x in CENTRES]
+    while level > last:
+        level -= 1
+        windows = [_Found(image, restored) for image in _windows(pixels, STEP**level)]
+        after = [window.inner(WINDOW) for window in windows]
+        changes[level] = changes[level + 1] * sum(after) / max(sum(before), 1e-12)
+        sharpening[level] = float(np.mean([window.sharpening for window in windows]))
+        before = [window.inner(WINDOW * STEP) for window in windows]
+        if changes[level] < 0.7 * max(changes.values()):
+            break  # from here on there is less and less
+    level = min(level for level, change in changes.items() if change >= PLATEAU * max(changes.values()))
+    detail = np.mean([_detail(image) for image in _windows(pixels, 1.0)])
+    return Measured(1.0 if level == 0 else STEP**level, sharpening[level], bool(detail >= DETAILED))
+
+
+class _Found:
+    """What a network changes in an image."""
+
+    def __init__(self, image: np.ndarray, restored: Callable[[np.ndarray], np.ndarray]):
+        after = restored(image)
+        before = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+        self.change = np.abs(after - before).mean(axis=2)
+        self.sharpening = float(_gradients(after) / max(_gradients(before), 1e-9))
+
+    def around(self, y: float, x: float, side: float) -> float:
+        """Mean change in a square around a centre."""
+        (top, bottom), (left, right) = (_span(n, c, side) for n, c in zip(self.change.shape, (y, x), strict=True))
+        return float(self.change[top:bottom, left:right].mean())
+
+    def inner(self, side: float) -> float:
+        """Mean change in the middle square."""
+        return self.around(0.5, 0.5, side)
+
+
+def _windows(pixels: np.ndarray, scale: float) -> Iterator[np.ndarray]:
+    """The photo around each centre at a scale: what is compared, and a margin."""
+    for centre in CENTRES:
+        side = (WINDOW + 2 * MARGIN) / scale
+        rows, columns = (slice(*_span(n, c, side)) for n, c in zip(pixels.shape[:2], centre, strict=True))
+        yield _resized(pixels[rows, columns], scale)
+
+
+def _span(length: int, centre: float, side: float) -> tuple[int, int]:
+    """`side` pixels around a centre, or as many as there are, moved inside."""
+    side = min(length, max(1, round(side)))
+    start = min(max(0, round(centre * length - side / 2)), length - side)
+    return start, start + side
+
+
+def _gradients(image: np.ndarray) -> float:
+    return float(np.abs(np.diff(image, axis=0)).mean() + np.abs(np.diff(image, axis=1)).mean())
+
+
+def _detail(image: np.ndarray) -> float:
+    """The part of an image's contrast that lies within a few pixels."""
+    return float(np.std(image - cv2.GaussianBlur(image, (0, 0), 2).reshape(image.shape)) / max(np.std(image), 1e-6))
+
+
+def _resized(pixels: np.ndarray, scale: float) -> np.ndarray:
+    """A photo at a scale, float32 in [0, 1]: the mean of the pixels that one covers, or bicubic."""
+    if scale == 1:
+        return as_float(pixels)
+    size = [max(1, round(n * scale)) for n in pixels.shape[1::-1]]
+    if pixels.dtype == np.float16:
+        pixels = pixels.astype(np.float32)
+    resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return np.clip(as_float(resized.reshape(size[1], size[0], -1)), 0, 1, dtype=np.float32)
+
+
+def _corrected(pixels: np.ndarray, correction: np.ndarray) -> np.ndarray:
+    """A photo with a correction of another size added to it, block by block."""
+    height, width, channels = pixels.shape
+    if correction.shape[0] > height:  # of an enlarged photo
+        correction = cv2.resize(correction, (width, height), interpolation=cv2.INTER_AREA).reshape(pixels.shape)
+    ratios = [small / large for small, large in zip(correction.shape[:2], (height, width), strict=True)]
+    result = np.empty_like(pixels)
+    for top in range(0, height, BLOCK):
+        for left in range(0, width, BLOCK):
+            part = pixels[top : top + BLOCK, left : left + BLOCK]
+            (down, across), rows, columns = ratios, *part.shape[:2]
+            matrix = np.array([[across, 0, (left + 0.5) * across - 0.5], [0, down, (top + 0.5) * down - 0.5]])
+            change = cv2.warpAffine(
+                correction,
+                matrix,
+                (columns, rows),
+                flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE,
+            ).reshape(rows, columns, channels)
+            change += as_float(part)
+            result[top : top + rows, left : left + columns] = as_type(change, pixels.dtype)
+    return result
