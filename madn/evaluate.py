@@ -41,7 +41,7 @@ class Options:
 
     model: Annotated[str | None, tyro.conf.Positional] = None
     """A shipped name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder; or, without a
-    network, deconvolution-fitted (which is given the sharp image) or deconvolution-blind."""
+    network, deconvolution-fitted (an oracle: it is given the sharp image) or deconvolution-blind."""
     data: str | None = None
     """Folder in the GoPro, REDS or RealBlur layout; 'samples' is the built-in sample set."""
     blurred: Path | None = None
