@@ -8,9 +8,7 @@ section 3.2.2 and appendix 6.1.2; used by MSR2B-CGAN (section 3.2) and Structure
 A 256x256 image gives a 30x30 map, each score from a patch of 70x70. The score of an image is the mean of its map.
 
 Differences from the texts, and why:
-- MSR2B-CGAN says "the front four layers, with Stride 2"; four of them give a 15x15 map of 94-pixel patches, not the
-  printed 30x30 and 70x70, which three strides of 2 and two of 1 give. `strides=(2, 2, 2, 2, 1)` is the literal text.
-- no normalisation on the first layer, as in the lineage, although that text gives it to all four (`first_norm`).
+- no normalisation on the first layer, as Isola et al. have it; MSR2B-CGAN's text has one there too (`first_norm`).
 - instance normalisation has no scale and shift of its own. The output is linear: WGAN's critic is not a probability.
 """
 

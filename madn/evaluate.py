@@ -25,7 +25,7 @@ class EvaluateOptions(Selection):
 
     model: Annotated[str | None, tyro.conf.Positional] = None
     """A published name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder; or, without a
-    network, deconvolution-fitted (which is given the sharp image) or deconvolution-blind."""
+    network, deconvolution-fitted (an oracle: it is given the sharp image) or deconvolution-blind."""
     out: Path | None = None
     """Folder for JSON and pictures; by default below the run folder, or in runs/evaluation for any other model."""
     pictures: int = 12

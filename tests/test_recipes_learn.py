@@ -80,7 +80,7 @@ def test_each_player_moves_its_own_weights_alone(name, monkeypatch):
 
 def test_egnet_trains_its_parts_one_after_the_other():
     """The frozen backbone does not move while EGN trains, nor both while the self-ensemble network does."""
-    recipe = narrow("egnet", parts=("backbone", "egn", "sen"), sen_batch=2)
+    recipe = narrow("egnet", parts=("backbone", "egn", "sen"))
     rng = np.random.default_rng(0)
     sharp = rng.random((2, 64, 64, 3), dtype=np.float32)
     blurred = (sharp + np.roll(sharp, 1, axis=2)) / 2

@@ -11,8 +11,8 @@ from madn.training.model import AdversarialModel
 # Learning rates are the papers': with narrow runs' higher ones SIS-Net's losses change by more than 1e-4 on TensorFlow
 # alone where its first weights are changed by a rounding. Where most of the gradient is VGG's, they are a tenth: a
 # rounding of the image that switches one of its ReLUs changes that gradient by 7e-4 on one backend too, and at the
-# paper's rate has grown to 1e-3 of the losses ten steps later. Structures Guided starts from weights as large as its
-# four channels need. EGNet's parts follow each other, each with the rest frozen.
+# paper's rate has grown to 1e-3 of the losses ten steps later. EGNet's parts follow each other, each with the rest
+# frozen.
 RECIPES = {
     "madn": {"widths": (4, 8, 16), "d_widths": (4, 4, 4, 4, 8), "lr_g": 1e-4},
     "sisnet": {"lr_g": 1e-4, "vgg_weights": "vgg16"},
@@ -22,8 +22,6 @@ RECIPES = {
         "n_mbrb": 1,
         "d_widths": (4, 8, 8, 8),
         "critic_steps": 2,
-        "init_std": 0.1,
-        "output_init_std": 0.005,
         "lr_g": 1e-5,
         "lr_d": 1e-5,
         "vgg_weights": "vgg19",
@@ -39,9 +37,11 @@ RECIPES = {
         "lr_d": 1e-5,
         "vgg_weights": "vgg19",
     },
-    "egnet": {"parts": ("backbone", "egn", "sen"), "part_shares": (1.0, 1.0, 1.0), "sen_batch": 2, "lr_g": 2e-4},
+    "egnet": {"parts": ("backbone", "egn", "sen"), "part_shares": (1.0, 1.0, 1.0), "lr_g": 2e-4},
 }
 CROP, STEPS = 32, 20
+LARGER = {"structure_guided": (5.0, {"out_conv": 0.25})}
+"""Recipe -> factors on its generator's first kernels, as four channels need them, and on those of some layers."""
 
 Losses = list[dict[str, float]]  # the terms of each step
 
@@ -81,8 +81,16 @@ def _run(name, vgg, folder, save_or_load) -> tuple[AdversarialModel, Losses]:
     rows, model = [], None
     for number, (stage, steps) in enumerate(narrow(name, crop=CROP, **changes).stages(STEPS)):
         previous, model = model, stage.build_model(steps + 1)
+        _enlarge(model.generator, *LARGER.get(name, (1.0, {})))
         save_or_load(model, folder / f"{name}-{number}.weights.h5")
         if previous is not None:
             stage.transfer(previous.generator, model.generator)
         rows += [step(model, len(rows)) for _ in range(steps)]
     return model, rows
+
+
+def _enlarge(generator, factor: float, of_layers: dict[str, float]) -> None:
+    for layer in generator._flatten_layers(recursive=True):
+        for weight in layer.weights if not layer._layers else ():
+            if weight.name == "kernel":
+                weight.assign(of_layers.get(layer.name, factor) * weight)

@@ -1,7 +1,7 @@
 """`python -m baselines.egnet.convert MODEL.pth OUT.weights.h5`: MPRNet's published weights as EGNet's backbone.
 
 Reads the authors' `model_deblurring.pth` (github.com/swz30/MPRNet) without running anything that it says, and writes
-weights of the recipe egnet-backbone, from which `python -m madn.train --recipe egnet-official --weights OUT` starts.
+weights of the recipe egnet-mprnet, from which `python -m madn.train --recipe egnet-official --weights OUT` starts.
 The weights keep their licence, which is an academic, non-commercial one. Licence of this file: MIT.
 """
 
@@ -22,7 +22,7 @@ from madn.system.writing import check_new_weights
 if TYPE_CHECKING:
     import keras
 
-RECIPE = "egnet-backbone"
+RECIPE = "egnet-mprnet"
 # MPRNet's names that have an underscore in them; every other underscore of a layer's name is a dot there.
 MODULES = (
     r"shallow_feat\d|stage\d_(?:encoder|decoder|orsnet)|(?:encoder|decoder)_level\d|conv_du|csff_(?:enc|dec)\d"

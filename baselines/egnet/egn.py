@@ -36,18 +36,11 @@ DOWN = 4  # the deepest level of the encoder, as a part of the patch's side
 class GradientMap(layers.Layer):
     """`gradient_map` (Eq. 15) as a layer, of whole images, for min and max are taken over the image."""
 
-    def __init__(self, operator: str = "eq15", norm: str = "minmax", **kwargs):
-        super().__init__(**kwargs)
-        self.operator, self.norm = operator, norm
-
     def call(self, images):
-        return gradient_map(images, self.operator, self.norm)
+        return gradient_map(images)
 
     def compute_output_shape(self, shape):
         return shape
-
-    def get_config(self):
-        return {**super().get_config(), "operator": self.operator, "norm": self.norm}
 
 
 @keras.saving.register_keras_serializable("madn")
@@ -115,7 +108,6 @@ def enhanced_gradient_network(
     random: tuple | None = None,
     pa_mode: str = "auto",
     pa_window: tuple[int, int] = (32, 32),
-    pa_scale: bool = False,
 ) -> keras.Model:
     """EGN: gradient maps of patches (batch, h, w, 3) -> what enhances the encoder's features (batch, h/4, w/4, width).
 
@@ -133,7 +125,7 @@ def enhanced_gradient_network(
         if attention:
             x = residual_channel_attention(x, prelu, f"{egm}_rca")
             x = residual_spatial_attention(x, prelu, f"{egm}_rsa")
-            x = position_attention(x, pa_dim, PositionAttention(pa_mode, pa_window, pa_scale), f"{egm}_pa")
+            x = position_attention(x, pa_dim, PositionAttention(pa_mode, pa_window), f"{egm}_pa")
         else:
             for block in ("rca", "rsa"):
                 for c in ("c1", "c2"):

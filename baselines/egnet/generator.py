@@ -36,6 +36,8 @@ from baselines.layers import ClipImages
 from madn.nn.layers import RequireMultiple, Resize
 
 SEN_WIDTH = 64
+RANDOM = {"random_add": (0.0, 0.02), "random_add_wide": (0.0, 0.2), "random_mul": (1.0, 0.02)}
+"""Mean and standard deviation of Table 3's random inputs."""
 
 
 def build_egnet(
@@ -43,25 +45,21 @@ def build_egnet(
     scale_unetfeats: int = 48,
     scale_orsnetfeats: int = 32,
     num_cab: int = 8,
-    egn_stages: tuple[int, ...] = (1, 2),
+    egn: bool = True,
     egn_input: str = "gradient",
     egn_attention: bool = True,
     egm_per_stage: int = 2,
     pa_dim: int = 24,
     pa_mode: str = "auto",
     pa_window: int = 32,
-    pa_scale: bool = False,
-    random: tuple[float, float] = (0.0, 0.02),
-    grad_operator: str = "eq15",
-    grad_norm: str = "minmax",
     zero_outputs: bool = False,
     name: str = "egnet",
 ) -> keras.Model:
-    """f as a functional model; with `egn_stages=()` it is MPRNet.
+    """f as a functional model; with `egn=False` it is MPRNet.
 
     Takes a blurred image (batch, height, width, 3), float32 RGB in [0, 1], sizes multiples of 8 (`ValueError`
     otherwise). Returns a dictionary, nothing clipped: `deblurred`, the image of stage 3, and `stages`, the list of the
-    images of stages 3, 2 and 1. `egn_input`: "gradient", "random_add" or "random_mul", with `random` = (mean, std).
+    images of stages 3, 2 and 1. `egn_input`: "gradient", or a name of `RANDOM`.
     `pa_window`: rows of a window; in stage 2, whose patches are twice as wide, windows are too.
     `zero_outputs` starts the convolutions before the three outputs at zero: every stage's image is the blurred one.
     """
@@ -74,29 +72,28 @@ def build_egnet(
     halves = SplitPatches(2, 1, dtype="float32", name="halves")(image)
     quarters = SplitPatches(2, 2, dtype="float32", name="quarters")(image)
 
-    if egn_stages and egn_input == "gradient":
-        gradient = GradientMap(grad_operator, grad_norm, dtype="float32", name="gradient_map")(image)
+    if egn and egn_input == "gradient":
+        gradient = GradientMap(dtype="float32", name="gradient_map")(image)
 
     def enhance(encoded, stage, rows, columns):
         """EGN between encoder and decoder: the deepest map of each patch, enhanced; the others as they are."""
-        if stage not in egn_stages:
+        if not egn:
             return encoded
-        egn = enhanced_gradient_network(
+        network = enhanced_gradient_network(
             widths[2],
             f"egn{stage}",
             egm_per_stage,
             pa_dim,
             egn_attention,
-            None if egn_input == "gradient" else random,
+            RANDOM.get(egn_input),
             pa_mode,
             (pa_window, pa_window * stage),
-            pa_scale,
         )
         if egn_input == "gradient":
             source = SplitPatches(rows, columns, dtype="float32", name=f"gradient_patches{stage}")(gradient)
         else:
             source = quarters if stage == 1 else halves
-        enhancement = egn(source)
+        enhancement = network(source)
         if egn_input == "random_mul":
             enhancement = layers.Multiply(name=f"egn{stage}_multiply")([encoded[2], enhancement])
         return [*encoded[:2], layers.Add(name=f"egn{stage}_add")([encoded[2], enhancement])]
@@ -125,9 +122,7 @@ def build_egnet(
     return keras.Model(blurred, {"deblurred": stage3, "stages": [stage3, stage2, stage1]}, name=name)
 
 
-def build_self_ensemble(
-    egnet: keras.Model, mode: str = "network", branches: tuple[str, ...] = ("half", "whole", "quarters")
-) -> keras.Model:
+def build_self_ensemble(egnet: keras.Model, mode: str = "network") -> keras.Model:
     """`egnet` with its results on the half-size image and on the quarters joined to the one on the whole (section 3.2).
 
     Takes what `egnet` takes, in sizes of multiples of 16, and has its layers. Returns `deblurred`, in [0, 1], and
@@ -136,19 +131,13 @@ def build_self_ensemble(
     and the stages are those of `egnet`.
     """
     image = RequireMultiple(16, dtype="float32", name="ensemble_image")(egnet.input)
-    results = []
-    for branch in branches:
-        if branch == "half":
-            small = layers.AveragePooling2D(2, dtype="float32", name="half_image")(image)
-            result = Resize(2, "bilinear", antialias=False, dtype="float32", name="half_restored")(
-                _clipped(egnet(small), branch)
-            )
-        elif branch == "quarters":
-            patches = SplitPatches(2, 2, dtype="float32", name="quarter_images")(image)
-            result = MergePatches(2, 2, dtype="float32", name="quarters_restored")(_clipped(egnet(patches), branch))
-        else:
-            result = _clipped(egnet.output, branch)
-        results.append(result)
+    half = egnet(layers.AveragePooling2D(2, dtype="float32", name="half_image")(image))
+    quarters = egnet(SplitPatches(2, 2, dtype="float32", name="quarter_images")(image))
+    results = [
+        Resize(2, "bilinear", antialias=False, dtype="float32", name="half_restored")(_clipped(half, "half")),
+        _clipped(egnet.output, "whole"),
+        MergePatches(2, 2, dtype="float32", name="quarters_restored")(_clipped(quarters, "quarters")),
+    ]
     if mode == "average":
         whole = _clipped(egnet.output, "untrained")
         deblurred = InferenceAverage(dtype="float32", name="average")([whole, *results])
@@ -184,7 +173,7 @@ def self_ensemble_network(branches: int) -> keras.Model:
         layers.Add(dtype="float32")([image, layer(3, f"c2_{i}")(layer(SEN_WIDTH, f"c1_{i}", "relu")(image))])
         for i, image in enumerate(images, start=1)
     ]
-    x = layers.Add(dtype="float32")(maps) if branches > 1 else maps[0]
+    x = layers.Add(dtype="float32")(maps)
     x = layer(SEN_WIDTH, "c4", "relu")(layer(SEN_WIDTH, "c3", "relu")(x))
     weights = layers.Softmax(dtype="float32", name="sen_weights")(layer(branches, "c5")(x))
     return keras.Model(images, WeightedSum(dtype="float32", name="sen_sum")([weights, *images]), name="sen")

@@ -7,45 +7,25 @@ plain image show: noise is damped, and faint edges are lifted to the range of st
 
 Choices where the paper says nothing or contradicts itself:
 - `*` is the element-wise product, as it is in Eq. 3 (convolution is written with another sign there).
-- Eq. 14 calls its operator "the Laplacian", Eq. 15 defines it otherwise: Eq. 15 is the default.
+- Eq. 14 calls its operator "the Laplacian", Eq. 15 defines it otherwise: Eq. 15 is built, "the proposed" one.
 - F is the 4-neighbour Laplacian, applied to each colour; all filters reflect the image at its border.
 - G, "normalization operation", is (x - min) / (max - min) of each image and channel, min and max being constants for
   the derivative. With the paper's weight of 0.05 this one reading gives the gradient loss a say: between blurred and
-  sharp GoPro crops the loss is of the size of the mean squared error, with `absmax` and `maxabs` a tenth of it, with
-  `std` thousands of times as large.
+  sharp GoPro crops the loss is of the size of the mean squared error, with |x| / max |x| and x / max |x| a tenth of it,
+  with zero mean and unit variance thousands of times as large.
 """
 
 from keras import ops
 
-from madn.nn.statistics import image_moments, image_range
+from madn.nn.statistics import image_range
 
-OPERATORS = ("eq15", "laplacian", "edge_mpr")
-NORMS = ("minmax", "absmax", "maxabs", "std")
 PYRAMID = (0.05, 0.25, 0.4, 0.25, 0.05)
 
 
-def gradient_map(images, operator: str = "eq15", norm: str = "minmax"):
-    """The gradient map of images, in float32.
-
-    Args:
-        images: (batch, height, width, channels) of any float type, height and width at least 2.
-        operator: "eq15"; "laplacian", F alone, without G; or "edge_mpr", the edges of MPRNet's loss: an image less
-            its 5-tap Gaussian blur, sampled down and up again by 2, without G.
-        norm: G of "eq15": "minmax", to [0, 1]; "absmax", |x| / max |x|; "maxabs", x / max |x|; or "std", zero mean
-            and unit variance. The statistics are of each image and channel, and pass no gradient.
-    Returns:
-        A tensor of the same shape; in [0, 1] for "eq15" with "minmax" or "absmax".
-    Raises:
-        ValueError: for another operator or norm.
-    """
-    if operator not in OPERATORS or norm not in NORMS:
-        raise ValueError(f"the operators are {OPERATORS} and the norms {NORMS}; received {operator!r} and {norm!r}")
+def gradient_map(images):
+    """The gradient map, float32 in [0, 1], of images (batch, height, width, channels), height and width at least 2."""
     images = ops.cast(images, "float32")
-    if operator == "edge_mpr":
-        return pyramid_edges(images)
-    if operator == "laplacian":
-        return laplacian(images)
-    return _normalise(laplacian(mean_filter(images)), norm) * _normalise(laplacian(images), norm)
+    return _normalise(laplacian(mean_filter(images))) * _normalise(laplacian(images))
 
 
 def laplacian(images):
@@ -70,16 +50,10 @@ def pyramid_edges(images):
     return images - _blur(kept * _blur(images))
 
 
-def _normalise(x, norm: str):
-    """G: statistics of each image and channel are constants for the derivative."""
-    if norm == "minmax":
-        low, high = map(ops.stop_gradient, image_range(x))
-        return (x - low) / (high - low + 1e-8)
-    if norm == "std":
-        mean, variance = map(ops.stop_gradient, image_moments(x))
-        return (x - mean) / (ops.sqrt(variance) + 1e-8)
-    largest = ops.stop_gradient(image_range(ops.abs(x))[1])
-    return (ops.abs(x) if norm == "absmax" else x) / (largest + 1e-8)
+def _normalise(x):
+    """G: minimum and maximum of each image and channel, to 0 and 1, are constants for the derivative."""
+    low, high = map(ops.stop_gradient, image_range(x))
+    return (x - low) / (high - low + 1e-8)
 
 
 def _reflect(images):

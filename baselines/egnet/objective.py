@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from keras import ops
 
-from baselines.egnet.gradient_map import gradient_map
+from baselines.egnet.gradient_map import gradient_map, pyramid_edges
 from baselines.egnet.ms_ssim import ms_ssim
 from madn.nn.losses import l2
 
@@ -27,14 +27,12 @@ class EGNetObjective:
     """Turns a batch and the stages' images into named terms and their weighted sum.
 
     `loss`: "eq17", or "mprnet": alpha Charbonnier + beta edges, where `gamma` and the gradient map have no part.
-    `grad_operator`, `grad_norm`: see `gradient_map`. `stages`: S.
+    `stages`: S.
     """
 
     alpha: float = 1.0
     beta: float = 0.05
     gamma: float = 0.1
-    grad_operator: str = "eq15"
-    grad_norm: str = "minmax"
     loss: str = "eq17"
     stages: int = 3
 
@@ -54,23 +52,19 @@ class EGNetObjective:
         contents = [l2(image, sharp) if self.loss == "eq17" else charbonnier(image, sharp) for image in images]
         content = self.alpha * sum(contents)
         if self.loss == "eq17":
+            truth = gradient_map(sharp)
             terms = {
-                "gradient": self._gradient(images, sharp),
+                "gradient": sum(l2(gradient_map(image), truth) for image in images),  # Eq. 14
                 "ms_ssim_loss": sum(1 - ops.mean(ms_ssim(ops.clip(image, 0, 1), sharp)) for image in images),
             }
             total = content + self.beta * terms["gradient"] + self.gamma * terms["ms_ssim_loss"]
         else:
-            edges = gradient_map(sharp, "edge_mpr")
-            terms = {"edge": sum(charbonnier(gradient_map(image, "edge_mpr"), edges) for image in images)}
+            edges = pyramid_edges(sharp)
+            terms = {"edge": sum(charbonnier(pyramid_edges(image), edges) for image in images)}
             total = content + self.beta * terms["edge"]
         stage = "mse" if self.loss == "eq17" else "charbonnier"
         terms |= {f"{stage}_stage_{len(images) - i}": value for i, value in enumerate(contents)}
         return total, {"content": content, **terms}
-
-    def _gradient(self, images, sharp):
-        """Eq. 14, summed over the stages."""
-        truth = gradient_map(sharp, self.grad_operator, self.grad_norm)
-        return sum(l2(gradient_map(image, self.grad_operator, self.grad_norm), truth) for image in images)
 
 
 def charbonnier(a, b, epsilon: float = 1e-3):

@@ -22,21 +22,16 @@ class PositionAttention(layers.Layer):
         "window"    scores within windows of `window` positions, as many as a training crop has: another function,
                     whose softmax sees at any size as many positions as in training.
         "pooled"    k and v averaged over a grid of at most `window` cells: another function again.
-    scale: multiply the scores by 1 / sqrt(d), which the paper does not.
     """
 
-    def __init__(
-        self, mode: str = "auto", window: tuple[int, int] = (32, 32), scale: bool = False, block: int = 1024, **kwargs
-    ):
+    def __init__(self, mode: str = "auto", window: tuple[int, int] = (32, 32), block: int = 1024, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
         if mode not in ("auto", "dense", "chunked", "window", "pooled"):
             raise ValueError(f"mode must be auto, dense, chunked, window or pooled; received {mode!r}")
-        self.mode, self.window, self.scale, self.block = mode, tuple(window), scale, block
+        self.mode, self.window, self.block = mode, tuple(window), block
 
     def call(self, maps, training=False):
         q, k, v = maps
-        if self.scale:
-            q = q / q.shape[-1] ** 0.5
         if self.mode == "window":
             return self._windowed(q, k, v)
         if self.mode == "pooled":
@@ -82,13 +77,7 @@ class PositionAttention(layers.Layer):
         return shapes[0]
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "mode": self.mode,
-            "window": self.window,
-            "scale": self.scale,
-            "block": self.block,
-        }
+        return {**super().get_config(), "mode": self.mode, "window": self.window, "block": self.block}
 
 
 def _attend(q, k, v, bias=0.0):

@@ -3,11 +3,11 @@
 The published run: `python -m madn.train --recipe egnet --data GOPRO --validation none --run runs/egnet`
     6,000,000 steps of one crop for the backbone, as many for EGN, and 100,000 of 8 crops for the self-ensemble network.
     27 EFLOP by count for the backbone (75 hours at a sustained 100 TFLOP/s), two thirds of that for EGN. Not run here.
-    With the authors' MPRNet weights, converted by `python -m baselines.egnet.convert`, in place of the first part:
+    With the weights of MPRNet's authors, converted by `python -m baselines.egnet.convert`, in place of the first part:
     `python -m madn.train --recipe egnet-official --weights mprnet.weights.h5 ...`
     Expected on the 1,111 GoPro test pairs: 33.00 dB (Table 1), 32.92 without the self-ensemble network, 32.52 without
-    EGN (Table 4). No score of a full training run has been measured with this code.
-Table 3's columns "w/o A" of the random inputs: `--no-egn-attention` beside `--recipe egnet-random-add` and so on.
+    EGN (Table 4); Table 1's 32.66 of MPRNet is that of its authors' weights (recipe `egnet-mprnet`). No score of a full
+    training run has been measured with this code.
 
 Differences from the paper, all of them choices where it says nothing or contradicts itself:
 - "training strategy in [7]" is read as its optimiser and its cosine schedule 2e-4 -> 1e-6, without its warm-up; the
@@ -44,6 +44,8 @@ BACKBONE = (
     "stage3_orsnet",
     "tail",
 )
+SEN_LR, SEN_BATCH = 1e-4, 8
+"""Initial learning rate and batch of the self-ensemble network's training, which the paper does not describe."""
 PART_NAMES = {"backbone": "the backbone", "egn": "the enhanced gradient networks", "sen": "the self-ensemble network"}
 
 Part = Literal["backbone", "egn", "sen"]
@@ -54,6 +56,16 @@ class EGNetRecipe(Recipe):
     """EGNet (Zhao et al.): MPRNet with enhanced gradient networks, then a self-ensemble network; trained in parts."""
 
     paper: ClassVar[str] = "EGNet, Zhao et al."
+    retired: ClassVar[dict] = {
+        **Recipe.retired,
+        "sen_lr": SEN_LR,
+        "sen_batch": SEN_BATCH,
+        "egn_stages": [1, 2],
+        "pa_scale": False,
+        "sen_branches": ["half", "whole", "quarters"],
+        "grad_operator": "eq15",
+        "grad_norm": "minmax",
+    }
 
     batch: int = 1
     """Crops in a batch."""
@@ -72,10 +84,6 @@ class EGNetRecipe(Recipe):
     The others' weights come by --weights."""
     part_shares: tuple[float, float, float] = (60.0, 60.0, 1.0)
     """Shares of backbone, EGN and SEN in the steps."""
-    sen_lr: float = 1e-4
-    """Initial learning rate of the self-ensemble network."""
-    sen_batch: int = 8
-    """Crops in its batches."""
     n_feat: int = 96
     """Channels at full resolution."""
     scale_unetfeats: int = 48
@@ -84,29 +92,17 @@ class EGNetRecipe(Recipe):
     """Channels that stage 3 has more."""
     num_cab: int = 8
     """Channel attention blocks in a block of stage 3."""
-    egn_stages: tuple[int, ...] = (1, 2)
-    """Stages with an enhanced gradient network."""
-    egn_input: Literal["gradient", "random_add", "random_mul"] = "gradient"
-    """Its input: the gradient map, or Table 3's learned vectors, whose result is added or multiplied."""
-    random_mean: float = 0.0
-    """Mean of a random input's initial values (Table 3)."""
-    random_std: float = 0.02
-    """Their standard deviation."""
+    egn_input: Literal["gradient", "random_add", "random_add_wide", "random_mul"] = "gradient"
+    """Input of the enhanced gradient networks: the gradient map, or Table 3's random vectors, which learn and whose
+    result is added (from N(0, 0.02), or N(0, 0.2)) or multiplied (N(1, 0.02))."""
     egn_attention: bool = True
     """Attention in the enhanced gradient modules, or plain convolutions (Table 3)."""
     egm_per_stage: int = 2
     """Enhanced gradient modules in an EGN."""
     pa_dim: int = 24
     """Channels of queries, keys and values of the position attention."""
-    pa_mode: Literal["auto", "dense", "chunked", "window", "pooled"] = "auto"
-    """Position attention: all scores at once, in blocks (the same function), within windows, or to averaged positions.
-    Auto: dense in training, chunked in inference."""
-    pa_window: int = 32
-    """Rows of a window of positions, a quarter of the pixels; 32 is what training crops of 256 have."""
-    pa_scale: bool = False
-    """Divide the scores by the root of --pa-dim."""
-    sen_branches: tuple[Literal["half", "whole", "quarters"], ...] = ("half", "whole", "quarters")
-    """Results that the self-ensemble joins."""
+    pa_mode: Literal["auto", "window", "pooled"] = "auto"
+    """Position attention: to all positions, within windows, or to averaged ones; these of a training crop's size."""
     test_average: bool = False
     """In place of a self-ensemble network: the plain average of the results, in inference."""
     zero_outputs: bool = False
@@ -119,10 +115,6 @@ class EGNetRecipe(Recipe):
     """Weight of the MS-SSIM loss (Eq. 17)."""
     loss: Literal["eq17", "mprnet"] = "eq17"
     """Eq. 17, or the backbone's own: Charbonnier and edges."""
-    grad_operator: Literal["eq15", "laplacian", "edge_mpr"] = "eq15"
-    """Gradient map of loss and EGN: see baselines.egnet.gradient_map."""
-    grad_norm: Literal["minmax", "absmax", "maxabs", "std"] = "minmax"
-    """Eq. 15's normalisation G."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -137,18 +129,12 @@ class EGNetRecipe(Recipe):
             raise UserError("--part-shares takes three numbers above 0")
         if min(self.n_feat, self.n_feat + 2 * self.scale_unetfeats) < 4 or self.n_feat + self.scale_orsnetfeats < 4:
             raise UserError("--n-feat with --scale-unetfeats and --scale-orsnetfeats must be at least 4 channels")
-        if min(self.num_cab, self.egm_per_stage, self.pa_dim, self.pa_window, self.sen_batch) < 1:
-            raise UserError("--num-cab, --egm-per-stage, --pa-dim, --pa-window and --sen-batch must be at least 1")
-        if not set(self.egn_stages) <= {1, 2} or ("egn" in self.parts and not self.egn_stages):
-            raise UserError(f"--egn-stages are 1, 2 or both; received {self.egn_stages}")
-        if not self.sen_branches or len(set(self.sen_branches)) < len(self.sen_branches):
-            raise UserError(f"--sen-branches takes each branch once; received {' '.join(self.sen_branches)}")
-        if "whole" not in self.sen_branches:
-            raise UserError("--sen-branches needs whole: the network that the others share is built on it")
+        if min(self.num_cab, self.egm_per_stage, self.pa_dim) < 1:
+            raise UserError("--num-cab, --egm-per-stage and --pa-dim must be at least 1")
         if self.test_average and "sen" in self.parts:
             raise UserError("--test-average takes the place of the self-ensemble network: leave sen out of --parts")
-        if not 0 <= self.lr_end <= min(self.lr_g, self.sen_lr) or self.lr_g == 0:
-            raise UserError("--lr-end must be 0 or more, and at most --lr-g and --sen-lr")
+        if not 0 <= self.lr_end <= min(self.lr_g, SEN_LR) or self.lr_g == 0:
+            raise UserError(f"--lr-end must be 0 or more, and at most --lr-g and the {SEN_LR:g} of the last part")
 
     @property
     def multiple(self):
@@ -164,6 +150,32 @@ class EGNetRecipe(Recipe):
         """A tile stands for a patch: a quarter of 1280x720 and its overlap. Attention grows with its square."""
         return 640 * 640
 
+    @classmethod
+    def renamed(cls, fields):
+        fields = super().renamed(fields)
+        spread = fields.pop("random_mean", 0.0), fields.pop("random_std", None)
+        if spread[1] is not None and fields.get("egn_input", "gradient") != "gradient":
+            known = {
+                ("random_add", 0.0, 0.02): "random_add",
+                ("random_add", 0.0, 0.2): "random_add_wide",
+                ("random_mul", 1.0, 0.02): "random_mul",
+            }
+            if (fields["egn_input"], *spread) not in known:
+                raise UserError(
+                    f"egn_input {fields['egn_input']} of mean {spread[0]:g} and deviation {spread[1]:g} is no longer "
+                    "built; earlier versions of madn read what has it"
+                )
+            fields["egn_input"] = known[fields["egn_input"], *spread]
+        if fields.get("pa_mode") in ("dense", "chunked"):  # ways to compute the same function
+            fields["pa_mode"] = "auto"
+        window, crop = fields.pop("pa_window", None), fields.get("crop", cls.crop)
+        if window and fields.get("pa_mode", "auto") != "auto" and 8 * window != crop:
+            raise UserError(
+                f"pa_window {window} is no longer built for crops of {crop}, only {crop // 8}; earlier versions of "
+                "madn read what has it"
+            )
+        return fields
+
     def build_generator(self):
         from baselines.egnet.generator import build_egnet, build_self_ensemble
 
@@ -172,22 +184,18 @@ class EGNetRecipe(Recipe):
             scale_unetfeats=self.scale_unetfeats,
             scale_orsnetfeats=self.scale_orsnetfeats,
             num_cab=self.num_cab,
-            egn_stages=self.egn_stages if "egn" in self.parts else (),
+            egn="egn" in self.parts,
             egn_input=self.egn_input,
             egn_attention=self.egn_attention,
             egm_per_stage=self.egm_per_stage,
             pa_dim=self.pa_dim,
             pa_mode=self.pa_mode,
-            pa_window=self.pa_window,
-            pa_scale=self.pa_scale,
-            random=(self.random_mean, self.random_std),
-            grad_operator=self.grad_operator,
-            grad_norm=self.grad_norm,
+            pa_window=self.crop // 8,  # rows of a stage-1 patch at the encoder's deepest level
             zero_outputs=self.zero_outputs,
         )
         if "sen" in self.parts:
-            return build_self_ensemble(egnet, "network", self.sen_branches)
-        return build_self_ensemble(egnet, "average", self.sen_branches) if self.test_average else egnet
+            return build_self_ensemble(egnet)
+        return build_self_ensemble(egnet, "average") if self.test_average else egnet
 
     def build_critics(self):
         return {}
@@ -195,15 +203,7 @@ class EGNetRecipe(Recipe):
     def build_objective(self):
         from baselines.egnet.objective import EGNetObjective
 
-        return EGNetObjective(
-            self.alpha,
-            self.beta,
-            self.gamma,
-            self.grad_operator,
-            self.grad_norm,
-            self.loss,
-            stages=1 if "sen" in self.parts else 3,
-        )
+        return EGNetObjective(self.alpha, self.beta, self.gamma, self.loss, stages=1 if "sen" in self.parts else 3)
 
     def learning_rate(self, initial, total_steps):
         """A cosine from `initial` to `lr_end`."""
@@ -220,7 +220,7 @@ class EGNetRecipe(Recipe):
         """With `train="last"`: every layer with weights but those of the last part."""
         if self.train != "last":
             return ()
-        layers = {"backbone": BACKBONE, "egn": tuple(f"egn{stage}" for stage in self.egn_stages), "sen": ("sen",)}
+        layers = {"backbone": BACKBONE, "egn": ("egn1", "egn2"), "sen": ("sen",)}
         others = dict.fromkeys(part for part in self.parts if part != self.parts[-1])
         return tuple(name for part in others for name in layers[part])
 
@@ -256,7 +256,7 @@ class EGNetRecipe(Recipe):
             "test_average": self.test_average and count == len(self.parts),
         }
         if self.parts[count - 1] == "sen":
-            settings |= {"lr_g": self.sen_lr, "batch": self.sen_batch}
+            settings |= {"lr_g": SEN_LR, "batch": SEN_BATCH}
         return replace(self, **settings)
 
 
@@ -269,17 +269,25 @@ TABLE_4_BACKBONE = replace(EGNET, parts=("backbone",), steps=6_000_000)
 TABLE_4_EGN = replace(EGNET, parts=("backbone", "egn"), steps=12_000_000)
 """With EGN, without the self-ensemble network."""
 
+MPRNET = replace(TABLE_4_BACKBONE, loss="mprnet")
+"""The backbone with its own loss. Not trained here: its authors' weights, converted, are Table 1's MPRNet, 32.66 dB."""
+
 TABLE_3_NO_ATTENTION = replace(TABLE_4_EGN, egn_attention=False)
 """Plain convolutions in EGN."""
 
 TABLE_3_RANDOM_ADD = replace(TABLE_4_EGN, egn_input="random_add")
 """A learned vector from N(0, 0.02) in place of the gradient map."""
 
-TABLE_3_RANDOM_ADD_WIDE = replace(TABLE_4_EGN, egn_input="random_add", random_std=0.2)
+TABLE_3_RANDOM_ADD_WIDE = replace(TABLE_4_EGN, egn_input="random_add_wide")
 """A learned vector from N(0, 0.2)."""
 
-TABLE_3_RANDOM_MUL = replace(TABLE_4_EGN, egn_input="random_mul", random_mean=1.0)
+TABLE_3_RANDOM_MUL = replace(TABLE_4_EGN, egn_input="random_mul")
 """A learned vector from N(1, 0.02), whose result is multiplied."""
+
+TABLE_3_RANDOM_ADD_NO_ATTENTION, TABLE_3_RANDOM_ADD_WIDE_NO_ATTENTION, TABLE_3_RANDOM_MUL_NO_ATTENTION = (
+    replace(each, egn_attention=False) for each in (TABLE_3_RANDOM_ADD, TABLE_3_RANDOM_ADD_WIDE, TABLE_3_RANDOM_MUL)
+)
+"""The three, with plain convolutions in EGN."""
 
 TABLE_6_NO_GRADIENT_LOSS = replace(EGNET, beta=0.0)
 """Without the gradient loss."""
@@ -327,6 +335,7 @@ itself, and no self-ensemble network, which would more than double the compute o
 RECIPES = {
     "egnet": Named(EGNET, "EGNet (Zhao et al.) as published"),
     "egnet-backbone": Named(TABLE_4_BACKBONE, "EGNet (Zhao et al.), Table 4: without EGN, its backbone MPRNet"),
+    "egnet-mprnet": Named(MPRNET, "EGNet (Zhao et al.), Table 1: MPRNet, for its authors' weights, converted"),
     "egnet-nosen": Named(TABLE_4_EGN, "EGNet (Zhao et al.), Table 4: with EGN, without the self-ensemble network"),
     "egnet-noattention": Named(TABLE_3_NO_ATTENTION, "EGNet (Zhao et al.), Table 3: EGN of plain convolutions"),
     "egnet-random-add": Named(TABLE_3_RANDOM_ADD, "EGNet (Zhao et al.), Table 3: random input N(0, 0.02), added"),
@@ -334,6 +343,18 @@ RECIPES = {
         TABLE_3_RANDOM_ADD_WIDE, "EGNet (Zhao et al.), Table 3: random input N(0, 0.2), added"
     ),
     "egnet-random-mul": Named(TABLE_3_RANDOM_MUL, "EGNet (Zhao et al.), Table 3: random input N(1, 0.02), multiplied"),
+    "egnet-random-add-noattention": Named(
+        TABLE_3_RANDOM_ADD_NO_ATTENTION,
+        "EGNet (Zhao et al.), Table 3: random input N(0, 0.02), added; plain convolutions",
+    ),
+    "egnet-random-add-wide-noattention": Named(
+        TABLE_3_RANDOM_ADD_WIDE_NO_ATTENTION,
+        "EGNet (Zhao et al.), Table 3: random input N(0, 0.2), added; plain convolutions",
+    ),
+    "egnet-random-mul-noattention": Named(
+        TABLE_3_RANDOM_MUL_NO_ATTENTION,
+        "EGNet (Zhao et al.), Table 3: random input N(1, 0.02), multiplied; plain convolutions",
+    ),
     "egnet-nogradientloss": Named(TABLE_6_NO_GRADIENT_LOSS, "EGNet (Zhao et al.), Table 6: without the gradient loss"),
     "egnet-mean": Named(
         AVERAGE, "EGNet (Zhao et al.), section 3.2: plain average in place of the self-ensemble network"

@@ -3,7 +3,13 @@
 Licence of this file: MIT. What the critic sees is the paper's least certain point: the title says conditional, section
 4.2 has "the ground-truth sharp images as the constraint condition y", Eq. 11 has D(x) alone. With the sharp image
 beside it D could compare with the answer, so the default is D(x), as in DeblurGAN; `condition="blur"` gives it the
-blurred image, which is a conditional network's usual reading. baselines/patchgan.py tells of strides and normalisation.
+blurred image, which is a conditional network's usual reading.
+
+Strides: "the front four layers, with Stride 2" and "identical to PatchGAN [27]" contradict each other, as do four
+strides of 2 and the printed 30x30 scores of 70x70 patches. The printed numbers decide for three strides of 2 and two of
+1, which are PatchGAN's; `strides=(2, 2, 2, 2, 1)` has the first words, 15x15 scores of 94x94 patches.
+Normalisation: "the front four layers [...] are followed by an IN layer", so there is one behind the first convolution
+too, where PatchGAN has none. It has no parameters, so the count is PatchGAN's.
 """
 
 import keras
@@ -14,13 +20,11 @@ from baselines.patchgan import build_patchgan
 def build_discriminator(
     widths: tuple[int, int, int, int] = (64, 128, 256, 512),
     strides: tuple[int, int, int, int, int] = (2, 2, 2, 1, 1),
-    first_norm: bool = False,
     condition: str = "none",
 ) -> keras.Model:
     """The critic D: images (batch, height, width, 3) in [-1, 1] -> linear scores, 30x30 for 256x256.
 
     `condition="blur"`: 6 channels, the blurred image first. 2,764,737 parameters, or 2,767,809.
     """
-    return build_patchgan(
-        widths, strides, 3 if condition == "none" else 6, first_norm=first_norm, name="msr2b_discriminator"
-    )
+    channels = 3 if condition == "none" else 6
+    return build_patchgan(widths, strides, channels, first_norm=True, name="msr2b_discriminator")

@@ -36,6 +36,8 @@ from keras import layers, ops
 from baselines.layers import ClipImages, doubling_deconv, padded_conv
 from madn.nn.layers import InstanceNormalization, RequireMultiple
 
+GROUPS = 4
+"""Of a block's channels (Eq. 4)."""
 BLOCKS = ("msr2b", "res2net", "resnet_bottleneck", "resnet_basic")
 
 
@@ -45,19 +47,17 @@ def build_generator(
     block: str = "msr2b",
     group_width: int = 32,
     bypass_width: int = 96,
-    split_groups: int = 4,
     part_b: str = "both",
     local_skip: bool = True,
     global_skip: bool = True,
     norm: str = "none",
-    clip_output: str = "inference",
     name: str = "msr2b_generator",
 ) -> keras.Model:
     """The generator G as a functional model (section 3.2, Figure 4).
 
     Takes a blurred image (batch, height, width, 3), float32 RGB in [0, 1]; height and width multiples of 4
     (`ValueError` otherwise). Returns a dictionary with `deblurred`, of the same shape: in [0, 1] at inference, and in
-    [-0.5, 1.5] in training unless `clip_output="always"`. 5,444,771 parameters by default.
+    [-0.5, 1.5] in training. 5,444,771 parameters by default.
 
     `block`: "msr2b"; "res2net" (Part A alone, the same as `part_b="none"`), "resnet_bottleneck" or "resnet_basic" for
     Table 1. `part_b`: which of Part B's bypasses there are, "both", "conv3", "conv5" or "none". `norm="instance"`
@@ -79,13 +79,13 @@ def build_generator(
     outputs = []
     for k in range(1, num_blocks + 1):
         if block == "resnet_bottleneck":
-            x = resnet_bottleneck(x, split_groups * group_width, convs, f"resnet_{k}")
+            x = resnet_bottleneck(x, GROUPS * group_width, convs, f"resnet_{k}")
         elif block == "resnet_basic":
             x = resnet_basic(x, convs, f"resnet_{k}")
         elif block == "res2net":
-            x = msr2b(x, group_width, bypass_width, split_groups, "none", convs, f"res2net_{k}")
+            x = msr2b(x, group_width, bypass_width, "none", convs, f"res2net_{k}")
         else:
-            x = msr2b(x, group_width, bypass_width, split_groups, part_b, convs, f"msr2b_{k}")
+            x = msr2b(x, group_width, bypass_width, part_b, convs, f"msr2b_{k}")
         outputs.append(x)
 
     if local_skip and num_blocks > 1:
@@ -107,7 +107,7 @@ def build_generator(
     else:
         restored = layers.Rescaling(0.5, 0.5, dtype="float32", name="restored")(residual)
     return keras.Model(
-        blurred, {"deblurred": ClipImages(clip_output, dtype="float32", name="deblurred")(restored)}, name=name
+        blurred, {"deblurred": ClipImages("inference", dtype="float32", name="deblurred")(restored)}, name=name
     )
 
 
@@ -141,15 +141,15 @@ class _Convolutions:
         return {"kernel_initializer": keras.initializers.VarianceScaling(2 * gain**2, "fan_in", "truncated_normal")}
 
 
-def msr2b(x, group_width: int, bypass_width: int, groups: int, part_b: str, convs: _Convolutions, name: str):
+def msr2b(x, group_width: int, bypass_width: int, part_b: str, convs: _Convolutions, name: str):
     """The multi-scale Res2Net block (section 3.1, Figure 3, Eqs. 4-8), width preserving.
 
-    Part A: a 1x1 convolution, then `groups` groups, each of which but the first sees the one before it through its
+    Part A: a 1x1 convolution, then four groups, each of which but the first sees the one before it through its
     own 3x3 convolution H_i. Part B: K_1 (3x3) and K_2 (5x5) over t_2 and the following. K_b fuses both.
     """
-    s = ops.split(convs.conv(x, groups * group_width, 1, name=f"{name}_reduce"), groups, axis=-1)
+    s = ops.split(convs.conv(x, GROUPS * group_width, 1, name=f"{name}_reduce"), GROUPS, axis=-1)
     t = [s[0]]
-    for i in range(2, groups + 1):
+    for i in range(2, GROUPS + 1):
         source = s[1] if i == 2 else layers.Add(name=f"{name}_sum{i}")([s[i - 1], t[-1]])
         t.append(convs.conv(source, group_width, 3, name=f"{name}_h{i}"))
     merged = list(t)

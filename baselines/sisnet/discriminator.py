@@ -8,7 +8,8 @@ Differences from Table 1, and why:
 - Conv 4 is a 3x3 convolution; its row in the table repeats that of the pooling ("2x2, stride 2"), and the
   (M/8)x(N/8) of the last pooling allows exactly three halvings.
 - the global pooling leaves 64 numbers; a dense layer makes the one score of them.
-- "completely consistent in network structure and parameters": two networks of one shape, each with its own weights.
+- "completely consistent in network structure and parameters": two networks of one shape, each with its own weights, for
+  "the parameters of the network are elaborated in Table 1", which are sizes. With one set of weights: `sisnet-shared`.
 """
 
 import keras

@@ -9,8 +9,8 @@ Differences from the text, and why:
 - Eq. 7 adds the discriminators' own loss to the generator's; the generator takes its mirror image, with real and
   restored exchanged, or it would help the discriminators.
 - Eqs. 4 and 5 divide by w and h only; means over the channels too are what the authors' code computes.
-- L_MSE is taken of images standardised as ImageNet's (19.58 times that of [0, 1]), as that code does: only then does
-  tau_1 "occupy a large proportion". `mse_space` has the other readings.
+- L_MSE is taken of images standardised as ImageNet's (19.58 times that of [0, 1], where [-1, 1] has 4 times), as that
+  code does: only then does tau_1 "occupy a large proportion". The text does not speak of the images' range.
 - E is the mean of a batch, not of the last 50 scores, and nothing is halved (both: the released code's).
 - the adversarial loss is the mean over the two discriminators.
 - the local discriminator's "local area" is a window of half the height and width at a random place, the same for the
@@ -29,8 +29,8 @@ from madn.nn.losses import l2, relativistic_least_squares
 from madn.training.gan_monitor import column, loss_verdict
 
 DOMAINS = ("global", "local")
-# Factors on the difference of two images in [0, 1]. ImageNet: 1 / standard deviation of red, green and blue.
-MSE_SPACES = {"imagenet": (1 / 0.229, 1 / 0.224, 1 / 0.225), "unit": (1.0, 1.0, 1.0), "signed": (2.0, 2.0, 2.0)}
+IMAGENET = (1 / 0.229, 1 / 0.224, 1 / 0.225)
+"""1 / standard deviation of ImageNet's red, green and blue in [0, 1]."""
 GRADIENT_PENALTY = 10.0
 # A discriminator's loss where all its scores are the same; a flat one has the whole gradient penalty.
 GUESSING = {"ralsgan": 2.0, "wgan": GRADIENT_PENALTY, "lsgan": 0.5, "rsgan": math.log(2)}
@@ -48,7 +48,6 @@ class SISNetObjective:
     tau_1: float = 0.5
     tau_2: float = 0.006
     tau_3: float = 0.01
-    mse_space: str = "imagenet"
     adversarial: str = "ralsgan"
 
     @property
@@ -66,7 +65,7 @@ class SISNetObjective:
         `critic(images, domain)` gives the scores of images in [-1, 1]; domain is "global" or "local".
         """
         sharp, restored = ops.cast(sharp, "float32"), ops.cast(outputs["deblurred"], "float32")
-        factors = ops.convert_to_tensor(MSE_SPACES[self.mse_space], "float32")
+        factors = ops.convert_to_tensor(IMAGENET, "float32")
         terms = {"mse": l2(restored * factors, sharp * factors)}
         terms["content"] = self.tau_1 * terms["mse"]
         if self.tau_2:

@@ -9,29 +9,39 @@ way to download ImageNet weights, add `--backbone-weights none` (and `--vgg-weig
     Expected on the 1,111 GoPro test pairs (the paper's Table 3): PSNR 30.28 dB, SSIM 0.912, of a kind not named. The
     scorers in the authors' repository compare the output with its own blurred input, so both are unverified.
 
-The paper says nothing of training. What its authors' code has is taken, except where it says otherwise here:
+When the paper decides and when its authors' released code: the paper, wherever it says something (its text, Algorithm
+1, Table 1, the weights of Eq. 7), also where the code computes something else; the code, where the paper is silent or
+names a thing without its sizes (backbone, widths, residual, the images' scale in the loss, all of the training). Where
+this departs from the code for reasons of its own, it says so. So:
 - Adam at 1e-4, constant for a tenth of the run, then falling by (1e-4 - 1e-7) / 1500 an epoch, down to 1.01e-5.
 - 1500 epochs of 1000 crops, one a batch; the discriminators learn first. In the first three epochs the ImageNet
   backbone stays as it is, then both optimisers and the schedule start anew.
 - crops of 704: that code's 720 is not a multiple of 32, which the network needs.
 - flips and 90-degree turns; the code's distortions of the input (noise, JPEG, colour) are left out.
-- tau_3 is the paper's 0.01, not the code's 0.001; the perceptual loss is of VGG16's relu3_3, not VGG19's conv3_3.
+- tau_3 is the paper's 0.01, not the code's 0.001; the perceptual loss is of VGG16's relu3_3, not VGG19's conv3_3; the
+  discriminators are Table 1's, with its sigmoid, not the code's two PatchGANs.
 - left out: a preset of what the released code computes (the "sisnet_repo" of other accounts: another network, two
   PatchGANs on the whole image, means over a pool of the last 50 scores), because the paper does not describe it;
-  other discriminators than the two of Table 1, and Eq. 3 as an enlargement with a convolution.
+  and Eq. 3 as an enlargement with a convolution.
 - GoPro's `blur` images (not stated).
 The networks' and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from madn.errors import UserError
 from madn.training.perceptual import PerceptualRecipe
-from madn.training.recipe import Named
+from madn.training.recipe import INTERNAL, Named
 
 VGG_REFERENCE = 7.037
 """`PerceptualLoss.magnitude` with torchvision's feature magnitudes, which tau_2 was chosen with."""
+CONSTANT_SHARE = 0.1
+"""Of the steps, before the learning rate begins to fall."""
+LR_END = 1e-7
+"""Where it would end if it fell from the first step on, at the slope that it has."""
+WARMUP_SHARE = 0.002
+"""Of the steps, in which an ImageNet backbone stays as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +51,13 @@ class SISNetRecipe(PerceptualRecipe):
     paper: ClassVar[str] = "SIS-Net, Liu et al. 2020"
     vgg_network: ClassVar[str] = "vgg16"
     update_order: ClassVar[str] = "alternating"
+    retired: ClassVar[dict] = {
+        **PerceptualRecipe.retired,
+        "constant_share": CONSTANT_SHARE,
+        "lr_end": LR_END,
+        "warmup_share": WARMUP_SHARE,
+        "mse_space": "imagenet",
+    }
 
     batch: int = 1
     """Crops in a batch."""
@@ -56,17 +73,11 @@ class SISNetRecipe(PerceptualRecipe):
     """Initial learning rate of the discriminators."""
     augment: Literal["none", "flips", "dihedral"] = "dihedral"
     """Flips, or flips and 90-degree turns, of both images alike."""
-    constant_share: float = 0.1
-    """Share of the steps before the learning rate begins to fall."""
-    lr_end: float = 1e-7
-    """Where the learning rate would end if it fell from the first step on, at the slope that it has."""
     backbone: Literal["inception_resnet_v2", "inception_v3", "blocks"] = "inception_resnet_v2"
     """Extracting path: a network of keras.applications, or five plain inception blocks."""
     backbone_weights: Literal["none", "imagenet"] = "imagenet"
     """What the backbone starts from: random weights, or those that keras.applications downloads."""
-    warmup_share: float = 0.002
-    """Share of the steps in which an ImageNet backbone stays as it is."""
-    freeze_backbone: bool = False
+    freeze_backbone: bool = field(default=False, metadata=INTERNAL)
     """Keep the backbone as it is: what the warm-up does."""
     block_widths: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
     """Channels of the five plain inception blocks; multiples of 4."""
@@ -78,20 +89,22 @@ class SISNetRecipe(PerceptualRecipe):
     """The intermediate layer path (Table 2: Nolatent leaves it out)."""
     infobox: Literal["direct", "cascade", "bilinear", "none"] = "direct"
     """Info-box: each map shuffled from info_0, each from the one before, info_0 enlarged, or none (Table 2: Nosis)."""
-    init: Literal["glorot_uniform", "zero_output"] = "glorot_uniform"
-    """zero_output: the last convolution starts at zero, so that the network starts at its input."""
+    products: Literal[3, 4] = 4
+    """Fusion products that the last step sums: all four (Algorithm 1), or those of the three fusions before it."""
+    zero_outputs: bool = False
+    """Start at the blurred image: the last convolution is zero."""
     d_width: int = 64
     """Channels of the discriminators."""
     d_activation: Literal["sigmoid", "linear"] = "sigmoid"
     """Of the discriminators' score; Table 1 has the sigmoid."""
+    d_shared: bool = False
+    """One discriminator for whole images and windows, or two of one shape."""
     tau_1: float = 0.5
     """Weight of the mean squared error (Eq. 7)."""
     tau_2: float = 0.006
     """Weight of the perceptual loss; 0 leaves VGG out (Table 2: NoPloss)."""
     tau_3: float = 0.01
     """Weight of the adversarial loss; 0 leaves the discriminators out."""
-    mse_space: Literal["imagenet", "unit", "signed"] = "imagenet"
-    """Images as the mean squared error takes them: standardised as ImageNet's, in [0, 1] or in [-1, 1]."""
     adversarial: Literal["ralsgan", "wgan", "lsgan", "rsgan"] = "ralsgan"
     """Adversarial loss: relativistic average least squares, or one that Figure 4 rejects."""
 
@@ -105,9 +118,6 @@ class SISNetRecipe(PerceptualRecipe):
             raise UserError("--backbone blocks has no ImageNet weights: add --backbone-weights none")
         if self.backbone != "blocks" and self.crop < 128:
             raise UserError(f"--crop must be at least 128 for --backbone {self.backbone}; received {self.crop}")
-        for field in ("constant_share", "warmup_share"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise UserError(f"--{field.replace('_', '-')} must be from 0 to 1; received {getattr(self, field)}")
         if min(self.tau_1, self.tau_2, self.tau_3) < 0:
             raise UserError("--tau-1, --tau-2 and --tau-3 must be 0 or more")
 
@@ -127,6 +137,16 @@ class SISNetRecipe(PerceptualRecipe):
     def stage_name(self):
         return "all but the backbone" if self.freeze_backbone else "all of the network"
 
+    @classmethod
+    def renamed(cls, fields):
+        fields = super().renamed(fields)
+        if "init" in fields:
+            fields["zero_outputs"] = fields.pop("init") == "zero_output"
+        return fields
+
+    def without_downloads(self):
+        return replace(self, backbone_weights="none")
+
     def build_generator(self):
         from baselines.sisnet.generator import build_generator
 
@@ -137,7 +157,8 @@ class SISNetRecipe(PerceptualRecipe):
             stem_width=self.stem_width,
             laterals=self.laterals,
             infobox=self.infobox,
-            init=self.init,
+            products=self.products,
+            zero_outputs=self.zero_outputs,
         )
 
     def build_critics(self):
@@ -146,6 +167,8 @@ class SISNetRecipe(PerceptualRecipe):
 
         if not self.tau_3:
             return {}
+        if self.d_shared:
+            return dict.fromkeys(DOMAINS, build_discriminator(self.d_width, self.d_activation))
         return {
             domain: build_discriminator(self.d_width, self.d_activation, f"{domain}_discriminator")
             for domain in DOMAINS
@@ -161,7 +184,7 @@ class SISNetRecipe(PerceptualRecipe):
     def build_objective(self):
         from baselines.sisnet.objective import SISNetObjective
 
-        return SISNetObjective(self.perceptual(), self.tau_1, self.tau_2, self.tau_3, self.mse_space, self.adversarial)
+        return SISNetObjective(self.perceptual(), self.tau_1, self.tau_2, self.tau_3, self.adversarial)
 
     def build_model(self, total_steps, devices=None):
         from baselines.sisnet.generator import load_imagenet
@@ -186,7 +209,7 @@ class SISNetRecipe(PerceptualRecipe):
         return super().prepare()
 
     def stages(self, total_steps):
-        warmup = round(self.warmup_share * total_steps)
+        warmup = round(WARMUP_SHARE * total_steps)
         if self.backbone_weights == "none" or self.freeze_backbone or not 0 < warmup < total_steps:
             return [(self, total_steps)]
         return [(replace(self, freeze_backbone=True), warmup), (self, total_steps - warmup)]
@@ -196,8 +219,8 @@ class SISNetRecipe(PerceptualRecipe):
 
         if self.freeze_backbone:
             return initial
-        constant = round(self.constant_share * total_steps)
-        end = initial - (1 - self.constant_share) * (initial - self.lr_end)
+        constant = round(CONSTANT_SHARE * total_steps)
+        end = initial - (1 - CONSTANT_SHARE) * (initial - LR_END)
         return ConstantThenLinear(initial, constant, total_steps - constant, end)
 
 
@@ -222,6 +245,12 @@ CASCADE = replace(SISNET, infobox="cascade")
 BILINEAR = replace(SISNET, infobox="bilinear")
 """The info-box without pixel shuffle, as in the authors' code."""
 
+THREE_PRODUCTS = replace(SISNET, products=3)
+"""Section III-A-3b's "first three fusion products" in the last fusion: those of step 2, without p_1 of step 1."""
+
+SHARED = replace(SISNET, d_shared=True)
+"""Discriminators "completely consistent in network structure and parameters": one, for whole images and windows."""
+
 WGAN = replace(SISNET, adversarial="wgan", d_activation="linear")
 """Figure 4: WGAN, with a gradient penalty; its critic is no probability."""
 
@@ -237,7 +266,7 @@ BUDGET = replace(
     backbone_weights="none",
     block_widths=(64, 128, 256, 384, 512),
     d_width=32,
-    init="zero_output",
+    zero_outputs=True,
     crop=128,
     batch=2,
     steps=3000,
@@ -264,6 +293,10 @@ RECIPES = {
         CASCADE, "SIS-Net (Liu et al. 2020): info-box of pixel shuffles by two, one after the other"
     ),
     "sisnet-bilinear": Named(BILINEAR, "SIS-Net (Liu et al. 2020): info-box of bilinear enlargements"),
+    "sisnet-three-products": Named(
+        THREE_PRODUCTS, "SIS-Net (Liu et al. 2020): the last fusion sums three fusion products, not four"
+    ),
+    "sisnet-shared": Named(SHARED, "SIS-Net (Liu et al. 2020): one discriminator for whole images and windows"),
     "sisnet-inception-v3": Named(INCEPTION_V3, "SIS-Net (Liu et al. 2020) with the cited backbone, Inception-v3"),
     "sisnet-budget": Named(BUDGET, "SIS-Net (Liu et al. 2020), narrow: 8 GMACs, for a comparison at the same compute"),
     **{

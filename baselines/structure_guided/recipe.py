@@ -15,12 +15,12 @@ Differences from the paper, all of them choices where it says nothing:
   then 525 generator steps.
 - no augmentation; GoPro's `blur` images rather than `blur_gamma`.
 - "we replace RGCL with normal convolution layers": a 3x3 convolution and ReLU at each of its places, no residual.
-- "replace the multipath reuse module with a single path": one RGCL on all channels (`single`); three of them in a
-  chain (`single3`) would cost 1.8 times the operations.
-- an epoch drops its last, partial batch.
+- "replace the multipath reuse module with a single path": one RGCL on all channels; three of them in a chain would
+  cost 1.8 times the operations.
+- an epoch counts for 525 whole batches of 2,103 pairs; batches reach over its end, and nothing is dropped.
 - the weight 10 of the content loss means the magnitude of the channel-normalised VGG19 file that it was set up with;
-  other files are calibrated to it by a gain (`madn.nn.vgg`). A VGG19 in torchvision's magnitude, the paper's, was not at
-  hand: with one, `--vgg-gain 1` is the paper's loss.
+  other files are calibrated to it by a gain (`madn.nn.vgg`). A VGG19 in torchvision's magnitude, the paper's, was not
+  at hand: with one, `--vgg-gain 1` is the paper's loss.
 - left out: other readings of RGCL's plain convolution and of the skips (concatenation), which miss the printed count.
 The network's and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
 """
@@ -46,6 +46,14 @@ class StructureGuidedRecipe(PerceptualRecipe):
     vgg_network: ClassVar[str] = "vgg19"
     update_order: ClassVar[str] = "alternating"
     critics_float32: ClassVar[bool] = True
+    retired: ClassVar[dict] = {
+        **PerceptualRecipe.retired,
+        "rgcl_share": True,
+        "init_std": ...,  # of first weights alone
+        "penalty": 10.0,
+        "content_norm": "mse",
+        "penalty_norm": "sample",
+    }
 
     width: int = 64
     """Channels at full resolution; twice and four times as many at half and quarter."""
@@ -55,22 +63,19 @@ class StructureGuidedRecipe(PerceptualRecipe):
     """MBRBs in cascade."""
     rgcl_r: int = 3
     """Recurrences in an RGCL."""
-    rgcl_share: bool = True
-    """One pair of kernels for all recurrences of an RGCL, or a pair for each."""
     rgcl_tail: Literal["sigmoid", "gate", "fnorm"] = "sigmoid"
     """Eq. 7's end: CA(sigmoid(Conv(h))) as printed, CA(h sigmoid(Conv(h))), or CA(h + Conv(h))."""
     block: Literal["rgcl", "conv3x3"] = "rgcl"
     """What an MBRB is made of; conv3x3 is Table 5 without RGCL."""
-    mbrb: Literal["multipath", "single", "single3"] = "multipath"
-    """How an MBRB joins its RGCLs: multipath reuse, one in its place (Table 5), or a chain of three."""
+    mbrb: Literal["multipath", "parallel", "single"] = "multipath"
+    """How an MBRB joins its three RGCLs: multipath reuse, or side by side (Eq. 5 as printed); single: it has one
+    (Table 5)."""
     gradient_net: bool = True
     """GradientNet at the bottleneck; Table 5 leaves it out."""
     global_residual: bool = True
     """Add the blurred image to the output and clip; otherwise the tanh is the image."""
-    init_std: float = 0.02
-    """Standard deviation of the generator's first weights."""
-    output_init_std: float | None = None
-    """The same for its last convolution, by default --init-std; 0 starts at the blurred image."""
+    zero_outputs: bool = False
+    """Start at the blurred image: the last convolution is zero."""
     d_widths: tuple[int, int, int, int] = (64, 128, 256, 512)
     """Channels of the PatchGAN's convolutions."""
     content_weight: float = 10.0
@@ -79,12 +84,6 @@ class StructureGuidedRecipe(PerceptualRecipe):
     """Eq. 11's beta: differences of neighbouring pixels."""
     adversarial: float = 1.0
     """Eq. 11's gamma."""
-    penalty: float = 10.0
-    """WGAN-GP's lambda."""
-    content_norm: Literal["mse", "l2"] = "mse"
-    """Eq. 8: mean square of the features' difference, or the norm as printed."""
-    penalty_norm: Literal["sample", "pixel"] = "sample"
-    """The gradient penalty's norm: over an image, or over each pixel's channels."""
 
     batch: int = 4
     """Crops in a batch."""
@@ -103,13 +102,21 @@ class StructureGuidedRecipe(PerceptualRecipe):
             raise UserError("--width, --n-mbrb, --rgcl-r and --d-widths must be at least 1")
         if self.gradient_width < 4 or self.gradient_width % 4:
             raise UserError(f"--gradient-width must be a multiple of 4; received {self.gradient_width}")
-        for field in ("init_std", "output_init_std", "content_weight", "gradient_weight", "adversarial", "penalty"):
-            if (getattr(self, field) or 0) < 0:
-                raise UserError(f"--{field.replace('_', '-')} must be 0 or more; received {getattr(self, field)}")
+        if min(self.content_weight, self.gradient_weight, self.adversarial) < 0:
+            raise UserError("--content-weight, --gradient-weight and --adversarial must be 0 or more")
+        if self.zero_outputs and not self.global_residual:
+            raise UserError("--zero-outputs with --no-global-residual would start at grey: leave one of them out")
 
     @property
     def multiple(self):
         return 4
+
+    @classmethod
+    def renamed(cls, fields):
+        fields = super().renamed(fields)
+        if "output_init_std" in fields:
+            fields["zero_outputs"] = fields.pop("output_init_std") == 0
+        return fields
 
     def build_generator(self):
         from baselines.structure_guided.generator import build_generator
@@ -119,14 +126,12 @@ class StructureGuidedRecipe(PerceptualRecipe):
             gradient_width=self.gradient_width,
             n_mbrb=self.n_mbrb,
             rgcl_r=self.rgcl_r,
-            rgcl_share=self.rgcl_share,
             rgcl_tail=self.rgcl_tail,
             block=self.block,
             mbrb=self.mbrb,
             gradient_net=self.gradient_net,
             global_residual=self.global_residual,
-            init_std=self.init_std,
-            output_init_std=self.output_init_std,
+            zero_outputs=self.zero_outputs,
         )
 
     def build_critics(self):
@@ -144,15 +149,7 @@ class StructureGuidedRecipe(PerceptualRecipe):
     def build_objective(self):
         from baselines.structure_guided.objective import StructureGuidedObjective
 
-        return StructureGuidedObjective(
-            self.perceptual(),
-            self.content_weight,
-            self.gradient_weight,
-            self.adversarial,
-            self.penalty,
-            self.content_norm,
-            self.penalty_norm,
-        )
+        return StructureGuidedObjective(self.perceptual(), self.content_weight, self.gradient_weight, self.adversarial)
 
 
 STRUCTURE_GUIDED = StructureGuidedRecipe()
@@ -176,12 +173,18 @@ NO_GRADIENT_NET = replace(STRUCTURE_GUIDED, gradient_net=False)
 FNORM, GATE = (replace(STRUCTURE_GUIDED, rgcl_tail=tail) for tail in ("fnorm", "gate"))
 """Other readings of Eq. 7's end: a branch of either sign, as in the network that RGCL is taken from, or a gate."""
 
+PARALLEL = replace(STRUCTURE_GUIDED, mbrb="parallel", gradient_width=80)
+"""Eq. 5 as printed: the three RGCLs side by side, all on U_0; at 80 channels 442.9 G multiply-adds at 1280x720."""
+
+NO_RESIDUAL = replace(STRUCTURE_GUIDED, global_residual=False)
+"""The tanh is the image: the blurred one is not added, as the text does not add it."""
+
 BUDGET = replace(
     STRUCTURE_GUIDED,
     width=32,
     gradient_width=64,
     d_widths=(32, 64, 128, 256),
-    output_init_std=0.0,
+    zero_outputs=True,
     crop=128,
     batch=2,
     augment="dihedral",
@@ -207,6 +210,10 @@ RECIPES = {
     "structure_guided-nogradientnet": Named(NO_GRADIENT_NET, "Structures Guided, Table 5: without GradientNet"),
     "structure_guided-fnorm": Named(FNORM, "Structures Guided: RGCL's end as in Cross-SRN, another reading of Eq. 7"),
     "structure_guided-gate": Named(GATE, "Structures Guided: RGCL's end as a gate, another reading of Eq. 7"),
+    "structure_guided-parallel": Named(PARALLEL, "Structures Guided: three RGCLs side by side, Eq. 5 as printed"),
+    "structure_guided-noresidual": Named(
+        NO_RESIDUAL, "Structures Guided: without adding the blurred image to the output"
+    ),
     "structure_guided-budget": Named(
         BUDGET, "Structures Guided, narrow: 8 GMACs at 256x256, for a comparison on a CPU"
     ),

@@ -1,7 +1,5 @@
 """Restoring a photo, timed in turns with plain convolutions and a matrix product."""
 
-from dataclasses import replace
-
 from madn import recipes
 from madn.benchmarks.clock import PeakMemory, in_turns
 from madn.benchmarks.measurements import RestorationJob
@@ -54,9 +52,7 @@ def load_or_random(source: str, precision: str) -> Loaded:
     """A recipe by name, with random weights, or whatever `load_network` takes."""
     if source not in recipes.named():
         return load_network(source, precision="bfloat16" if precision == "mixed_bfloat16" else "float32")
-    recipe = recipes.get(source)
-    if hasattr(recipe, "backbone_weights"):
-        recipe = replace(recipe, backbone_weights="none")
+    recipe = recipes.get(source).without_downloads()
     with dtype_policy(precision):
         generator = recipe.build_generator()
     return Loaded(Inference(generator), f"{source}, random weights", recipe, generator, source)

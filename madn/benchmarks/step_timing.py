@@ -1,6 +1,5 @@
 """A training step of a recipe, with everything that belongs to it, is timed in turns with a matrix product."""
 
-import dataclasses
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,9 +26,7 @@ def stages(source: str) -> list[Recipe]:
     recipe = recipes.get(source) if source in recipes.named() else load_network(source).recipe
     if recipe is None:
         raise UserError(f"{source}: a SavedModel does not train; give --only restoration")
-    if hasattr(recipe, "backbone_weights"):
-        recipe = replace(recipe, backbone_weights="none")
-    return [stage for stage, _ in recipe.stages(1000)]
+    return [stage for stage, _ in recipe.without_downloads().stages(1000)]
 
 
 def measure_step(job: TrainingJob) -> dict:
@@ -80,9 +77,9 @@ def measure_step(job: TrainingJob) -> dict:
 
 def with_vgg(recipe: Recipe, files: Sequence[str], folder: Path) -> Recipe:
     """The recipe with the VGG weights of its perceptual loss, if it has one: a file that is named, or a random one."""
-    if "vgg_weights" not in {field.name for field in dataclasses.fields(recipe)}:
-        return recipe
     network = recipe.vgg_network
+    if network is None:
+        return recipe
     file = next((file for file in files if network in Path(file).name.lower()), None)
     if file is None:
         build = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}[network]

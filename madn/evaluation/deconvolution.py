@@ -1,11 +1,12 @@
 """Two traditional references without a network: one kernel for the whole image, then Richardson-Lucy deconvolution.
 
-They are stand-ins for Whyte et al. (2012) and Sun et al. (2015), whom the papers compare with: those methods, published
-as MATLAB code, estimate a kernel that differs from place to place, and are not run here. Their published numbers are
+Neither is a method that the papers compare with: Whyte et al. (2012), traditional, and Sun et al. (2015), a network
+that predicts kernels, estimate one that differs from place to place, and are not run here. Their published numbers are
 not these references' numbers, nor the other way round.
 
-- "deconvolution-fitted" is not blind: its kernel is the uniform one that explains the blurred image and its sharp
-  partner best. What it gives is what Richardson-Lucy recovers with that kernel, and no bound for other methods.
+- "deconvolution-fitted" is an oracle: it sees the sharp image. Its kernel is the uniform one that explains the blurred
+  image and its sharp partner best. What it gives is what Richardson-Lucy recovers with that kernel: no method that has
+  the blurred image alone is to be held against it as a rival, and it is no bound for them either.
 - "deconvolution-blind" finds a linear motion kernel in the blurred image alone, or none; it then returns the image.
 
 The deconvolution is scikit-image's, of each channel. In the mean PSNR of six GoPro training pairs it was ahead of
@@ -166,15 +167,15 @@ class Reference:
 
 REFERENCES = {
     "deconvolution-fitted": Reference(
-        "Richardson-Lucy, fitted kernel (stand-in for Whyte and Sun)",
+        "Richardson-Lucy, kernel fitted to the sharp image (oracle)",
         "deconvolution-fitted: scikit-image's Richardson-Lucy with one uniform kernel, fitted to the blurred image and "
-        "its sharp partner: the sharp image was used; a stand-in for Whyte et al. and Sun et al.",
+        "its sharp partner: an oracle, for the sharp image was used",
         lambda blurred, sharp: deconvolve(blurred, fitted_kernel(blurred, sharp)),
     ),
     "deconvolution-blind": Reference(
-        "Richardson-Lucy, blind linear kernel (stand-in for Whyte and Sun)",
+        "Richardson-Lucy, blind linear kernel",
         "deconvolution-blind: scikit-image's Richardson-Lucy with one linear motion kernel, found in the blurred image "
-        "alone; a stand-in for Whyte et al. and Sun et al.",
+        "alone",
         lambda blurred, sharp: deconvolve(blurred, blind_kernel(blurred)),
     ),
 }

@@ -17,7 +17,6 @@ from keras import ops
 
 from madn.errors import UserError
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # These are ImageNet's, for RGB values in [0, 1].
 # preprocess_input of keras.applications subtracts this from BGR values in [0, 255].
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 
@@ -30,8 +29,6 @@ class PerceptualLoss:
         layer: its name in keras.applications, such as block3_conv3 (relu3_3).
         weights: file in keras.applications' format (behind its own `preprocess_input`); None: its download.
         activated: features after the layer's ReLU, or before it.
-        inputs: "imagenet", normalised as the network was trained; "raw": images in [-1, 1] stand where normalised
-            ones are expected.
         reference: what the squared difference of the fixed pair is brought to; None: it is left as it is.
         gain: the factor itself, instead of `reference`.
     Attributes: `magnitude`, the squared difference measured on the fixed pair before the gain; `gain`.
@@ -44,11 +41,10 @@ class PerceptualLoss:
         layer: str,
         weights: str | None = None,
         activated: bool = True,
-        inputs: str = "imagenet",
         reference: float | None = None,
         gain: float | None = None,
     ):
-        self.network, self.layer, self.weights, self.inputs = network, layer, weights, inputs
+        self.network, self.layer, self.weights = network, layer, weights
         self.extractor = _extractor(network, layer, weights, activated)
         sharp, blurred = fixed_pair()
         self.gain = 1.0
@@ -66,8 +62,6 @@ class PerceptualLoss:
     def features(self, images):
         """(n, h, w, 3) RGB in [0, 1] -> float32 features (n, h / k, w / k, channels)."""
         images = ops.cast(images, "float32")
-        if self.inputs == "raw":
-            images = (2 * images - 1) * ops.convert_to_tensor(DEVIATION) + ops.convert_to_tensor(MEAN)
         return self.extractor(255 * ops.flip(images, axis=-1) - ops.convert_to_tensor(CAFFE_MEAN), training=False)
 
     def distance(self, images, sharp):

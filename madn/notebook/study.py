@@ -184,7 +184,7 @@ class Study:
 
     def _vgg_option(self, recipe: str) -> list[str]:
         wanted = recipes.get(recipe)
-        network = getattr(wanted, "vgg_network", None)
+        network = wanted.vgg_network
         if network is None or "--vgg-weights" in self.narrow:
             return []
         if self.vgg:

@@ -67,7 +67,7 @@ class Contest:
         """
         recipe = self._recipe(name, weights)
         options = ["--recipe", name, *self.options]
-        if getattr(recipe, "vgg_weights", None):
+        if recipe.vgg_network and recipe.vgg_weights:
             options += ["--vgg-weights", recipe.vgg_weights]
         run = RunFolder(self.folder / name)
         steps = self._steps(name, options)
@@ -101,7 +101,7 @@ class Contest:
 
     def _recipe(self, name: str, weights: dict[str, str | None]) -> Recipe:
         recipe = recipes.get(name)
-        file = weights.get(getattr(recipe, "vgg_network", None))
+        file = weights.get(recipe.vgg_network)
         return dataclasses.replace(recipe, vgg_weights=file) if file else recipe
 
     def _steps(self, name: str, options: list[str]) -> int:

@@ -29,12 +29,12 @@ class Critics:
         """Draw `count` random numbers in [0, 1), float32, which all images of the batch share."""
         return self.random_numbers.uniform(count)
 
-    def gradient_penalty(self, real, fake, domain: str, norm: str = "sample"):
+    def gradient_penalty(self, real, fake, domain: str):
         """E[(||grad_x D(x)||_2 - 1)^2] between real and fake images (Gulrajani et al. 2017, Eq. 3), a float32 scalar.
 
-        Here x = e real + (1 - e) fake with e ~ U(0, 1) for each image, and D(x) is the mean of an image's scores. The
-        norm is taken over all values of an image ("sample"), or over the channels of each pixel ("pixel"). 1e-12 is
-        added under its root, so that the penalty's own gradient stays finite where D is flat.
+        Here x = e real + (1 - e) fake with e ~ U(0, 1) for each image, D(x) is the mean of an image's scores, and the
+        norm is taken over all values of an image. 1e-12 is added under its root, so that the penalty's own gradient
+        stays finite where D is flat.
         """
         real, fake = (ops.stop_gradient(ops.cast(images, "float32")) for images in (real, fake))
         share = self.random_numbers.uniform_per_image(real)
@@ -45,5 +45,5 @@ class Critics:
             return ops.sum(ops.mean(ops.reshape(scores, (ops.shape(scores)[0], -1)), axis=1))
 
         gradient = ops.cast(input_gradient(score, share * real + (1 - share) * fake), "float32")
-        squares = ops.sum(ops.square(gradient), axis=(1, 2, 3) if norm == "sample" else -1)
+        squares = ops.sum(ops.square(gradient), axis=(1, 2, 3))
         return ops.mean(ops.square(ops.sqrt(squares + 1e-12) - 1))

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class PerceptualRecipe(Recipe):
     """Perceptual loss: of which VGG weights; a paper's recipe says of which layer."""
 
-    vgg_network: ClassVar[str]  # vgg16 or vgg19
+    vgg_network: ClassVar[str]
+    """vgg16 or vgg19."""
 
     vgg_weights: str | None = None
     """File of VGG weights (VGG16 for sisnet, else VGG19) in keras.applications' format; by default its download."""

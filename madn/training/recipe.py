@@ -86,6 +86,8 @@ class Recipe(Computation, Optimisation):
     """Discriminator updates for each generator update, all on its batch; alternating order only."""
     critics_float32: ClassVar[bool] = False
     """Whether discriminators compute in float32 whatever `precision` says, as a gradient penalty asks."""
+    vgg_network: ClassVar[str | None] = None
+    """The network of its perceptual loss, whose weights the field `vgg_weights` names."""
     retired: ClassVar[dict] = {
         "optimizer": "adam",
         "bias_lr_ratio": ...,
@@ -141,6 +143,10 @@ class Recipe(Computation, Optimisation):
     def frozen(self) -> tuple[str, ...]:
         """Names of the generator's layers that do not train."""
         return ()
+
+    def without_downloads(self) -> Recipe:
+        """The recipe with random weights where training would start from weights that are downloaded; for timing."""
+        return self
 
     @property
     def needs_weights(self) -> bool:

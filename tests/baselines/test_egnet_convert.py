@@ -21,7 +21,7 @@ from baselines.egnet.generator import build_egnet
 from baselines.egnet.torch_file import read_checkpoint
 from madn.errors import UserError
 
-TINY = {"n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 4, "num_cab": 2, "egn_stages": ()}
+TINY = {"n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 4, "num_cab": 2, "egn": False}
 
 
 def official_shapes(n=96, unet=48, ors=32, cabs=8):
@@ -160,8 +160,8 @@ def test_converts_the_full_network(tmp_path, capsys):
     from madn.training.checkpoint import load_generator, read_recipe
 
     stored = read_recipe(out)
-    assert stored["recipe"] == "egnet-backbone"
-    recipe = recipes.from_fields("egnet-backbone", stored["fields"])
+    assert stored["recipe"] == "egnet-mprnet"
+    recipe = recipes.from_fields("egnet-mprnet", stored["fields"])
     generator = recipe.build_generator()
     load_generator(generator, out, recipe)
     assert_array_equal(generator.get_layer("tail").get_weights()[0], state["tail.weight"].transpose(2, 3, 1, 0))

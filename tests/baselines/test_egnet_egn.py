@@ -43,12 +43,6 @@ def test_dense_attention_by_hand(qkv):
     assert_allclose(array(PositionAttention("dense")(qkv)).reshape(2, 130, 4), by_hand(*qkv), atol=1e-5)
 
 
-def test_scale_divides_by_the_root_of_the_depth(qkv):
-    q, k, v = qkv
-    expected = array(PositionAttention("dense")([q / 2, k, v]))
-    assert_allclose(array(PositionAttention("dense", scale=True)(qkv)), expected, atol=1e-5)
-
-
 @pytest.mark.parametrize("mode", ["auto", "dense", "chunked", "window", "pooled"])
 def test_weights_add_up_to_one(qkv, mode):
     q, k, v = qkv

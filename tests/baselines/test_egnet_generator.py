@@ -65,7 +65,7 @@ def test_default_counts():
 
 
 def test_the_denoising_width_is_another_network():
-    assert build_egnet(n_feat=80, egn_stages=()).count_params() == 15_741_025
+    assert build_egnet(n_feat=80, egn=False).count_params() == 15_741_025
 
 
 def test_shapes(tiny):
@@ -77,10 +77,10 @@ def test_shapes(tiny):
 @pytest.fixture(scope="module")
 def backbone():
     keras.utils.set_random_seed(1)
-    return build_egnet(**TINY, egn_stages=())
+    return build_egnet(**TINY, egn=False)
 
 
-@pytest.mark.parametrize("egn_input", ["gradient", "random_add", "random_mul"])
+@pytest.mark.parametrize("egn_input", ["gradient", "random_add", "random_add_wide", "random_mul"])
 def test_egn_starts_as_the_backbone(backbone, egn_input):
     egnet = build_egnet(**TINY, egn_input=egn_input)
     for layer in backbone.layers:
@@ -139,13 +139,10 @@ def test_batch_is_singles_side_by_side(tiny):
     assert_allclose(together, singles, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "options", [{"egn_stages": (2,), "egn_attention": False}, {"pa_mode": "window", "pa_window": 4}]
-)
+@pytest.mark.parametrize("options", [{"egn_attention": False}, {"pa_mode": "window", "pa_window": 4}])
 def test_variants_run(options):
     network = build_egnet(**TINY, **options)
     assert network(images(1, 16, 24, 3))["deblurred"].shape == (1, 16, 24, 3)
-    assert ("egn1" in {layer.name for layer in network.layers}) == ("egn_stages" not in options)
 
 
 def test_sizes_are_multiples(tiny):

@@ -21,9 +21,7 @@ TINY = {
     "pa_dim": 4,
     "crop": 32,
     "batch": 2,
-    "sen_batch": 2,
     "lr_g": 1e-3,
-    "sen_lr": 1e-3,
 }
 BLURRED, SHARP = np.random.default_rng(0).random((2, 2, 32, 32, 3), dtype=np.float32)
 
@@ -159,10 +157,6 @@ def test_starts_from_the_weights_of_the_network_without_its_last_part(tmp_path):
         ({"part_shares": (1.0, 0.0, 1.0)}, "--part-shares takes three numbers above 0"),
         ({"n_feat": 2}, "--n-feat"),
         ({"num_cab": 0}, "--num-cab"),
-        ({"egn_stages": (3,)}, "--egn-stages are 1, 2 or both"),
-        ({"egn_stages": ()}, "--egn-stages are 1, 2 or both"),
-        ({"sen_branches": ("half", "half")}, "--sen-branches takes each branch once"),
-        ({"sen_branches": ("half", "quarters")}, "--sen-branches needs whole"),
         ({"test_average": True}, "--test-average takes the place"),
         ({"lr_end": 1.0}, "--lr-end must be"),
     ],
@@ -172,9 +166,44 @@ def test_what_is_refused(change, message):
         replace(EGNET, **change)
 
 
+@pytest.mark.parametrize(
+    ("stored", "became"),
+    [
+        ({"egn_input": "gradient", "random_mean": 0.0, "random_std": 0.02}, {}),
+        ({"egn_input": "random_add", "random_mean": 0.0, "random_std": 0.2}, {"egn_input": "random_add_wide"}),
+        ({"egn_input": "random_mul", "random_mean": 1.0, "random_std": 0.02}, {"egn_input": "random_mul"}),
+        ({"pa_mode": "dense", "pa_window": 32, "crop": 128}, {"crop": 128}),
+        ({"pa_mode": "window", "pa_window": 8, "crop": 64}, {"pa_mode": "window", "crop": 64}),
+        ({"sen_lr": 1e-4, "sen_batch": 8, "egn_stages": [1, 2], "grad_norm": "minmax"}, {}),
+    ],
+)
+def test_runs_of_earlier_versions_are_read(stored, became):
+    assert recipes.from_fields("egnet", stored) == replace(EGNET, **became)
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ({"egn_input": "random_add", "random_mean": 0.5, "random_std": 0.02}, "egn_input random_add of mean 0.5"),
+        ({"pa_mode": "pooled", "pa_window": 16}, "pa_window 16 is no longer built for crops of 256, only 32"),
+        ({"grad_norm": "std"}, "no longer built with grad_norm std, only with minmax"),
+        ({"egn_stages": [2]}, "no longer built with egn_stages"),
+    ],
+)
+def test_what_is_no_longer_built_is_named(stored, said):
+    with pytest.raises(UserError, match=said):
+        recipes.from_fields("egnet", stored)
+
+
+def test_table_3_without_attention():
+    for name in ("random-add", "random-add-wide", "random-mul"):
+        pair = recipes.get(f"egnet-{name}"), recipes.get(f"egnet-{name}-noattention")
+        assert set(recipes.differences(*pair)) == {"egn_attention"}
+
+
 def test_registry():
     names = [name for name in recipes.named() if name.startswith("egnet")]
-    assert len(names) == 15
+    assert len(names) == 19
     for name in names:
         recipe = recipes.get(name)
         assert recipe.fields() == recipes.from_fields(name, recipe.fields()).fields()

@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from baselines.msr2b import recipe as module
+from baselines.msr2b.objective import GRADIENT_PENALTY
 from baselines.msr2b.recipe import BUDGET, MSR2B
 from madn import recipes
 from madn.errors import UserError
@@ -36,23 +37,13 @@ def test_the_default_is_the_published_setting(pixels):
     assert (MSR2B.batch, MSR2B.crop, MSR2B.epochs) == (1, 256, 300)
     assert (MSR2B.lr_g, MSR2B.lr_d, MSR2B.lr_end) == (1e-4, 1e-4, 1e-7)
     assert MSR2B.adam == (0.5, 0.999, 1e-8)
-    assert (MSR2B.perceptual_weight, MSR2B.gp_weight, MSR2B.num_blocks) == (100, 10, 9)
+    assert (MSR2B.perceptual_weight, MSR2B.num_blocks) == (100, 9)
     assert (MSR2B.update_order, MSR2B.critic_steps) == ("alternating", 5)
     assert MSR2B.total_steps(2103) == 630_900
     objective = MSR2B.build_objective()
     assert objective.perceptual.arguments == ("vgg19", "block3_conv3", None)
-    assert objective.perceptual.options == {
-        "activated": False,
-        "inputs": "imagenet",
-        "gain": None,
-        "reference": module.VGG_REFERENCE,
-    }
-    assert (objective.perceptual_weight, objective.gp_weight, objective.gp_norm, objective.reduction) == (
-        100,
-        10,
-        "sample",
-        "mean",
-    )
+    assert objective.perceptual.options == {"activated": False, "gain": None, "reference": module.VGG_REFERENCE}
+    assert (objective.perceptual_weight, GRADIENT_PENALTY) == (100, 10)
 
 
 def test_learning_rate():
@@ -94,7 +85,7 @@ def test_variants_change_one_thing():
 def test_budget():
     assert network_macs(BUDGET.build_generator(), 256, 256).total == pytest.approx(8e9, rel=0.1)
     assert (BUDGET.crop, BUDGET.batch, BUDGET.augment, BUDGET.precision) == (128, 2, "dihedral", "mixed_bfloat16")
-    kept = ("update_order", "critic_steps", "perceptual_weight", "gp_weight", "num_blocks", "block")
+    kept = ("update_order", "critic_steps", "perceptual_weight", "num_blocks", "block")
     assert all(getattr(BUDGET, field) == getattr(MSR2B, field) for field in kept)
 
 
@@ -140,9 +131,8 @@ def test_the_content_loss_falls(pixels):
     [
         ({"widths": (0, 8, 16)}, "--widths"),
         ({"num_blocks": 0}, "--num-blocks"),
-        ({"split_groups": 1}, "--split-groups must be at least 2; received 1"),
         ({"lr_constant": 1.5}, "--lr-constant is a share of the run, from 0 to 1; received 1.5"),
-        ({"gp_weight": -1.0}, "--gp-weight"),
+        ({"perceptual_weight": -1.0}, "--perceptual-weight must be 0 or more; received -1"),
     ],
 )
 def test_values_out_of_range_are_named(change, said):

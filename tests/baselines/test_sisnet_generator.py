@@ -108,7 +108,7 @@ def test_a_zero_last_convolution_returns_the_input_exactly(infobox, policy):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        generator = build_generator(**NARROW, infobox=infobox, init="zero_output")
+        generator = build_generator(**NARROW, infobox=infobox, zero_outputs=True)
     finally:
         keras.config.set_dtype_policy(before)
     images = numbers((2, 32, 64, 3))
@@ -137,6 +137,7 @@ def copy(source, target):
     [
         ({"infobox": "none"}, ("info_1", "info_2", "info_3", "info_4")),
         ({"laterals": False}, ("lateral_detail",)),
+        ({"products": 3}, ("head_1",)),
     ],
 )
 def test_an_ablation_is_the_whole_network_with_that_part_at_zero(ablation, prefixes):

@@ -7,8 +7,19 @@ import numpy as np
 import pytest
 from keras import ops
 
-from baselines.sisnet import recipe as module
-from baselines.sisnet.recipe import BUDGET, CYCLEGAN, INCEPTION_V3, NOLATENT, NOPLOSS, NOSIS, RSGAN, SISNET, WGAN
+from baselines.sisnet.recipe import (
+    BUDGET,
+    CYCLEGAN,
+    INCEPTION_V3,
+    NOLATENT,
+    NOPLOSS,
+    NOSIS,
+    RSGAN,
+    SHARED,
+    SISNET,
+    THREE_PRODUCTS,
+    WGAN,
+)
 from madn import recipes
 from madn.errors import UserError
 
@@ -75,6 +86,8 @@ def test_the_ablations_change_one_thing():
         (NOPLOSS, {"tau_2"}),
         (NOSIS, {"infobox"}),
         (INCEPTION_V3, {"backbone"}),
+        (THREE_PRODUCTS, {"products"}),
+        (SHARED, {"d_shared"}),
         (WGAN, {"adversarial", "d_activation"}),
         (CYCLEGAN, {"adversarial", "d_activation"}),
         (RSGAN, {"adversarial", "d_activation"}),
@@ -85,7 +98,7 @@ def test_the_ablations_change_one_thing():
 
 def test_every_variant_and_sweep_is_registered():
     mine = {name for name in recipes.named() if name.startswith("sisnet")}
-    assert len(mine) == 7 + 9 + 27 + 4
+    assert len(mine) == 7 + 9 + 27 + 6
     assert (recipes.get("sisnet-fig5-3").tau_1, recipes.get("sisnet-fig5-3").tau_2) == (0.3, 0.005)
     assert (recipes.get("sisnet-fig6-4-7").tau_1, recipes.get("sisnet-fig6-4-7").tau_2) == (0.4, 0.007)
     assert recipes.get("sisnet-fig6-5-6") == recipes.get("sisnet") == SISNET
@@ -99,7 +112,6 @@ def test_every_variant_and_sweep_is_registered():
         ({"crop": 720}, "--crop must be a multiple of 32; received 720"),
         ({"block_widths": (8, 8, 8, 8, 6)}, "--block-widths must be multiples of 4"),
         ({"tau_3": -1.0}, "--tau-1, --tau-2 and --tau-3 must be 0 or more"),
-        ({"constant_share": 1.5}, "--constant-share must be from 0 to 1; received 1.5"),
         ({"stem_width": 1}, "--stem-width at least 2"),
     ],
 )
@@ -126,11 +138,17 @@ def test_three_epochs_of_warm_up():
     assert none.stages(1_500_000) == [(none, 1_500_000)] and SISNET.stages(100) == [(SISNET, 100)]
 
 
+def test_shared_discriminators_are_one_network():
+    critics = tiny(SHARED).build_critics()
+    assert set(critics) == {"global", "local"} and critics["global"] is critics["local"]
+    assert len({id(critic) for critic in tiny(SISNET).build_critics().values()}) == 2
+
+
 def test_imagenet_weights_that_cannot_be_had(monkeypatch):
     def fail(name, weights):
         raise Exception("URL fetch failure on\n https://example.org: None")
 
-    monkeypatch.setattr(module, "keras_backbone", fail)
+    monkeypatch.setattr("baselines.sisnet.generator.keras_backbone", fail)
     monkeypatch.setattr("madn.nn.vgg.PerceptualLoss", Distance)
     with pytest.raises(UserError, match="--backbone inception_resnet_v2 cannot be had .*--backbone-weights none"):
         SISNET.prepare()
@@ -182,7 +200,7 @@ def test_training_moves_what_it_should(monkeypatch):
 @pytest.mark.parametrize("recipe", [NOPLOSS, WGAN], ids=["noploss", "wgan"])
 def test_mixed_precision_trains(recipe, monkeypatch):
     monkeypatch.setattr("madn.nn.vgg.PerceptualLoss", Distance)
-    model = eager(tiny(recipe, precision="mixed_bfloat16", init="zero_output"))
+    model = eager(tiny(recipe, precision="mixed_bfloat16", zero_outputs=True))
     critic = model.critics["local"]
     assert critic.get_layer("conv_1").compute_dtype == ("float32" if recipe is WGAN else "bfloat16")
     logs = model.fit(*pairs(), batch_size=2, verbose=0).history
@@ -190,7 +208,7 @@ def test_mixed_precision_trains(recipe, monkeypatch):
 
 
 def test_content_falls_without_discriminators():
-    model = eager(tiny(NOPLOSS, tau_3=0.0, init="zero_output", lr_g=4e-3))
+    model = eager(tiny(NOPLOSS, tau_3=0.0, zero_outputs=True, lr_g=4e-3))
     assert not model.critics
     logs = model.fit(*pairs(), batch_size=2, epochs=4, verbose=0).history
     assert logs["content"][-1] < 0.8 * logs["content"][0]

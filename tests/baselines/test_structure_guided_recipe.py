@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from baselines.structure_guided import recipe as module
+from baselines.structure_guided.objective import GRADIENT_PENALTY
 from baselines.structure_guided.recipe import BUDGET, NO_CONTENT, STRUCTURE_GUIDED
 from madn import recipes
 from madn.errors import UserError
@@ -64,7 +65,7 @@ def test_the_default_is_the_published_setting():
     r = STRUCTURE_GUIDED
     assert (r.batch, r.crop, r.epochs, r.lr_g, r.lr_d) == (4, 256, 150, 1e-4, 1e-4)
     assert (r.adam, r.learning_rate(1e-4, 100)) == ((0.5, 0.999, 1e-8), 1e-4)
-    assert (r.content_weight, r.gradient_weight, r.adversarial, r.penalty) == (10, 1, 1, 10)
+    assert (r.content_weight, r.gradient_weight, r.adversarial, GRADIENT_PENALTY) == (10, 1, 1, 10)
     assert (r.update_order, r.critic_steps, r.critics_float32) == ("alternating", 5, True)
     assert r.total_steps(2103) == 78_750
     assert (r.multiple, r.augment) == (4, "none")
@@ -78,9 +79,13 @@ def test_the_default_is_the_published_setting():
         ("norgcl", {"block"}),
         ("nombrb", {"mbrb"}),
         ("nogradientnet", {"gradient_net"}),
+        ("fnorm", {"rgcl_tail"}),
+        ("gate", {"rgcl_tail"}),
+        ("parallel", {"mbrb", "gradient_width"}),
+        ("noresidual", {"global_residual"}),
     ],
 )
-def test_a_variant_of_the_tables_changes_one_thing(name, changed):
+def test_a_variant_changes_one_thing(name, changed):
     variant = recipes.get(f"structure_guided-{name}")
     assert set(recipes.differences(STRUCTURE_GUIDED, variant)) == changed
 
@@ -96,8 +101,8 @@ def test_the_registry_names_them():
         ({"gradient_width": 6}, "--gradient-width must be a multiple of 4; received 6"),
         ({"n_mbrb": 0}, "--n-mbrb"),
         ({"d_widths": (0, 1, 1, 1)}, "--d-widths"),
-        ({"penalty": -1.0}, "--penalty must be 0 or more; received -1.0"),
-        ({"output_init_std": -0.1}, "--output-init-std must be 0 or more"),
+        ({"zero_outputs": True, "global_residual": False}, "--zero-outputs with --no-global-residual"),
+        ({"adversarial": -1.0}, "--content-weight, --gradient-weight and --adversarial must be 0 or more"),
     ],
 )
 def test_values_out_of_range_are_named(change, said):
@@ -117,7 +122,7 @@ def test_the_budget_starts_at_the_image_and_costs_8_gmacs():
         "width",
         "gradient_width",
         "d_widths",
-        "output_init_std",
+        "zero_outputs",
         "crop",
         "batch",
         "augment",

@@ -37,7 +37,7 @@ RECIPES = {
     "sisnet": narrow("sisnet"),
     "structure_guided": narrow("structure_guided", n_mbrb=1),
     "msr2b": narrow("msr2b"),
-    "egnet": narrow("egnet", parts=("backbone", "egn"), egn_stages=(2,)),
+    "egnet": narrow("egnet", parts=("backbone", "egn")),
 }
 
 

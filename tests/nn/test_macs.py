@@ -116,7 +116,7 @@ def test_the_papers_networks_cost_at_1280x720_what_the_specifications_say(name, 
 def test_egnet_costs_what_its_specification_says():
     from baselines.egnet.generator import build_egnet
 
-    backbone, whole = network_macs(build_egnet(egn_stages=()), 256, 256), network_macs(build_egnet(), 256, 256)
+    backbone, whole = network_macs(build_egnet(egn=False), 256, 256), network_macs(build_egnet(), 256, 256)
     assert backbone.total / 1e9 == pytest.approx(759.411, abs=1e-3) and backbone.products == 0
     assert whole.total / 1e9 == pytest.approx(786.667, abs=1e-3)
     tokens = 4 * 32**2, 2 * (64 * 32)  # positions in the maps of stage 1 and 2, and in all of a stage's maps

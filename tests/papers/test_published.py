@@ -271,7 +271,10 @@ def test_columns_have_their_own_recipes_and_data(tmp_path):
 
     assert place(table="table 3", recipe="egnet-noattention") == [("EGNet", "without attention")]
     assert place(table="table 3", recipe="egnet-budget") == [("EGNet", "with attention")]
+    assert place(table="table 3", recipe="egnet-random-mul-noattention") == [("mul (1, 0.02)", "without attention")]
     assert place(table="table 4", recipe="egnet-backbone") == [("without EGN", "")]
+    assert place(table="table 1", recipe="egnet-backbone") == []  # MPRNet's row is its authors' weights'
+    assert place(table="table 1", recipe="egnet-mprnet") == [("MPRNet", "GoPro")]
     assert place(table="table 1", recipe="egnet-budget") == []  # it has no self-ensemble
     assert place(table="table 4", recipe="egnet-backbone", changed={"n_feat": 8}) == [("without EGN", "")]
     assert place(table="table 4", recipe="egnet-backbone", changed={"n_feat": 8, "beta": 0.0}) == []

@@ -35,12 +35,6 @@ def test_a_linear_critic_has_the_penalty_of_its_norm(scale):
     assert float(found) == pytest.approx((np.linalg.norm(weights) - 1) ** 2, rel=1e-5)
 
 
-def test_norm_of_each_pixel():
-    weights = images(0, (4, 4, 3))
-    found = critics(linear(weights)).gradient_penalty(images(1), images(2), "image", norm="pixel")
-    assert float(found) == pytest.approx(np.mean((np.linalg.norm(weights, axis=-1) - 1) ** 2), rel=1e-5)
-
-
 def test_a_flat_critic_has_penalty_one_and_a_finite_gradient():
     network = linear(np.zeros((4, 4, 3), np.float32))
     critic = critics(network)

@@ -107,7 +107,7 @@ class Critic:
     def uniform(self, count):
         return ops.zeros(count)
 
-    def gradient_penalty(self, real, fake, domain, norm):
+    def gradient_penalty(self, real, fake, domain):
         return self.penalty
 
 

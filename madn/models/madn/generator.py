@@ -17,9 +17,11 @@ finer scales from using it for anything else.
 Where the paper leaves a choice open or contradicts itself, what is built and why:
 - widths are not stated: 64/128/256 is what gives "more than 29 million" parameters (29,071,817). Four residual blocks
   a group are Figure 4's.
-- skips are additions ("combined"; the scale-recurrent lineage adds, and no reducing convolution is named).
-  With concatenations and a 3x3 convolution G would have 29,440,649 parameters, if GN alone, and 29,809,481, if both
-  networks had them.
+- skips are additions, in SN ("combined") as the scale-recurrent lineage has them. GN is "based on the U-Net structure
+  [39]", which concatenates, but "the basic module composition in GN remains the same as in SN", and what is said to be
+  added to it is "a concat layer [...] after each EBlock" alone; no convolution that would reduce a concatenated skip is
+  named. The count does not decide: with concatenations and a 3x3 convolution GN would bring G to 29,440,649 parameters,
+  and both networks to 29,809,481, which are "more than 29 million" as well.
 - "corresponding scale features" for GN: decoder features of the finest SN pass at the matching resolution. "I_i denotes
   the scale features" may mean the features or the images of the scales themselves: the recipes `madn-by-scale`
   (28,555,721 parameters) and `madn-image` (28,344,905). Encoder features would have the same count as the decoder's.

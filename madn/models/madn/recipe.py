@@ -4,8 +4,8 @@ The published run: `python -m madn.train --data GOPRO --validation none --run ru
     Hardware in the paper: one 24 GB NVIDIA 3090 Ti, TensorFlow 2.4. In float32 a step takes 30.1 GiB at batch 16
     and crops of 256 (computed: `python -m madn.bench --memory`), more than that card has; `--precision mixed_bfloat16`
     takes 16.3, `--remat blocks` 9.2 and `--accumulate 2` 15.4.
-    262,000 steps (2000 epochs of 131), 9.9 EFLOP by count: about 86 hours on that card in bfloat16 at an assumed 40%
-    of its peak. Not run here.
+    262,000 steps (2000 epochs of 131, the whole batches of 16 in 2,103 pairs), 9.9 EFLOP by count: about 86 hours on
+    that card in bfloat16 at an assumed 40% of its peak. Not run here.
     Expected on the 1,111 GoPro test pairs (the paper's Table 4): PSNR 30.18 dB, SSIM 0.9312, which by its Nah row is
     `ssim_matlab`. No score of a full training run has been measured with this code.
 
@@ -16,9 +16,11 @@ Differences from the paper, all of them choices where it says nothing or contrad
   built.
 - Algorithm 1 takes both gradients at the same weights (`simultaneous`); the prose also says "alternative manner".
 - GoPro's `blur` images rather than `blur_gamma`; no augmentation; Glorot-uniform weights (none of them stated).
-- an epoch drops its last, partial batch: 131 steps of 16 for 2,103 pairs.
+- an epoch counts for 131 steps; batches reach over its end and nothing is dropped, so the 262,000 steps are 1,993
+  passes over the pairs.
+- Adam's epsilon of 1e-8 stands where Algorithm 1's last step prints beta_1^t (which goes to 0, and is no constant).
 - `--validation` holds a scene out of the training set unless it is `none`; the paper names no validation set.
-The networks' and the losses' own choices are listed in madn/generator.py, discriminator.py and objective.py.
+The networks' and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
 """
 
 from dataclasses import dataclass, field, replace
@@ -136,8 +138,8 @@ class MADNRecipe(Recipe):
     def renamed(cls, fields):
         """Translate names from the time before the generator kept only what the paper or a recipe varies."""
         fields = super().renamed(fields)
-        if "sn_kernel" in fields:
-            fields["kernels"] = (fields.pop("sn_kernel"), fields.pop("deconv_kernel", 3))
+        if {"sn_kernel", "deconv_kernel"} & set(fields):
+            fields["kernels"] = (fields.pop("sn_kernel", 3), fields.pop("deconv_kernel", 3))
         if "global_residual" in fields:
             fields["residual"] = "blurred" if fields.pop("global_residual") else "none"
         if "scale_taps" in fields:
