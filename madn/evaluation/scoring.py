@@ -20,7 +20,6 @@ from madn.data.index import Pair
 from madn.errors import UserError
 from madn.evaluation.metrics import SMALLEST, psnr, ssim, ssim_matlab
 from madn.imaging.arrays import read_image
-from madn.restoration.restorer import Network, restore
 from madn.system.versions import versions
 from madn.system.writing import atomic
 
@@ -124,24 +123,6 @@ class Evaluation:
 OnResult = Callable[[ImageResult, np.ndarray, np.ndarray, np.ndarray], None]
 RestorePair = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """A method: float32 (H, W, 3) blurred and sharp image in [0, 1] -> the restored one; most look at the first alone."""
-
-
-def evaluate(
-    network: Network,
-    pairs: Sequence[Pair],
-    protocol: Literal["full", "crop"] = "full",
-    crop: int = 256,
-    seed: int = 0,
-    on_result: OnResult = lambda *_: None,
-    multiple: int = 16,
-) -> Evaluation:
-    """Measure `network` (float32 NHWC batch in [0, 1], sizes multiples of `multiple` -> the same) on pairs, one by one.
-
-    The rest is as in `evaluate_method`.
-    """
-    return evaluate_method(
-        lambda blurred, sharp: restore(network, blurred, multiple), pairs, protocol, crop, seed, on_result
-    )
 
 
 def evaluate_method(
