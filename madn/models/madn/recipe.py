@@ -136,8 +136,8 @@ class MADNRecipe(Recipe):
     def renamed(cls, fields):
         """As they were called until the generator kept what the paper or a recipe varies."""
         fields = super().renamed(fields)
-        if "sn_kernel" in fields:
-            fields["kernels"] = (fields.pop("sn_kernel"), fields.pop("deconv_kernel", 3))
+        if "sn_kernel" in fields or "deconv_kernel" in fields:
+            fields["kernels"] = (fields.pop("sn_kernel", 3), fields.pop("deconv_kernel", 3))
         if "global_residual" in fields:
             fields["residual"] = "blurred" if fields.pop("global_residual") else "none"
         if "scale_taps" in fields:
