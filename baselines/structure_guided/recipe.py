@@ -19,8 +19,8 @@ Differences from the paper, all of them choices where it says nothing:
   chain (`single3`) would cost 1.8 times the operations.
 - an epoch drops its last, partial batch.
 - the weight 10 of the content loss means the magnitude of the channel-normalised VGG19 file that it was set up with;
-  other files are calibrated to it by a gain (`madn.nn.vgg`). A VGG19 in torchvision's magnitude, the paper's, was not at
-  hand: with one, `--vgg-gain 1` is the paper's loss.
+  other files are calibrated to it by a gain (`madn.nn.vgg`). A VGG19 in torchvision's magnitude, the paper's, was not
+  at hand: with one, `--vgg-gain 1` is the paper's loss.
 - left out: other readings of RGCL's plain convolution and of the skips (concatenation), which miss the printed count.
 The network's and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
 """

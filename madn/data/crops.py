@@ -37,7 +37,8 @@ class PairCrops:
     The order is a new permutation in each epoch. `augment`: "none"; "flips" (left-right and up-down, each for half
     the crops); "dihedral" (the eight flips and 90-degree turns, equally often). Of `tries` windows the one with the
     most detail is taken. A window is `shrink[0]` to `shrink[1]` times as large
-    (log-uniformly, and no larger than its image) and shrunk to the crop. Raises `UserError` naming the file when one cannot be decoded.
+    (log-uniformly, and no larger than its image) and shrunk to the crop. Raises `UserError` naming the file when one
+    cannot be decoded.
     """
 
     def __init__(

@@ -82,8 +82,8 @@ def main(argv: list[str]) -> None:
 
 
 def facts(loaded: "Loaded") -> dict:
-    """What madn.json says of a network that `madn.restoration.loading.load_network` returned: its name, recipe and versions, and
-    the memory for each pixel and the size by which a loaded SavedModel's tiles are chosen."""
+    """What madn.json says of a network that `madn.restoration.loading.load_network` returned: its name, recipe and
+    versions, and the memory for each pixel and the size by which a loaded SavedModel's tiles are chosen."""
     return {
         "description": loaded.description,
         "recipe": loaded.recipe_name,

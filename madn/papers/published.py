@@ -1,8 +1,8 @@
 """The papers' tables and what this code has measured, side by side.
 
 `published.json` holds every table of the five papers, with the recipes that reproduce each row and the data that each
-column is about. Measured values come from the JSON files of `python -m madn.evaluate` (madn.papers.results) and from nowhere
-else: a cell that was not measured is empty.
+column is about. Measured values come from the JSON files of `python -m madn.evaluate` (madn.papers.results) and from
+nowhere else: a cell that was not measured is empty.
 """
 
 import json

@@ -37,11 +37,11 @@ ELSEWHERE = 4096  # bytes a pixel where there is no TensorFlow graph to read the
 class Inference:
     """The `deblurred` output of a generator, with the weights that it has by then: give it one that is loaded.
 
-    Its own network, `generator`, is rewritten for speed and holds copies of some weights, see `madn.restoration.graph_optimisation`.
-    Called with (batch, height, width, 3) float32 images in [0, 1], sizes multiples of the recipe's, it returns images
-    of the same shape, not clipped. On TensorFlow it is one graph for all sizes, compiled without XLA,
-    which on a CPU is slower for most of the networks (README) and compiles once more for each size. On JAX it is
-    compiled for each size, and that of tiles is the same.
+    Its own network, `generator`, is rewritten for speed and holds copies of some weights, see
+    `madn.restoration.graph_optimisation`. Called with (batch, height, width, 3) float32 images in [0, 1], sizes
+    multiples of the recipe's, it returns images of the same shape, not clipped. On TensorFlow it is one graph for all
+    sizes, compiled without XLA, which on a CPU is slower for most of the networks (README) and compiles once more for
+    each size. On JAX it is compiled for each size, and that of tiles is the same.
     """
 
     def __init__(self, generator: keras.Model):

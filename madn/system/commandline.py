@@ -83,7 +83,7 @@ def parse_groups(defaults: Sequence[Any], argv: Sequence[str], prog: str, descri
 
 
 def _field_texts(kind: type) -> dict[str, str]:
-    """Field -> the docstring that stands below it, those of a subclass before those of the classes that it is made of."""
+    """Field -> the docstring below it, those of a subclass before those of the classes that it is made of."""
     texts = {}
     for each in reversed(kind.__mro__):
         if dataclasses.is_dataclass(each):

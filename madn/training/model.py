@@ -106,7 +106,7 @@ class AdversarialModel(Stateful, keras.Model):
 
     @property
     def further_variables(self) -> list:
-        """The critics' optimiser's, what the watch has seen, and a loss's own weights: passed to a step, not built in."""
+        """The critics' optimiser's, what the watch has seen, a loss's own weights: passed to a step, not built in."""
         critics = self.d_optimizer.variables if self.critics else []
         loss = getattr(getattr(self.objective, "perceptual", None), "variables", [])
         return [*critics, *self.watch.variables, *loss]

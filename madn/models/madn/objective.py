@@ -9,7 +9,8 @@ Differences from the text, and why:
 - Eq. 17 as printed drops lambda and writes "phi1 + L_GB"; Eq. 10 and "lambda = 0.05" decide.
 - the true images at half and quarter size are resizes of the sharp image as the network's are of the blurred one; w^i
   is 1.
-- phi2 is 1, and left out; the loss's beta1 and beta2 are called `gradient_weight` and `image_weight` here, for Adam has betas of its own.
+- phi2 is 1, and left out; the loss's beta1 and beta2 are called `gradient_weight` and `image_weight` here, for Adam
+  has betas of its own.
 """
 
 import math
