@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from madn import recipes
 from madn.benchmarks.measurements import Precision, RestorationJob, TrainingJob
@@ -146,12 +146,13 @@ def _suite(options: Options, command: str) -> int | None:
         f"{about['versions'].get(about['backend'], '')}\n",
         flush=True,
     )
-    every = [
+    every: list[dict[str, Any]] = [
         {"source": source, "precision": precision, "repeats": options.repeats, "seconds": options.seconds}
         for source in sources
         for precision in options.precision
     ]
-    size = tuple(map(int, options.size.split("x"))) if options.size else None
+    width, _, height = (options.size or "").partition("x")
+    size = (int(width), int(height)) if options.size else None
     restorations = [
         RestorationJob(**job, size=size, tile=options.tile, memory_gb=options.memory_gb)
         for job in every

@@ -56,7 +56,7 @@ def load(source: str, precision: str) -> Loaded:
         return load_network(source, precision="bfloat16" if precision == "mixed_bfloat16" else "float32")
     recipe = recipes.get(source)
     if hasattr(recipe, "backbone_weights"):
-        recipe = replace(recipe, backbone_weights="none")
+        recipe = replace(recipe, backbone_weights="none")  # type: ignore[call-arg]
     with dtype_policy(precision):
         generator = recipe.build_generator()
     return Loaded(Inference(generator), f"{source}, random weights", recipe, generator, source)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -45,7 +46,7 @@ IN_PLACE = {
     "RsqrtGrad",
 }
 SIZES_ONLY = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
-COMBINATIONS = [
+COMBINATIONS: list[tuple[Any, Any, int]] = [
     (precision, remat, accumulate)
     for precision in ("float32", "mixed_bfloat16")
     for remat in ("none", "blocks")

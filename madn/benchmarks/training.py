@@ -1,6 +1,5 @@
 """A training step of a recipe, with its own objective, critics and optimisers, timed in turns with a matrix product."""
 
-import dataclasses
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from madn.benchmarks.sample_images import crops
 from madn.errors import UserError
 from madn.nn.macs import step_macs
 from madn.restoration.loading import load_network
+from madn.training.perceptual import PerceptualRecipe
 from madn.training.recipe import Recipe
 
 CPU_BATCH, CPU_CROP = 2, 128  # at most, where nothing else is asked for: a CPU's step is to end
@@ -28,7 +28,7 @@ def stages(source: str) -> list[Recipe]:
     if recipe is None:
         raise UserError(f"{source}: a SavedModel does not train; give --only restoration")
     if hasattr(recipe, "backbone_weights"):
-        recipe = replace(recipe, backbone_weights="none")
+        recipe = replace(recipe, backbone_weights="none")  # type: ignore[call-arg]
     return [stage for stage, _ in recipe.stages(1000)]
 
 
@@ -80,7 +80,7 @@ def measure(job: TrainingJob) -> dict:
 
 def with_vgg(recipe: Recipe, files: Sequence[str], folder: Path) -> Recipe:
     """The recipe with the VGG weights of its perceptual loss, if it has one: a file that is named, or a random one."""
-    if "vgg_weights" not in {field.name for field in dataclasses.fields(recipe)}:
+    if not isinstance(recipe, PerceptualRecipe):
         return recipe
     network = recipe.vgg_network
     file = next((file for file in files if network in Path(file).name.lower()), None)

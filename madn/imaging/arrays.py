@@ -1,6 +1,7 @@
 """Photo files <-> arrays: the one edge where files become float32 RGB in [0, 1] and go back."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +12,7 @@ from madn.imaging.formats import image_format
 from madn.system.writing import atomic
 
 # As little loss as the format allows: JPEG without chroma subsampling, WebP lossless.
-SAVE_OPTIONS = {
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},

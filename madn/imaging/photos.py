@@ -94,7 +94,8 @@ def _holdable(
         nonlocal data
         if getattr(data, field):
             notes.append(f"{what}, and the result is without")
-            data = replace(data, **{field: b""})
+            empty: dict[str, Any] = {field: b""}
+            data = replace(data, **empty)
 
     if kind in NO_METADATA:
         for field, what in (("exif", "EXIF"), ("icc", "colour profile"), ("xmp", "XMP")):

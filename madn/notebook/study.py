@@ -25,6 +25,7 @@ from madn.errors import UserError
 from madn.imaging.arrays import image_files, read_image
 from madn.system.startup import start_keras
 from madn.system.writing import atomic
+from madn.training.perceptual import PerceptualRecipe
 from madn.training.runfolder import RunFolder
 
 
@@ -210,9 +211,9 @@ class Study:
 
     def _vgg_option(self, recipe: str) -> list[str]:
         wanted = recipes.get(recipe)
-        network = getattr(wanted, "vgg_network", None)
-        if network is None or "--vgg-weights" in self.narrow:
+        if not isinstance(wanted, PerceptualRecipe) or "--vgg-weights" in self.narrow:
             return []
+        network = wanted.vgg_network
         if self.vgg:
             files = sorted(Path(self.vgg).glob(f"{network}*.h5"))
             if not files:

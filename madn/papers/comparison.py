@@ -13,6 +13,7 @@ from madn import recipes
 from madn.errors import UserError
 from madn.nn.macs import network_macs
 from madn.system.writing import atomic
+from madn.training.perceptual import PerceptualRecipe
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
 
@@ -57,7 +58,7 @@ class Contest:
         """
         recipe = self._recipe(name, weights)
         options = ["--recipe", name, *self.options]
-        if getattr(recipe, "vgg_weights", None):
+        if isinstance(recipe, PerceptualRecipe) and recipe.vgg_weights:
             options += ["--vgg-weights", recipe.vgg_weights]
         run = RunFolder(self.folder / name)
         steps = self._steps(name, options)
@@ -102,8 +103,9 @@ class Contest:
 
     def _recipe(self, name: str, weights: dict[str, str | None]) -> Recipe:
         recipe = recipes.get(name)
-        file = weights.get(getattr(recipe, "vgg_network", None))
-        return dataclasses.replace(recipe, vgg_weights=file) if file else recipe
+        if isinstance(recipe, PerceptualRecipe) and (file := weights.get(recipe.vgg_network)):
+            return dataclasses.replace(recipe, vgg_weights=file)
+        return recipe
 
     def _steps(self, name: str, options: list[str]) -> int:
         file = self.folder / "timing" / f"{name}.json"

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +12,6 @@ from madn import recipes
 from madn.errors import UserError
 from madn.restoration.inference import ELSEWHERE, Inference
 from madn.restoration.restorer import Restorer
-from madn.restoration.tiles import Network
 from madn.training.checkpoint import SUFFIX, load_generator, read_recipe
 from madn.training.precision import dtype_policy
 from madn.training.recipe import Recipe
@@ -24,10 +24,11 @@ class Loaded:
     """A network ready to restore.
 
     `network`: float32 (batch, height, width, 3) in [0, 1] -> the same, unclipped; height and width multiples of
-    `recipe.multiple`. `recipe` and `model` (the Keras generator) are None for a SavedModel.
+    `recipe.multiple`. An `Inference` where there is a recipe. `recipe` and `model` (the Keras generator) are None for
+    a SavedModel.
     """
 
-    network: Network
+    network: Any
     description: str
     recipe: Recipe | None = None
     model: keras.Model | None = None

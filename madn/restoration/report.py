@@ -85,7 +85,7 @@ class Report:
                     "two uint8 (H, W, 3) images of one size are shown; received "
                     f"{before.dtype} {before.shape} and {after.dtype} {after.shape}"
                 )
-        photo = _Photo(name, *before.shape[:2], seconds, tiles)
+        photo = _Photo(name, before.shape[0], before.shape[1], seconds, tiles)
         html = _photo_html(len(self._photos) + 1, photo, note, before, after)
         with self._writing():
             self._body.seek(self._complete)
@@ -219,16 +219,17 @@ def _photo_html(number: int, photo: _Photo, note: str, before: np.ndarray, after
         caption = "The whole photo, exact (PNG)." if exact else "The whole photo in its own pixels (JPEG, quality 95)."
         html.append(_viewer_html(photo.name, before, after, caption, "PNG" if exact else "JPEG"))
     else:
-        wanted = tuple(max(1, round(n * scale)) for n in (photo.width, photo.height))
-        previews = [
+        wanted = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
+        small_before, small_after = (
             cv2.resize(np.ascontiguousarray(image), wanted, interpolation=cv2.INTER_AREA) for image in (before, after)
-        ]
+        )
         y, x, height, width = most_changed(before, after)
-        parts = [image[y : y + height, x : x + width] for image in (before, after)]
+        part = slice(y, y + height), slice(x, x + width)
         html += [
             _viewer_html(
                 photo.name,
-                *previews,
+                small_before,
+                small_after,
                 f"The whole photo, shown at {100 * scale:.2g}%: a preview of "
                 f"{wanted[0]} × {wanted[1]} pixels (JPEG, quality {PREVIEW_JPEG['quality']}).",
                 "JPEG",
@@ -236,7 +237,8 @@ def _photo_html(number: int, photo: _Photo, note: str, before: np.ndarray, after
             ),
             _viewer_html(
                 photo.name,
-                *parts,
+                before[part],
+                after[part],
                 f"{_map(photo, y, x, height, width)}The {width} × {height} pixels that "
                 "changed most, in full resolution (JPEG, quality 95).",
                 "JPEG",

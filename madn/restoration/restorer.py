@@ -25,7 +25,7 @@ from madn.system import memory
 MOST_PIXELS = 2_250_000  # of a tile: larger ones overlap less, and save no time
 SAFETY = 2.2  # of what operations need one by one; measured with several at once and their scratch: 1.2 to 2.2
 TILE_BYTES = 60  # for each pixel of a tile, of its copies on the way in and out
-LUMA = np.float32([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 OnTile = Callable[[int, int], None]  # tiles done, tiles in all
 

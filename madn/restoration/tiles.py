@@ -8,7 +8,7 @@ on multiples of what the network's strides ask for, so that its grids are those 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,11 +24,11 @@ PASSES, SETTLED = 6, 1e-6  # of these at most; mean squared change of a tile at 
 class Network(Protocol):
     """float32 (batch, height, width, 3) in [0, 1], sizes multiples of the network's -> the same, not clipped.
 
-    One that does something else with tiles says so by `knows_tiles`; it then takes the photo's statistics, has `kinds`
-    of them and `measure`, as `madn.restoration.inference.Inference`.
+    One that does something else with tiles says so by `knows_tiles`; it then takes the photo's statistics as well, has
+    `kinds` of them and `measure`, as `madn.restoration.inference.Inference`.
     """
 
-    def __call__(self, images: np.ndarray, statistics: Sequence | None = None) -> np.ndarray: ...
+    def __call__(self, images: np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def measured_reach(network: Network, multiple: int, picture: np.ndarray) -> int:
     return min(-(-int(distance) // multiple) * multiple, first // multiple * multiple)
 
 
-def restore_batch(network: Network, images: np.ndarray, statistics: Sequence | None = None) -> np.ndarray:
+def restore_batch(network: Any, images: np.ndarray, statistics: Sequence | None = None) -> np.ndarray:
     """The network's images, clipped to [0, 1]. Raises `UserError` when it answers with values that are not numbers."""
     restored = np.asarray(network(images) if statistics is None else network(images, statistics), np.float32)
     if not np.isfinite(restored).all():
@@ -147,7 +147,7 @@ def restore_batch(network: Network, images: np.ndarray, statistics: Sequence | N
     return np.clip(restored, 0.0, 1.0)
 
 
-def photo_statistics(network: Network, plan: Plan, tile: Callable[[Span, Span], np.ndarray]) -> Sequence | None:
+def photo_statistics(network: Any, plan: Plan, tile: Callable[[Span, Span], np.ndarray]) -> Sequence | None:
     """A photo's statistics, from those of its tiles' own parts; None where tiles are images like others to the network.
 
     Each layer's depend on the layers before it, so the tiles are gone through again and again: first each goes by its

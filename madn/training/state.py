@@ -33,6 +33,8 @@ class Stateful:
     The others stay as they are: this is not called on other backends, and `sync` does nothing there.
     """
 
+    optimizer: keras.Optimizer
+
     @property
     def further_variables(self) -> list[keras.Variable]:
         """Those that a training step assigns, or reads, beside the weights, the optimiser and the metrics."""
