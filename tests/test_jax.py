@@ -20,7 +20,7 @@ from madn.training.checkpoint import save_generator
 from madn.training.runfolder import RunFolder
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None, reason="JAX is not installed: make test JAX=1 installs it"
+    importlib.util.find_spec("jax") is None, reason="JAX is not installed: make test-all JAX=1 installs it"
 )
 
 RESTORE = """
