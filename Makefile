@@ -2,8 +2,10 @@
 #
 #   make train                   train on the built-in sample set
 #   make train ARGS="--data ../GOPRO --run runs/gopro"
-#   make test                    the tests, JOBS=2 at a time; TORCH=1 adds those that need PyTorch, and installs it;
+#   make test                    the tests of every day, a few minutes on two cores, JOBS=2 at a time
+#   make test-all                all tests, the slow ones too; TORCH=1 adds those that need PyTorch, and installs it;
 #                                JAX=1 those that need JAX
+#   make lint                    style and formatting by ruff, types by mypy
 #   make notebooks               execute all notebooks into build/notebooks; runs go to notebooks/runs
 #   make notebooks SCALE=full DATA=../GOPRO     tiny, hand or full; VGG=FOLDER; ONE=madn for one of them
 #   make notebooks KEEP=1        execute them in place, and keep what their numbers come from in notebooks/records
@@ -22,15 +24,20 @@ JOBS ?= 2
 ONE ?= *
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test notebooks env docs gpu-kit check-tf215 check-beam
+.PHONY: train test test-all lint notebooks env docs gpu-kit check-tf215 check-beam
 .DELETE_ON_ERROR:
 
 train: .venv/installed
 	.venv/bin/python -m madn.train $(ARGS)
 
 # A file's tests stay in one worker, so that what they share is made once.
-test: .venv/installed $(if $(filter 1,$(TORCH)),.venv/torch-installed) $(if $(filter 1,$(JAX)),.venv/jax-installed)
-	.venv/bin/python -m pytest -n $(JOBS) --dist=loadfile
+test test-all: .venv/installed $(if $(filter 1,$(TORCH)),.venv/torch-installed) $(if $(filter 1,$(JAX)),.venv/jax-installed)
+	.venv/bin/python -m pytest -n $(JOBS) --dist=loadfile $(if $(filter test,$@),-m "not slow")
+
+lint: .venv/lint-installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 # A cell that fails ends this with its error; JOBS notebooks are executed at a time.
 notebooks: .venv/installed .venv/notebooks-installed
@@ -79,6 +86,10 @@ check-beam: .venv-beam/installed
 
 .venv/jax-installed: requirements/jax.txt .venv/installed
 	.venv/bin/python $(PIP_INSTALL) -r requirements/jax.txt
+	@touch $@
+
+.venv/lint-installed: requirements/lint.txt .venv/installed
+	.venv/bin/python $(PIP_INSTALL) -r requirements/lint.txt
 	@touch $@
 
 .venv/notebooks-installed: requirements/notebooks.txt .venv/installed

@@ -21,6 +21,8 @@ setup(
     packages=[*find_packages(include=["madn", "madn.*", "baselines", "baselines.*"]), "madn.published_weights"],
     package_dir={"madn.published_weights": "weights"},  # where madn.weights looks in an installation
     package_data={
+        "madn": ["py.typed"],
+        "baselines": ["py.typed"],
         "madn.papers": ["published.json"],
         "madn.restoration": ["report*.html", "report.css", "report.js"],
         "madn.export": ["examples/*.py"],

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import functools
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from madn.errors import UserError
 
@@ -70,9 +70,10 @@ def from_fields(name: str, fields: dict) -> Recipe:
     unknown = sorted(set(fields) - set(known))
     if unknown:
         raise UserError(f"recipe {name} has no field {', '.join(unknown)}; it was written by another version of madn")
-    return dataclasses.replace(
-        recipe, **{key: tuple(value) if isinstance(known[key], tuple) else value for key, value in fields.items()}
-    )
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(known[key], tuple) else value for key, value in fields.items()
+    }
+    return dataclasses.replace(recipe, **given)
 
 
 def differences(recipe: Recipe, other: Recipe) -> dict[str, tuple]:

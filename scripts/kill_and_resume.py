@@ -128,11 +128,11 @@ def content(run: Path) -> dict:
         ("best", folder.generator("best")),
     ):
         with h5py.File(file) as opened:
-            opened.visititems(
-                lambda key, item: found.update(
-                    {f"{name} {key}": np.asarray(item).tobytes()} if isinstance(item, h5py.Dataset) else {}
-                )
-            )
+            items = []
+            opened.visititems(lambda key, item, items=items: items.append((key, item)))
+            found |= {
+                f"{name} {key}": np.asarray(each).tobytes() for key, each in items if isinstance(each, h5py.Dataset)
+            }
             found[f"{name} recipe"] = opened.attrs.get("madn_recipe")
     with folder.log.open(newline="") as file:
         for row in csv.DictReader(file):

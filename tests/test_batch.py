@@ -424,7 +424,7 @@ def test_a_bucket(here, weights, bucket, capfd):
     names = set(bucket)
     results = {f"mem://b/in/sharp/trip/a.{kind}" for kind in ("png", "jpg", "tif", "webp", "bmp")}
     words = ["mem://b/in/", "-o", "mem://b/in/sharp", "--model", "mem://b/tiny.weights.h5"]
-    for k, restored in enumerate((5, 0)):
+    for restored in (5, 0):
         code, out, err = run(capfd, *words)
         assert (code, err) == (1, "") and out.startswith(f"{restored} restored to mem://b/in/sharp, by mem://b/tiny")
         assert set(bucket) == names | results | {"mem://b/in/sharp/failed.jsonl"}

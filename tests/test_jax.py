@@ -20,7 +20,7 @@ from madn.training.checkpoint import save_generator
 from madn.training.runfolder import RunFolder
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None, reason="JAX is not installed: make test JAX=1 installs it"
+    importlib.util.find_spec("jax") is None, reason="JAX is not installed: make test-all JAX=1 installs it"
 )
 
 RESTORE = """
@@ -79,9 +79,10 @@ from madn.errors import UserError
 from madn.train import main
 from madn.training.runfolder import RunFolder
 
-options = ["--recipe", "madn-sample", "--widths", "4", "8", "16", "--res-blocks", "1", "--adversarial-domains", "image",
-           "--d-widths", "4", "4", "4", "4", "8", "--d-dense", "8", "--crop", "32", "--batch", "2", "--round-steps", "4",
-           "--checkpoint-minutes", "1e-9", "--deterministic", "--validation", "none", "--data", "samples"]
+options = ["--recipe", "madn-sample", "--widths", "4", "8", "16", "--res-blocks", "1", "--d-dense", "8",
+           "--d-widths", "4", "4", "4", "4", "8", "--adversarial-domains", "image", "--crop", "32", "--batch", "2",
+           "--round-steps", "4", "--checkpoint-minutes", "1e-9", "--deterministic", "--validation", "none",
+           "--data", "samples"]
 for name in ("whole", "broken"):
     assert main([*options, "--run", f"{sys.argv[1]}/{name}", "--steps", "8"]) is None
 states = RunFolder(f"{sys.argv[1]}/broken").states()

@@ -128,6 +128,7 @@ OLD_MADN = {  # what runs of recipe madn stored until MADN's generator kept what
 def test_runs_of_earlier_versions_are_read():
     recipe = recipes.from_fields("madn", OLD_MADN)
     assert recipe == dataclasses.replace(MADN, widths=(16, 32, 64), residual="blurred")
+    assert recipes.from_fields("madn", {"deconv_kernel": 4}).kernels == (3, 4)  # before SRN's own kernels
     assert recipes.from_fields("madn", {**OLD_MADN, "scales": 2, "scale_weights": [1.0, 1.0]}).scales == 2
     small = {
         "global_residual": True,

@@ -5,7 +5,7 @@ import pytest
 from twenty_steps import RECIPES
 
 pytestmark = pytest.mark.torch
-pytest.importorskip("torch", reason="PyTorch is not installed: make test TORCH=1 installs it")
+pytest.importorskip("torch", reason="PyTorch is not installed: make test-all TORCH=1 installs it")
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,28 @@ RANDOM = {"random_add": (0.0, 0.02), "random_add_wide": (0.0, 0.2), "random_mul"
 """Mean and standard deviation of Table 3's random inputs."""
 
 
+@keras.saving.register_keras_serializable("madn")
+class EGNet(keras.Model):
+    """A functional model that a .keras file keeps as the settings which it was built with.
+
+    Keras does not read back a graph whose nested models share a layer, as all of these share one PReLU.
+    """
+
+    def __init__(self, inputs, outputs, name: str, settings: dict):
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        self.settings = settings
+
+    def get_config(self):
+        return dict(self.settings)
+
+    @classmethod
+    def from_config(cls, config):
+        settings = dict(config)
+        if "egnet" in settings:
+            return build_self_ensemble(build_egnet(**settings.pop("egnet")), **settings)
+        return build_egnet(**settings)
+
+
 def build_egnet(
     n_feat: int = 96,
     scale_unetfeats: int = 48,
@@ -63,6 +85,7 @@ def build_egnet(
     `pa_window`: rows of a window; in stage 2, whose patches are twice as wide, windows are too.
     `zero_outputs` starts the convolutions before the three outputs at zero: every stage's image is the blurred one.
     """
+    settings = dict(locals())
     widths = [n_feat + level * scale_unetfeats for level in range(3)]
     prelu = ScalarPReLU(name="prelu")
     output_options = {"kernel_initializer": "zeros"} if zero_outputs else {}
@@ -119,7 +142,7 @@ def build_egnet(
     x = orsnet(widths, n_feat + scale_orsnetfeats, num_cab, prelu, "stage3_orsnet")([x, *encoded2, *decoded2])
     residual = conv(3, 3, "tail", dtype="float32", **output_options)(x)
     stage3 = layers.Add(dtype="float32", name="stage3")([residual, image])
-    return keras.Model(blurred, {"deblurred": stage3, "stages": [stage3, stage2, stage1]}, name=name)
+    return EGNet(blurred, {"deblurred": stage3, "stages": [stage3, stage2, stage1]}, name, settings)
 
 
 def build_self_ensemble(egnet: keras.Model, mode: str = "network") -> keras.Model:
@@ -130,6 +153,7 @@ def build_self_ensemble(egnet: keras.Model, mode: str = "network") -> keras.Mode
     plain average that the paper compares with, in inference alone; in training the networks see the whole image only,
     and the stages are those of `egnet`.
     """
+    settings = {"egnet": getattr(egnet, "settings", {}), "mode": mode}
     image = RequireMultiple(16, dtype="float32", name="ensemble_image")(egnet.input)
     half = egnet(layers.AveragePooling2D(2, dtype="float32", name="half_image")(image))
     quarters = egnet(SplitPatches(2, 2, dtype="float32", name="quarter_images")(image))
@@ -141,9 +165,9 @@ def build_self_ensemble(egnet: keras.Model, mode: str = "network") -> keras.Mode
     if mode == "average":
         whole = _clipped(egnet.output, "untrained")
         deblurred = InferenceAverage(dtype="float32", name="average")([whole, *results])
-        return keras.Model(egnet.input, {**egnet.output, "deblurred": deblurred}, name="egnet_average")
+        return EGNet(egnet.input, {**egnet.output, "deblurred": deblurred}, "egnet_average", settings)
     deblurred = self_ensemble_network(len(results))(results)
-    return keras.Model(egnet.input, {"deblurred": deblurred, "stages": [deblurred]}, name="egnet_self_ensemble")
+    return EGNet(egnet.input, {"deblurred": deblurred, "stages": [deblurred]}, "egnet_self_ensemble", settings)
 
 
 def _clipped(outputs, branch: str):

@@ -25,8 +25,8 @@ def nhsic(x, y, sigma: float = SIGMA) -> float:
     Args:
         x, y: (m, d_x) and (m, d_y), row i of both belonging together.
     """
-    k, l = _centred_kernel(x, sigma), _centred_kernel(y, sigma)
-    return float(np.sum(k * l.T) / np.sqrt(np.sum(k * k.T) * np.sum(l * l.T)))
+    k_x, k_y = _centred_kernel(x, sigma), _centred_kernel(y, sigma)
+    return float(np.sum(k_x * k_y.T) / np.sqrt(np.sum(k_x * k_x.T) * np.sum(k_y * k_y.T)))
 
 
 def hsic_ratio(features, sharp, blurred, samples: int = 2000, seed: int = 0) -> float:

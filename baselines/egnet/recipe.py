@@ -24,7 +24,7 @@ The networks' and the losses' own choices are listed in generator.py, egn.py, mp
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from madn.errors import UserError
 from madn.training.recipe import Named, Recipe
@@ -250,7 +250,7 @@ class EGNetRecipe(Recipe):
 
     def _first_parts(self, count: int) -> "EGNetRecipe":
         """The stage that trains part `count`, on what the parts before it make."""
-        settings = {
+        settings: dict[str, Any] = {
             "parts": self.parts[:count],
             "train": "last",
             "test_average": self.test_average and count == len(self.parts),

@@ -67,7 +67,7 @@ class MSR2BRecipe(PerceptualRecipe):
     """Share of the run before the learning rate falls: the first 200 of 300 epochs."""
     adam: tuple[float, float, float] = (0.5, 0.999, 1e-8)
     """Adam's decays of the first and the second moment, and its epsilon."""
-    critic_steps: int = 5
+    critic_steps: int = 5  # type: ignore[misc]  # a setting here, which it is not for every paper
     """Discriminator updates for each generator update, all on its batch."""
     widths: tuple[int, int, int] = (64, 128, 256)
     """Channels at full, half and quarter resolution."""

@@ -22,6 +22,7 @@ Differences from the text, and why:
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from keras import ops
 
@@ -44,7 +45,7 @@ class SISNetObjective:
     "lsgan" or "rsgan"; no discriminator is asked where tau_3 is 0.
     """
 
-    perceptual: object | None
+    perceptual: Any
     tau_1: float = 0.5
     tau_2: float = 0.006
     tau_3: float = 0.01

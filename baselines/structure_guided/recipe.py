@@ -93,7 +93,7 @@ class StructureGuidedRecipe(PerceptualRecipe):
     """Initial learning rate of the discriminator."""
     adam: tuple[float, float, float] = (0.5, 0.999, 1e-8)
     """Adam's decays of the first and the second moment, and its epsilon."""
-    critic_steps: int = 5
+    critic_steps: int = 5  # type: ignore[misc]  # a setting here, which it is not for every paper
     """Discriminator updates for each generator update, all on its batch."""
 
     def __post_init__(self):

@@ -50,7 +50,8 @@ def input_rates(source: PairCrops, batch: int, seconds: float) -> tuple[float, f
             if time.perf_counter() - start > limit:
                 break
         rates.append(drawn * batch / (time.perf_counter() - start))
-    return tuple(rates)
+    first, later = rates
+    return first, later
 
 
 def training_rate(source: PairCrops, batch: int, seconds: float) -> float:

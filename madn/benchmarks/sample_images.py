@@ -21,5 +21,5 @@ def crops(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     """(blurred, sharp), float32 (count, side, side, 3) in [0, 1]: parts of the photo, blurred sideways."""
     picture = photo(side + 8 * count, side + 8) / np.float32(255)
     blurred = (picture[:, :-8] + picture[:, 4:-4] + picture[:, 8:]) / 3
-    parts = [(blurred[8 * i : 8 * i + side], picture[8 * i : 8 * i + side, 4:-4]) for i in range(count)]
-    return tuple(np.ascontiguousarray(np.stack(images)) for images in zip(*parts, strict=True))
+    places = [slice(8 * i, 8 * i + side) for i in range(count)]
+    return np.stack([blurred[place] for place in places]), np.stack([picture[place, 4:-4] for place in places])

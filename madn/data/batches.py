@@ -91,9 +91,9 @@ def numpy_batches(
     """The batches of `training_dataset`, bit for bit, without TensorFlow. Raises `UserError` itself."""
     workers = workers or os.cpu_count()
 
-    def draw(step: int) -> tuple[np.ndarray, ...]:
-        pair = _draw(source, Shares().crops(step, batch))
-        return tuple(images.astype(np.float32) / np.float32(255.0) for images in pair)
+    def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
+        blurred, sharp = _draw(source, Shares().crops(step, batch))
+        return blurred.astype(np.float32) / np.float32(255.0), sharp.astype(np.float32) / np.float32(255.0)
 
     numbers = count(first_step) if steps is None else iter(range(first_step, first_step + steps))
     with ThreadPoolExecutor(workers) as pool:

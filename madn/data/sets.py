@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from madn.data.crops import CropSource, MixedCrops, PairCrops
+from madn.data.crops import Augment, CropSource, MixedCrops, PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, pair_folders
 from madn.data.scenes import hold_out
@@ -60,7 +60,7 @@ class FixedCrops:
 
     def floats(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The first `count` crops as float32 in [0, 1]."""
-        return tuple(x[:count].astype("float32") / 255 for x in (self.blurred, self.sharp))
+        return self.blurred[:count].astype("float32") / 255, self.sharp[:count].astype("float32") / 255
 
 
 def open_pairs(
@@ -148,7 +148,7 @@ class DataOptions:
 
 
 def open_source(
-    options: DataOptions, crop: int, multiple: int, seed: int, augment: str, blur_kind: str
+    options: DataOptions, crop: int, multiple: int, seed: int, augment: Augment, blur_kind: str
 ) -> tuple[CropSource, FixedCrops | None, dict]:
     """Training crops, held-out crops and a summary of both, everything decoded and checked.
 
@@ -184,7 +184,7 @@ def open_source(
     fixed = FixedCrops.centres(held, images, multiple) if held else None
     source = PairCrops(train, images, crop, seed, augment, options.crop_tries, options.shrink)
     kind = f", blur kind {index.blur_kind}" if index.blur_kind else ""
-    summary = {
+    summary: dict[str, Any] = {
         "train": f"{len(train)} pairs of {' and '.join(named) or index.root} ({index.layout}{kind})",
         "validation": [pair.name for pair in held],
         "left_out": list(index.problems),
@@ -208,7 +208,7 @@ def _open_photos(
     crop: int,
     held_crop: int,
     seed: int,
-    augment: str,
+    augment: Augment,
     count: int | None,
 ) -> tuple[CropSource, FixedCrops | None, dict]:
     """What `open_source` returns, for photographs, of which `count` or a tenth are held out."""

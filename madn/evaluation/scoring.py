@@ -146,13 +146,14 @@ def evaluate_method(
             _check_sizes(pair, blurred, sharp, crop if protocol == "crop" else SMALLEST)
             offset = None
             if protocol == "crop":
-                y, x = offset = tuple(int(chance.integers(0, n - crop + 1)) for n in blurred.shape[:2])
+                y, x = (int(chance.integers(0, n - crop + 1)) for n in blurred.shape[:2])
+                offset = y, x
                 blurred, sharp = (image[y : y + crop, x : x + crop] for image in (blurred, sharp))
             start = time.perf_counter()
             restored = method(blurred, sharp)
             seconds = time.perf_counter() - start
-            scores = pool.map(score, (blurred, restored), (sharp, sharp))
-            result = ImageResult(pair.scene, pair.name, blurred.shape[:2], offset, *scores, seconds)
+            before, after = pool.map(score, (blurred, restored), (sharp, sharp))
+            result = ImageResult(pair.scene, pair.name, blurred.shape[:2], offset, before, after, seconds)
             on_result(result, blurred, restored, sharp)
             results.append(result)
     cropped = protocol == "crop"

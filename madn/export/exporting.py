@@ -178,15 +178,11 @@ def photographs(shape: tuple[int, int, int]) -> np.ndarray:
     photo = skimage.data.astronaut()
     batch, height, width = shape
     places = np.pad(np.arange(512), (0, max(0, max(height, width) + 100 * batch - 512)), mode="reflect")
-    return (
-        np.float32(
-            [
-                photo[places[start : start + height]][:, places[start : start + width]]
-                for start in range(100, 100 * batch + 1, 100)
-            ]
-        )
-        / 255
-    )
+    cut = [
+        photo[places[start : start + height]][:, places[start : start + width]]
+        for start in range(100, 100 * batch + 1, 100)
+    ]
+    return np.array(cut, np.float32) / 255
 
 
 def keras_reference(generator: keras.Model, multiple: int) -> Callable[[np.ndarray], np.ndarray]:

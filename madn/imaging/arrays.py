@@ -1,6 +1,7 @@
 """The one edge where photo files become float32 RGB in [0, 1] and go back."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,7 +11,7 @@ from madn.imaging.formats import image_format
 from madn.system.writing import atomic
 
 # Each format loses as little as it can: JPEG has no chroma subsampling, WebP is lossless.
-SAVE_OPTIONS = {
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},

@@ -70,7 +70,7 @@ def write_png16(file: IO[bytes], pixels: np.ndarray, alpha: np.ndarray | None, d
         lines[:, 0] = 1  # The filter "Sub" subtracts from each byte the one a pixel before.
         lines[:, 1:] = band
         lines[:, 1 + 2 * channels :] -= band[:, : -2 * channels]
-        _chunk(file, b"IDAT", deflate.compress(lines))
+        _chunk(file, b"IDAT", deflate.compress(lines.data))
     _chunk(file, b"IDAT", deflate.flush())
     _chunk(file, b"IEND", b"")
 
@@ -92,7 +92,7 @@ def write_tiff(file: IO[bytes], pixels: np.ndarray, alpha: np.ndarray | None, da
     for _, rows in bands(pixels.shape):
         band = with_alpha(pixels, alpha, rows, kind)
         band[:, 1:] -= band[:, :-1].copy()  # Predictor 2 subtracts from each sample the one before.
-        strips.append(zlib.compress(band.astype(band.dtype.newbyteorder(order)), DEFLATE_LEVEL))
+        strips.append(zlib.compress(band.astype(f"{order}u{band.itemsize}").data, DEFLATE_LEVEL))
         height = height or len(band)
     channels = pixels.shape[2] + (alpha is not None)
     sizes = [len(strip) for strip in strips]

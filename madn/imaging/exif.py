@@ -49,7 +49,7 @@ class TagEntry:
 Directory = dict[int, TagEntry]
 
 
-def byte_order(block: bytes) -> str:
+def byte_order(block: bytes | bytearray) -> str:
     """The byte order of a block without its heading, as `struct` has it. Raises `ValueError` for what is no block."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]))
     if not order:
@@ -186,7 +186,7 @@ def entry(order: str, kind: int, values: Iterable[int] | bytes) -> TagEntry:
     return TagEntry(kind, count, struct.pack(f"{order}{len(values)}{code}", *values))
 
 
-def _bounds(block: bytes, order: str, at: int) -> tuple[int, int]:
+def _bounds(block: bytes | bytearray, order: str, at: int) -> tuple[int, int]:
     """(first byte of the entries, the byte behind them) of the directory at `at`."""
     (count,) = struct.unpack_from(order + "H", block, at)
     end = at + 2 + 12 * count

@@ -1,4 +1,8 @@
-"""The one list of photo files that are read and written, by their suffixes, for everything that finds photos."""
+"""Which photo files are read and written, told by their suffixes, and what each format cannot hold.
+
+The one place for all that finds, reads and writes photos: a format that Pillow knows is a line in `FORMATS`, and its
+name in those of the sets below that it belongs to.
+"""
 
 import functools
 import importlib
@@ -24,6 +28,10 @@ FORMATS = {
     ".heif": "HEIF",
     ".hif": "HEIF",
 }
+NO_ALPHA = {"JPEG", "BMP"}
+NO_GREY = {"WEBP", "AVIF", "HEIF"}  # grey becomes RGB
+NO_METADATA = {"BMP"}  # but the resolution
+LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536, "HEIF": 16384}
 WAY_OUT = "convert {} to JPEG, PNG or TIFF"
 _RAW = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw "

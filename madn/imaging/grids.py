@@ -17,8 +17,8 @@ def write_grid(path: str | Path, rows: Sequence[Sequence[np.ndarray]], labels: S
     `labels` has one text per image. Images keep their pixels; sizes may differ.
     """
     tallest = max(image.shape[0] for row in rows for image in row)
-    font = ImageFont.load_default(size=int(np.clip(tallest / 24, 12, 28)))
-    line = int(font.size * 1.5)
+    size = int(np.clip(tallest / 24, 12, 28))
+    font, line = ImageFont.load_default(size=size), int(size * 1.5)
     columns = [
         max(max(image.shape[1], int(font.getlength(text)) + 2) for image, text in column)
         for column in zip(*(zip(row, texts, strict=True) for row, texts in zip(rows, labels, strict=True)), strict=True)

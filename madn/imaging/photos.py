@@ -29,15 +29,12 @@ from madn.imaging import exif, jpeg
 from madn.imaging.arrays import SAVE_OPTIONS
 from madn.imaging.decoding import MEGAPIXELS, Photo, decode_photo, read_photo
 from madn.imaging.encoding import DEFLATE_LEVEL, bands, with_alpha, write_png16, write_tiff
-from madn.imaging.formats import image_format
+from madn.imaging.formats import LONGEST_SIDE, NO_ALPHA, NO_GREY, NO_METADATA, image_format
 from madn.imaging.guard import quiet
 from madn.imaging.metadata import Metadata, profile_space
 from madn.system.writing import atomic
 
 __all__ = ["MEGAPIXELS", "Photo", "decode_photo", "encode_photo", "read_photo", "write_photo"]
-
-LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536, "HEIF": 16384}
-OF_COLOUR = ("WEBP", "AVIF", "HEIF")  # These formats have no grey.
 
 
 def write_photo(path: str | Path, pixels: np.ndarray, like: Photo) -> tuple[str, ...]:
@@ -69,7 +66,7 @@ def _alpha(path: str | Path, pixels: np.ndarray, like: Photo) -> np.ndarray | No
     kind = image_format(Path(path))
     if max(pixels.shape[:2]) > LONGEST_SIDE.get(kind, 2**31):
         raise UserError(f"{path}: {kind} holds at most {LONGEST_SIDE[kind]} pixels a side; write a .png or .tif")
-    if like.alpha is not None and kind in ("JPEG", "BMP"):
+    if like.alpha is not None and kind in NO_ALPHA:
         if like.alpha.min() < np.iinfo(like.alpha.dtype).max:
             raise UserError(f"{path}: {kind} cannot hold the photo's transparency; write a .png, .tif or .webp")
         return None
@@ -97,13 +94,14 @@ def _holdable(
         nonlocal data
         if getattr(data, field):
             notes.append(f"{what}, and the result is without")
-            data = replace(data, **{field: b""})
+            empty: dict[str, Any] = {field: b""}
+            data = replace(data, **empty)
 
-    if kind == "BMP":
+    if kind in NO_METADATA:
         for field, what in (("exif", "EXIF"), ("icc", "colour profile"), ("xmp", "XMP")):
-            drop(field, f"BMP holds no {what}")
+            drop(field, f"{kind} holds no {what}")
     if profile_space(data.icc) == "GRAY" and (
-        kind in OF_COLOUR or kind == "TIFF" and alpha is not None and pixels.dtype == np.uint16
+        kind in NO_GREY or kind == "TIFF" and alpha is not None and pixels.dtype == np.uint16
     ):
         drop("icc", f"{kind} holds such pixels as RGB only, which its grey colour profile does not fit")
     if kind == "JPEG" and len(data.exif) > jpeg.BLOCK:
@@ -122,6 +120,8 @@ def _save(file: BinaryIO, kind: str, pixels: np.ndarray, alpha: np.ndarray | Non
     for top, rows in bands(pixels.shape):
         band = with_alpha(pixels, alpha, rows, np.uint8)
         picture.paste(Image.fromarray(band[:, :, 0] if band.shape[2] == 1 else band), (0, top))
+    if kind in NO_GREY and mode in ("L", "LA"):
+        picture = picture.convert({"L": "RGB", "LA": "RGBA"}[mode])
     with quiet:  # Pillow would warn of faults in EXIF that is kept as it was.
         picture.save(file, kind, **_options(kind, like, data))
 

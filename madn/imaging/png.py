@@ -26,7 +26,7 @@ def colour_chunks(file: BinaryIO) -> dict[bytes, bytes]:
 def codes(chunks: dict[bytes, bytes]) -> tuple[int, int, int, int] | None:
     """Primaries, transfer, matrix and whether the range is full; None where they are not told (2 is "unspecified")."""
     chunk = chunks.get(b"cICP", b"")
-    return tuple(chunk) if len(chunk) == 4 and 2 not in chunk[:2] else None
+    return (chunk[0], chunk[1], chunk[2], chunk[3]) if len(chunk) == 4 and 2 not in chunk[:2] else None
 
 
 def described_profile(chunks: dict[bytes, bytes], icc: bytes, grey: bool) -> bytes:

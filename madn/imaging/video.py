@@ -141,7 +141,7 @@ def _write(
     codec, frames = CODECS[target.suffix.lower()], 0
     with _silent_stderr():  # FFmpeg would complain of the tag, for which a WebM file has no place.
         writer = cv2.VideoWriter(
-            os.path.abspath(encoded), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), reader.fps, (width, height)
+            os.path.abspath(encoded), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), reader.fps, (width, height)
         )
     try:
         if not writer.isOpened():

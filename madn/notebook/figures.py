@@ -7,6 +7,7 @@ a notebook shows and which can be saved.
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,7 +19,7 @@ from madn.system.writing import atomic
 
 WIDTH = 10.0  # Figures are so many inches wide.
 DPI = 96
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -37,7 +38,7 @@ class Figure:
         if caption:
             canvas.text(0.01, -0.01, caption, ha="left", va="top", fontsize=9, wrap=True)
         said = io.BytesIO()
-        options = {"pil_kwargs": {"quality": 82}} if kind == "jpeg" else {}
+        options: dict[str, Any] = {"pil_kwargs": {"quality": 82}} if kind == "jpeg" else {}
         canvas.savefig(said, format=kind, bbox_inches="tight", facecolor="white", **options)
         self.data = said.getvalue()
 

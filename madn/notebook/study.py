@@ -187,6 +187,7 @@ class Study:
         network = wanted.vgg_network
         if network is None or "--vgg-weights" in self.narrow:
             return []
+        network = wanted.vgg_network
         if self.vgg:
             files = sorted(Path(self.vgg).glob(f"{network}*.h5"))
             if not files:

@@ -107,7 +107,9 @@ def deblur_files(
             else:
                 restored += 1
                 if report:
-                    report.add(str(job.source), *map(_as_shown, shown[:2]), *shown[2:])
+                    before, after, *about = shown
+                    report.add(str(job.source), _as_shown(before), _as_shown(after), *about)
+                    del before, after
                 del shown  # Its memory is free before the next photo is read.
             share(1, 1)
     return restored, failed

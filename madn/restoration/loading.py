@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +13,6 @@ from madn.errors import UserError
 from madn.restoration.inference import ELSEWHERE, Inference
 from madn.restoration.restorer import Restorer
 from madn.restoration.scale import ScaledRestorer
-from madn.restoration.tiles import Network
 from madn.system.writing import WEIGHTS
 from madn.training.checkpoint import load_generator, read_recipe
 from madn.training.precision import dtype_policy
@@ -29,7 +29,7 @@ class Loaded:
     gives the same, unclipped. `recipe` and `model` (the Keras generator) are None for a SavedModel.
     """
 
-    network: Network
+    network: Any
     description: str
     recipe: Recipe | None = None
     model: keras.Model | None = None

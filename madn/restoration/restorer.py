@@ -26,7 +26,7 @@ MOST_PIXELS = 2_250_000  # A tile has at most so many pixels: larger ones overla
 # Several operations run at once and need scratch memory: measured, 1.2 to 2.2 times the peak of one by one.
 SAFETY = 2.2
 TILE_BYTES = 60  # A tile's copies on the way in and out take so many bytes a pixel.
-LUMA = np.float32([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 OnTile = Callable[[int, int], None]  # It is called with the tiles done and the tiles in all.
 

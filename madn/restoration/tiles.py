@@ -8,7 +8,7 @@ multiples of what the network's strides ask for, so that its grids are those of 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Network(Protocol):
     has their `kinds` and `measure`, as `madn.restoration.inference.Inference` has.
     """
 
-    def __call__(self, images: np.ndarray, statistics: Sequence | None = None) -> np.ndarray: ...
+    def __call__(self, images: np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def measured_reach(network: Network, multiple: int, picture: np.ndarray) -> int:
     return min(-(-int(distance) // multiple) * multiple, first // multiple * multiple)
 
 
-def restore_batch(network: Network, images: np.ndarray, statistics: Sequence | None = None) -> np.ndarray:
+def restore_batch(network: Any, images: np.ndarray, statistics: Sequence | None = None) -> np.ndarray:
     """The network's images, clipped to [0, 1]. Raises `UserError` when it answers with values that are not numbers."""
     restored = np.asarray(network(images) if statistics is None else network(images, statistics), np.float32)
     if not np.isfinite(restored).all():
@@ -149,7 +149,7 @@ def restore_batch(network: Network, images: np.ndarray, statistics: Sequence | N
     return np.clip(restored, 0.0, 1.0)
 
 
-def photo_statistics(network: Network, plan: Plan, tile: Callable[[Span, Span], np.ndarray]) -> Sequence | None:
+def photo_statistics(network: Any, plan: Plan, tile: Callable[[Span, Span], np.ndarray]) -> Sequence | None:
     """A photo's statistics, from those of its tiles' own parts; None for a network to which tiles are just images.
 
     The statistics of a layer depend on the layers before it, so several passes are made over the tiles. In the first

@@ -61,7 +61,8 @@ def parse_groups(defaults: Sequence[Any], argv: Sequence[str], prog: str, descri
                 owner = next(
                     c for c in reversed(type(instance).__mro__) if each.name in c.__dict__.get("__annotations__", {})
                 )
-                kind = Annotated[hints[each.name], tyro.conf.arg(help=texts.get(each.name, ""))]
+                text = tyro.conf.arg(help=texts.get(each.name, ""))
+                kind = Annotated[hints[each.name], text]  # type: ignore[valid-type,name-defined]  # known when it runs
                 groups.setdefault(owner, []).append((each.name, kind, getattr(instance, each.name), number))
     parts, titles = [], []
     for i, (owner, fields) in enumerate(groups.items()):
@@ -87,14 +88,12 @@ def _field_texts(kind: type) -> dict[str, str]:
     texts = {}
     for each in reversed(kind.__mro__):
         if dataclasses.is_dataclass(each):
-            body = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0].body
+            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+            body = getattr(definition, "body", [])
             for field, text in zip(body, body[1:], strict=False):
-                if (
-                    isinstance(field, ast.AnnAssign)
-                    and isinstance(text, ast.Expr)
-                    and isinstance(text.value, ast.Constant)
-                ):
-                    texts[field.target.id] = inspect.cleandoc(text.value.value)
+                match field, text:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
+                        texts[name] = inspect.cleandoc(said)
     return texts
 
 

@@ -36,6 +36,8 @@ class Stateful:
     On other backends nothing of this is called, and `sync` does nothing.
     """
 
+    optimizer: keras.Optimizer
+
     @property
     def further_variables(self) -> list[keras.Variable]:
         """Variables that a training step assigns or reads beside the weights, the optimiser and the metrics."""

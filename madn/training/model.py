@@ -50,7 +50,8 @@ class AdversarialModel(Stateful, keras.Model):
         self.critics = dict(critics or {})
         self.random_numbers = RandomNumbers(seed)
         self.critic = Critics(dict(self.critics), self.random_numbers)
-        self.first_step, self.waited, self._returned = 0, 0.0, None
+        self.first_step, self.waited = 0, 0.0
+        self._returned: float | None = None
         with self.devices.scope():
             self.trackers = {
                 name: keras.metrics.Mean(name=name)

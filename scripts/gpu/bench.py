@@ -8,6 +8,7 @@ on behind it. Where a batch is too large for the memory it is halved.
 """
 
 import argparse
+import functools
 import gc
 import json
 import time
@@ -227,7 +228,7 @@ def measured(todo: dict) -> list[dict]:
             job = TrainingJob(
                 **common, stage=number, batch=batch, crop=todo["crop_asked"], vgg_weights=tuple(todo["vgg_weights"])
             )
-            row = guarded(lambda: step_timing.measure_step(job))
+            row = guarded(functools.partial(step_timing.measure_step, job))
             if batch == 1 or not any(sign in row.get("failed", "").lower() for sign in NO_MEMORY):
                 break
             batch //= 2

@@ -23,11 +23,11 @@ def test_the_definition_with_its_matrices():
     def kernel(z):
         return np.array([[np.exp(-np.sum((a - b) ** 2) / (2 * 25 * len(a))) for b in z] for a in z])
 
-    def hsic(k, l):
-        return np.trace(k @ h @ l @ h) / 40**2
+    def hsic(k_x, k_y):
+        return np.trace(k_x @ h @ k_y @ h) / 40**2
 
-    k, l = kernel(x), kernel(y)
-    assert nhsic(x, y) == pytest.approx(hsic(k, l) / np.sqrt(hsic(k, k) * hsic(l, l)), rel=1e-9)
+    k_x, k_y = kernel(x), kernel(y)
+    assert nhsic(x, y) == pytest.approx(hsic(k_x, k_y) / np.sqrt(hsic(k_x, k_x) * hsic(k_y, k_y)), rel=1e-9)
 
 
 def test_identity_symmetry_and_joint_permutation():

@@ -250,7 +250,7 @@ print(json.dumps(result))
 
 @pytest.mark.torch
 def test_pytorch_computes_the_same(tmp_path):
-    pytest.importorskip("torch", reason="PyTorch is not installed: make test TORCH=1 installs it")
+    pytest.importorskip("torch", reason="PyTorch is not installed: make test-all TORCH=1 installs it")
     tf = pytest.importorskip("tensorflow")
     images = np.stack([image(48, 33), image(48, 33, seed=1)])
     np.save(tmp_path / "images.npy", images)

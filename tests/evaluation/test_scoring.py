@@ -40,7 +40,7 @@ def test_full_protocol_scores_every_image_and_its_input(pairs):
     found = evaluate(lambda batch: batch / np.float32(0.8), pairs, on_result=lambda *each: seen.append(each))
     assert [image.name for image in found.images] == ["zoo/astronaut", "zoo/chelsea"]
     assert [image.size for image in found.images] == [(70, 50), (64, 90)]
-    for pair, image, (result, blurred, restored, sharp) in zip(pairs, found.images, seen, strict=True):
+    for pair, image, (result, _, restored, sharp) in zip(pairs, found.images, seen, strict=True):
         assert result is image and image.offset is None and image.seconds > 0.0
         np.testing.assert_array_equal(sharp, read_image(pair.sharp))
         assert image.blurred == score(read_image(pair.blurred), sharp)

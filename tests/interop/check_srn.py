@@ -1,8 +1,8 @@
 """Compares SRN's released graph, imported and run as TensorFlow 1 does, with the scale network converted from it.
 
 The graph is the authors' own (the checkpoint's .meta file), with its training input, 16 crops of 256, replaced by the
-image and with the sizes of its scales and deconvolutions set to the image's. Its own restore operations read its variables. Exit code 1 if
-a value of the restored image differs by more than 1e-4.
+image and with the sizes of its scales and deconvolutions set to the image's. Its own restore operations read its
+variables. Exit code 1 if a value of the restored image differs by more than 1e-4.
 
 Usage: python tests/interop/check_srn.py deblur.model IMAGE
 """

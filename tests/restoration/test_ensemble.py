@@ -41,4 +41,4 @@ def test_whole_numbers_come_back_and_are_rounded(kind):
     np.testing.assert_array_equal(result, image)
     for often, expected in ((3, 10), (4, 11), (5, 11)):  # 10 and `often` eighths
         answers = iter([11] * often + [10] * (8 - often))
-        assert np.all(ensembled(lambda view: np.full_like(view, next(answers)), image) == expected)
+        assert np.all(ensembled(lambda view, answers=answers: np.full_like(view, next(answers)), image) == expected)

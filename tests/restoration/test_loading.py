@@ -2,11 +2,19 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from narrow import TINY as TINIES
+from narrow import narrow
 
+import madn
+from madn import recipes
 from madn.errors import UserError
 from madn.models.madn.recipe import MADN
 from madn.restoration.loading import load_network
@@ -96,3 +104,67 @@ def test_damaged_shipped_weights_are_not_loaded(tmp_path, monkeypatch):
         file.write(b"x")
     with pytest.raises(UserError, match="expected sha256 .* found "):
         load_network(registry.DEFAULT)
+
+
+@pytest.mark.parametrize(("name", "count"), [("madn", 1_008_377), ("madn-small", 2_495_881), ("madn-srn", 10_105_193)])
+def test_every_shipped_name_loads(name, count):
+    assert set(registry.entries()) == {"madn", "madn-small", "madn-srn"}
+    model = madn.load(name)
+    assert isinstance(model, keras.Model) and model.count_params() == count
+
+
+def test_load_takes_a_run_folder_or_a_weights_file(tmp_path, weights):
+    file, generator = weights
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "settings.json").write_text(json.dumps({"recipe": "madn", "fields": TINY.fields(), "data": {}}))
+    shutil.copy(file, run / "checkpoints/best.weights.h5")
+    image = np.random.default_rng(0).random((1, 32, 48, 3), dtype=np.float32)
+    for model in (madn.load(file), madn.load(str(run))):
+        np.testing.assert_array_equal(model(image)["deblurred"], generator(image)["deblurred"])
+
+
+def test_load_refuses_a_savedmodel_in_a_line(tmp_path):
+    class Copies(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+        def __call__(self, images):
+            return {"deblurred": images}
+
+    copies = Copies()
+    tf.saved_model.save(copies, str(tmp_path / "saved"), signatures=copies.__call__)
+    with pytest.raises(UserError, match="a SavedModel is no Keras model any more; tf.saved_model.load reads it") as no:
+        madn.load(tmp_path / "saved")
+    assert "\n" not in str(no.value)
+    (tmp_path / "broken.keras").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="broken.keras: not a Keras model of madn's") as no:
+        madn.load(tmp_path / "broken.keras")
+    assert "\n" not in str(no.value)
+
+
+LOAD_AGAIN = """
+import sys
+import numpy as np
+import madn
+
+folder, *names = sys.argv[1:]
+image = np.load(f"{folder}/image.npy")
+for name in names:
+    np.save(f"{folder}/{name}.npy", madn.load(f"{folder}/{name}.keras")(image)["deblurred"])
+"""
+
+
+@pytest.mark.process
+def test_what_load_gives_can_be_saved_and_loaded_elsewhere(tmp_path):
+    """The networks of all papers, each into one .keras file: what a fresh process makes of it is the same."""
+    image = np.random.default_rng(0).random((1, 64, 64, 3), dtype=np.float32)
+    np.save(tmp_path / "image.npy", image)
+    expected = {}
+    for name in (*TINIES, "madn-small"):
+        recipe = narrow(name) if name in TINIES else replace(recipes.get(name), widths=(4, 8, 16))
+        save_generator(recipe.build_generator(), tmp_path / f"{name}.weights.h5", name, recipe.fields(), step=1)
+        model = madn.load(tmp_path / f"{name}.weights.h5")
+        model.save(tmp_path / f"{name}.keras")
+        expected[name] = model(image)["deblurred"]
+    subprocess.run([sys.executable, "-c", LOAD_AGAIN, str(tmp_path), *expected], check=True)
+    for name, deblurred in expected.items():
+        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), deblurred, err_msg=name)

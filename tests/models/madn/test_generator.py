@@ -47,7 +47,7 @@ def test_a_reader_meets_at_most_ten_arguments():
         ({"widths": (32, 64, 128)}, 7_273_705),
         ({"widths": (8, 16, 32)}, 456_769),
         ({"widths": TINY}, 114_917),
-        # SRN has 6,881,251 (Tao et al. 2018); its last convolution of 5x5x32x3 + 3 is one of 5x5x32x32 + 32 and 32x3 + 3
+        # SRN has 6,881,251 (Tao et al. 2018); its last convolution, 5x5x32x3 + 3, is 5x5x32x32 + 32 and 32x3 + 3 here
         (
             {"widths": (32, 64, 128), "res_blocks": 3, "kernels": (5, 4), "gradient_network": "none"},
             6_881_251 - (25 * 32 * 3 + 3) + (25 * 32 * 32 + 32) + (32 * 3 + 3),
