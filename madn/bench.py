@@ -123,7 +123,7 @@ def main(argv: list[str]) -> int | None:
 
         _print(cost_table(options.recipes or default_recipes()))
     if options.memory:
-        from madn.benchmarks.step_memory import memory_table
+        from madn.benchmarks.memory_table import memory_table
 
         _print(memory_table(options.recipes or ("madn",), options.batch, options.crop, options.vgg_weights))
     if options.restore:

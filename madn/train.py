@@ -116,6 +116,7 @@ def _train(
     from madn.training.distribution import Devices
     from madn.training.loop import train
     from madn.training.settings import describe
+    from madn.training.step_memory import check_memory
 
     if options.round_steps < 0:
         raise UserError(f"--round-steps must be 0 or more; received {options.round_steps}")
@@ -139,6 +140,7 @@ def _train(
     elif first_stage.needs_weights and not started:
         raise UserError(f"recipe {name} starts from trained weights: give --weights FILE")
     prepared = recipe.prepare()
+    check_memory(first_stage)
     for key, facts in prepared.items():
         before = (stored or {}).get(key, facts)["weights"]
         if facts["weights"] != before:

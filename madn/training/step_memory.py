@@ -1,25 +1,19 @@
 """The memory of a training step, computed from the graph of the step itself, which is traced and not run."""
 
+import gc
 import math
-import tempfile
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import keras
 
-from madn.benchmarks.step_timing import stages, with_vgg
 from madn.errors import UserError
 from madn.nn.graphs import peak_bytes, trace
-from madn.system.tables import markdown_lines
+from madn.system import memory
 from madn.training.recipe import Recipe
+from madn.training.settings import device
 
-COMBINATIONS = [
-    (precision, remat, accumulate)
-    for precision in ("float32", "mixed_bfloat16")
-    for remat in ("none", "blocks")
-    for accumulate in (1, 2, 4)
-]
+WORTH_TRACING = 2**18  # Of fewer pixels a part of a batch takes a few gigabytes in any of the papers' networks.
+MARGIN = 1.3  # The most by which the computed memory was above what TensorFlow took.
 
 
 @dataclass(frozen=True)
@@ -72,26 +66,20 @@ def training_memory(recipe: Recipe) -> Memory:
     return Memory(sum(4 * math.prod(v.shape) for v in variables), peak_bytes(graph) + images)
 
 
-def memory_table(
-    names: Sequence[str], batch: int | None = None, crop: int | None = None, vgg_weights: Sequence[str] = ()
-) -> Iterator[str]:
-    """A Markdown table, in GiB: each recipe's step (its first stage's) in each precision, with and without
-    rematerialisation, in 1, 2 and 4 parts; None for the recipe's own batch and crop."""
-    header = ["recipe", "batch, crop", "precision", "remat"]
-    header += ["accumulate", "weights, moments", "the step's own", "peak"]
-    return markdown_lines(header, _rows(names, batch, crop, vgg_weights), [number > 3 for number in range(8)])
+def check_memory(recipe: Recipe) -> None:
+    """Raise `UserError` where a step of `recipe` cannot fit into this machine's memory, before the system ends the run.
 
-
-def _rows(names: Sequence[str], batch: int | None, crop: int | None, vgg_weights: Sequence[str]) -> Iterator[list[str]]:
-    for name in names:
-        recipe = stages(name)[0]
-        recipe = replace(recipe, batch=batch or recipe.batch, crop=crop or recipe.crop)
-        with tempfile.TemporaryDirectory() as folder:
-            recipe = with_vgg(recipe, vgg_weights, Path(folder))
-            for precision, remat, accumulate in COMBINATIONS:
-                if recipe.batch % accumulate:
-                    continue
-                found = training_memory(replace(recipe, precision=precision, remat=remat, accumulate=accumulate))
-                sizes = [f"{n / 2**30:.1f}" for n in (found.state, found.step, found.peak)]
-                yield [f"`{name}`", f"{recipe.batch}, {recipe.crop}", precision, remat, str(accumulate), *sizes]
-                keras.backend.clear_session()
+    It takes some twenty seconds, so it is done for large steps alone, and where TensorFlow computes on the processor: a
+    GPU's own memory ends a step with an error that says so.
+    """
+    pixels = recipe.batch // recipe.accumulate * recipe.crop**2
+    if keras.backend.backend() != "tensorflow" or not device().startswith("CPU") or pixels < WORTH_TRACING:
+        return
+    needed, free = training_memory(recipe).peak, memory.available()
+    gc.collect()
+    if needed / MARGIN > free:
+        raise UserError(
+            f"a training step takes about {needed / 1e9:.0f} GB and {free / 1e9:.0f} GB are free. Less memory take "
+            "--remat blocks (about a third), --precision mixed_bfloat16 (half), --accumulate N (an N-th, where N divides "
+            "the batch), or a smaller --batch or --crop"
+        )

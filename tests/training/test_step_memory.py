@@ -5,10 +5,12 @@ from dataclasses import replace
 import keras
 import pytest
 
-from madn.benchmarks import step_memory as memory
-from madn.benchmarks.step_memory import training_memory
+from madn.benchmarks import memory_table
+from madn.errors import UserError
 from madn.models.madn.recipe import MADN
 from madn.nn.graphs import peak_bytes, trace
+from madn.training import step_memory
+from madn.training.step_memory import check_memory, training_memory
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("memory is computed from TensorFlow's graph", allow_module_level=True)
@@ -75,11 +77,24 @@ def test_parts_are_computed_as_two():
     assert training_memory(replace(TINY, accumulate=4)).step == two.step + 2 * 2 * 32**2 * 3 * 4
 
 
+def test_a_step_that_cannot_fit_is_refused_before_it_is_run(monkeypatch):
+    """The memory at hand is set just below and just above what the step takes at least."""
+    least = training_memory(TINY).peak / step_memory.MARGIN
+    monkeypatch.setattr(step_memory, "WORTH_TRACING", 1)
+    monkeypatch.setattr(step_memory.memory, "available", lambda: int(least) + 2)
+    check_memory(TINY)
+    monkeypatch.setattr(step_memory.memory, "available", lambda: int(least) - 2)
+    with pytest.raises(UserError, match="a training step takes about .* --remat blocks .* --accumulate N"):
+        check_memory(TINY)
+    monkeypatch.setattr(step_memory, "WORTH_TRACING", TINY.batch * TINY.crop**2 + 1)
+    check_memory(TINY)  # small steps are not traced
+
+
 def test_table(monkeypatch):
     def found(recipe):
-        return memory.Memory(2**30, recipe.batch * recipe.crop * 2**30 // recipe.accumulate)
+        return step_memory.Memory(2**30, recipe.batch * recipe.crop * 2**30 // recipe.accumulate)
 
-    monkeypatch.setattr(memory, "training_memory", found)
-    lines = list(memory.memory_table(["madn-budget"], batch=2, crop=32))
+    monkeypatch.setattr(memory_table, "training_memory", found)
+    lines = list(memory_table.memory_table(["madn-budget"], batch=2, crop=32))
     assert len(lines) == 2 + 8 and all(line.count("|") == lines[0].count("|") for line in lines)
     assert " ".join(lines[3].split()) == "| `madn-budget` | 2, 32 | float32 | none | 2 | 1.0 | 32.0 | 33.0 |"
