@@ -80,6 +80,6 @@ def check_memory(recipe: Recipe) -> None:
     if needed / MARGIN > free:
         raise UserError(
             f"a training step takes about {needed / 1e9:.0f} GB and {free / 1e9:.0f} GB are free. Less memory take "
-            "--remat blocks (about a third), --precision mixed_bfloat16 (half), --accumulate N (an N-th, where N divides "
-            "the batch), or a smaller --batch or --crop"
+            "--remat blocks (about a third), --precision mixed_bfloat16 (half), --accumulate N (an N-th; N divides the "
+            "batch), or a smaller --batch or --crop"
         )
