@@ -18,45 +18,11 @@ from pathlib import Path
 
 from madn.training.runfolder import RunFolder
 
-TRAIN = [
-    sys.executable,
-    "-m",
-    "madn.train",
-    "--recipe",
-    "madn",
-    "--widths",
-    "4",
-    "8",
-    "8",
-    "--scales",
-    "2",
-    "--scale-weights",
-    "1",
-    "1",
-    "--res-blocks",
-    "1",
-    "--d-widths",
-    "4",
-    "4",
-    "8",
-    "8",
-    "8",
-    "--d-dense",
-    "16",
-    "--crop",
-    "32",
-    "--batch",
-    "4",
-    "--steps",
-    "300",
-    "--round-steps",
-    "50",
-    "--data",
-    "samples",
-    "--strategy",
-    "multiworker",
-    "--resume",
-]
+OPTIONS = (
+    "-m madn.train --recipe madn --widths 4 8 8 --scales 2 --res-blocks 1 --d-widths 4 4 8 8 8 --d-dense "
+    "16 --crop 32 --batch 4 --steps 300 --round-steps 50 --data samples --strategy multiworker --resume"
+)
+TRAIN = [sys.executable, *OPTIONS.split()]
 
 
 def start_both(run: Path) -> list[subprocess.Popen]:

@@ -29,42 +29,12 @@ from PIL import Image
 
 from madn.training.runfolder import RunFolder
 
-TRAIN = [
-    sys.executable,
-    "-m",
-    "madn.train",
-    "--recipe",
-    "madn",
-    "--widths",
-    "4",
-    "8",
-    "16",
-    "--res-blocks",
-    "1",
-    "--d-widths",
-    "4",
-    "4",
-    "4",
-    "4",
-    "8",
-    "--d-dense",
-    "8",
-    "--adversarial-domains",
-    "image",
-    "--crop",
-    "32",
-    "--batch",
-    "2",
-    "--validation",
-    "GOPR0002_00_00",
-    "--steps",
-    "36",
-    "--round-steps",
-    "3",
-    "--deterministic",
-    "--checkpoint-minutes",
-    "0.01",
-]
+OPTIONS = (
+    "-m madn.train --recipe madn --widths 4 8 16 --res-blocks 1 --d-widths 4 4 4 4 8 --d-dense 8 "
+    "--adversarial-domains image --crop 32 --batch 2 --validation GOPR0002_00_00 --steps 36 --round-steps "
+    "3 --deterministic --checkpoint-minutes 0.01"
+)
+TRAIN = [sys.executable, *OPTIONS.split()]
 STEPS = 36
 STARTING = 0.2  # share of the moments before the first step
 TIMES = ("seconds", "input_wait")
