@@ -86,7 +86,7 @@ def sixth(tmp_path, monkeypatch):
     for name, text in (("__init__", ""), ("generator", GENERATOR), ("objective", OBJECTIVE), ("recipe", RECIPE)):
         (folder / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(folder.parent))
-    monkeypatch.setattr(recipes, "PAPERS", (*recipes.PAPERS, "sixth"))
+    monkeypatch.setattr(recipes, "PACKAGES", (*recipes.PACKAGES, "sixth"))
     recipes.named.cache_clear()
     yield
     recipes.named.cache_clear()

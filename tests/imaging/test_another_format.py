@@ -8,8 +8,9 @@ import madn
 from madn.data.index import find_pairs
 from madn.errors import UserError
 from madn.imaging import formats
-from madn.imaging.arrays import image_files, read_image, to_float, write_image
+from madn.imaging.arrays import read_image, to_float, write_image
 from madn.imaging.decoding import Photo
+from madn.imaging.finding import image_files
 from madn.imaging.metadata import Metadata
 from madn.imaging.photos import read_photo, write_photo
 from madn.restoration import command as deblur
