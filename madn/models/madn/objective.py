@@ -70,7 +70,8 @@ class MADNObjective:
     def generator_losses(self, blurred, sharp, outputs: dict, critic) -> tuple:
         """(L_G, terms) for images (batch, height, width, 3) in [0, 1] and the generator's outputs (Eqs. 10-17).
 
-        `critic(images, domain)` gives logits; domain is "image" or "gradient". Terms are unweighted.
+        `critic(images, domain)` gives logits; domain is "image" or "gradient". Terms are unweighted, but
+        for `content`, the weighted sum of all but the adversarial ones.
         """
         sharp, restored = ops.cast(sharp, "float32"), ops.cast(outputs["deblurred"], "float32")
         sharp_gradient, truths = sobel_magnitude(sharp), self._truths(sharp)
