@@ -12,7 +12,13 @@ from madn.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 FILES = {path.relative_to(ROOT): path for room in ("madn", "baselines") for path in (ROOT / room).rglob("*.py")}
-ALLOWED = {"nn": {"errors"}, "imaging": {"errors", "system"}, "system": {"errors", "version"}, "errors": set(), "version": set()}
+ALLOWED = {
+    "nn": {"errors"},
+    "imaging": {"errors", "system"},
+    "system": {"errors", "version"},
+    "errors": set(),
+    "version": set(),
+}
 """What lies at the bottom -> the rooms that it may import."""
 
 
