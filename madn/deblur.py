@@ -5,5 +5,5 @@ from madn.restoration.command import main
 
 if __name__ == "__main__":
     run_command(main)
-else:  # imported, it would take the place of the function
+else:  # The imported module would take the place of the function.
     raise ImportError("madn.deblur is a function, madn.deblur(image); the command's code is madn.restoration.command")

@@ -29,8 +29,8 @@ FORMATS = {
     ".hif": "HEIF",
 }
 NO_ALPHA = {"JPEG", "BMP"}
-NO_GREY = {"WEBP", "AVIF", "HEIF"}  # grey becomes RGB
-NO_METADATA = {"BMP"}  # but the resolution
+NO_GREY = {"WEBP", "AVIF", "HEIF"}  # Grey becomes RGB in these.
+NO_METADATA = {"BMP"}  # These hold nothing but the resolution.
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536, "HEIF": 16384}
 WAY_OUT = "convert {} to JPEG, PNG or TIFF"
 _RAW = (

@@ -22,16 +22,17 @@ from madn.imaging.colours import Colours
 from madn.restoration.restorer import OnTile, Restorer, as_float, as_type, restore
 from madn.restoration.tiles import Plan
 
-STEP = 2**-0.5  # from one scale that is tried to the next
-START = 448  # pixels of the longer side at the first, smallest scale
-WINDOW, MARGIN = 128, 16  # pixels, at a scale: the side of what is compared, and what the network sees around it
-CENTRES = [(y / 4, x / 6) for y in (1, 3) for x in (1, 3, 5)]  # of what is compared, in shares of height and width
-PLATEAU = 0.95  # of the greatest change
-ENLARGED = 500_000  # pixels; photos with fewer are enlarged, up to twice, where their blur is too short
-SMALLEST = 96  # pixels of the shorter side that are worth measuring
-SHARPENED = 1.04  # times as much detail as before; less is no restoration to speak of
-DETAILED = 0.12  # of a photo's contrast within a few pixels, where it is not blurred
-BLOCK = 2048  # pixels of a block's side in which corrections are added
+STEP = 2**-0.5  # Each scale that is tried is so many times the one before.
+START = 448  # At the first and smallest scale the longer side has so many pixels.
+WINDOW, MARGIN = 128, 16  # At each scale squares of so many pixels are compared, of which the network sees a margin.
+# The centres of these squares are shares of height and width.
+CENTRES = [(y / 4, x / 6) for y in (1, 3) for x in (1, 3, 5)]
+PLATEAU = 0.95  # The change at the scale that is taken is at least so much of the greatest.
+ENLARGED = 500_000  # Photos with fewer pixels are enlarged, up to twice, where their blur is too short.
+SMALLEST = 96  # A shorter side of fewer pixels is not worth measuring.
+SHARPENED = 1.04  # Less than so many times the detail of before is no restoration to speak of.
+DETAILED = 0.12  # A photo that is not blurred has so much of its contrast within a few pixels.
+BLOCK = 2048  # Corrections are added in blocks with sides of so many pixels.
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,13 @@ class ScaledPlan:
 
 @dataclass(frozen=True)
 class Measured:
-    """The scale for a photo.
-
-    sharpening: detail after over detail before, at that scale. detailed: whether the photo's own pixels have any.
-    """
+    """The scale for a photo."""
 
     scale: float
     sharpening: float = float("inf")
+    """How many times the detail of before the restored photo has at that scale."""
     detailed: bool = True
+    """Whether the photo's own pixels have detail."""
 
     @property
     def note(self) -> str:
@@ -79,7 +79,7 @@ class ScaledRestorer(Restorer):
         self.scale = scale
 
     def for_frames(self, pixels: np.ndarray) -> "Restorer":
-        """For a video: the scale that its first frame needs, for all frames."""
+        """A restorer for a video, which restores all frames at the scale that the first one needs."""
         same = object.__new__(type(self))
         same.__dict__.update(self.__dict__, scale=self._measured(pixels, None).scale)
         return same
@@ -94,7 +94,7 @@ class ScaledRestorer(Restorer):
             return restored, ScaledPlan(plan, 1, measured.note)
         small = _resized(pixels, measured.scale)
         restored, plan = super().__call__(small, on_tile, colours)
-        restored -= small  # in place: what the network changed
+        restored -= small  # In place, this leaves what the network changed.
         return _corrected(pixels, restored), ScaledPlan(plan, measured.scale, measured.note)
 
     def _measured(self, pixels: np.ndarray, colours: Colours | None) -> Measured:
@@ -113,7 +113,7 @@ def measure(restored: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) ->
     """The scale at which a photo is to be restored.
 
     Args:
-        restored: float32 (H, W, 1 or 3) in [0, 1], of any size -> restored, in the network's colours.
+        restored: restores float32 (H, W, 1 or 3) in [0, 1] of any size, in the network's colours.
         pixels: the photo, (H, W, 1 or 3), uint8, uint16 or floats in [0, 1].
     """
     height, width = pixels.shape[:2]
@@ -132,7 +132,7 @@ def measure(restored: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) ->
         sharpening[level] = float(np.mean([window.sharpening for window in windows]))
         before = [window.inner(WINDOW * STEP) for window in windows]
         if changes[level] < 0.7 * max(changes.values()):
-            break  # from here on there is less and less
+            break  # At larger scales the network changes less and less.
     level = min(level for level, change in changes.items() if change >= PLATEAU * max(changes.values()))
     detail = np.mean([_detail(image) for image in _windows(pixels, 1.0)])
     return Measured(1.0 if level == 0 else STEP**level, sharpening[level], bool(detail >= DETAILED))
@@ -158,7 +158,7 @@ class _Found:
 
 
 def _windows(pixels: np.ndarray, scale: float) -> Iterator[np.ndarray]:
-    """The photo around each centre at a scale: what is compared, and a margin."""
+    """The squares of a photo that are compared at a scale, with their margins."""
     for centre in CENTRES:
         side = (WINDOW + 2 * MARGIN) / scale
         rows, columns = (slice(*_span(n, c, side)) for n, c in zip(pixels.shape[:2], centre, strict=True))
@@ -182,7 +182,7 @@ def _detail(image: np.ndarray) -> float:
 
 
 def _resized(pixels: np.ndarray, scale: float) -> np.ndarray:
-    """A photo at a scale, float32 in [0, 1]: the mean of the pixels that one covers, or bicubic."""
+    """A photo at a scale, float32 in [0, 1]: shrunk by means of pixels, or enlarged by bicubic interpolation."""
     if scale == 1:
         return as_float(pixels)
     size = [max(1, round(n * scale)) for n in pixels.shape[1::-1]]
@@ -195,7 +195,7 @@ def _resized(pixels: np.ndarray, scale: float) -> np.ndarray:
 def _corrected(pixels: np.ndarray, correction: np.ndarray) -> np.ndarray:
     """A photo with a correction of another size added to it, block by block."""
     height, width, channels = pixels.shape
-    if correction.shape[0] > height:  # of an enlarged photo
+    if correction.shape[0] > height:  # The photo was enlarged.
         correction = cv2.resize(correction, (width, height), interpolation=cv2.INTER_AREA).reshape(pixels.shape)
     ratios = [small / large for small, large in zip(correction.shape[:2], (height, width), strict=True)]
     result = np.empty_like(pixels)

@@ -248,7 +248,7 @@ class AdversarialModel(Stateful, keras.Model):
             ("loss", train_generator, "generator_losses"),
             ("critic_loss", train_critics, "critic_losses"),
         ):
-            if wanted:  # an objective without discriminators has no `critic_losses`
+            if wanted:  # An objective without discriminators has no `critic_losses`.
                 total, terms = getattr(self.objective, of_objective)(blurred, sharp, restored, self.critic)
                 losses.append(total)
                 logs |= {name: total, **terms}
