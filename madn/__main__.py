@@ -3,6 +3,7 @@
 import difflib
 import runpy
 import sys
+import textwrap
 
 from madn.errors import UserError, run_command
 from madn.system.tables import text_table
@@ -26,10 +27,8 @@ def main(argv: list[str]) -> None:
     if name == "--version":
         print(f"madn {__version__}")
     elif name in ("-h", "--help"):
-        print(
-            f"usage: madn COMMAND ...\n\n{text_table((), COMMANDS.items())}\n\n"
-            "madn COMMAND --help shows a command's options."
-        )
+        commands = textwrap.indent(text_table((), COMMANDS.items()), "  ")
+        print(f"usage: madn COMMAND ...\n\n{commands}\n\nmadn COMMAND --help shows a command's options.")
     elif name in COMMANDS:
         sys.argv = [f"madn {name}", *rest]
         runpy.run_module(f"madn.{name}", run_name="__main__", alter_sys=True)

@@ -255,6 +255,9 @@ class Recipe(Computation, Optimisation):
             for name in self.frozen:
                 generator.get_layer(name).trainable = False
             optimizers = (self.build_g_optimizer(total_steps), self.build_d_optimizer(total_steps) if critics else None)
+        if optimizers[0].global_clipnorm:
+            # Keras clips what a device hands in, and that is its share of the gradient: see `apply_gradients`.
+            optimizers[0].global_clipnorm /= devices.count
         model = AdversarialModel(generator, self.build_objective(), critics, self.seed, devices)
         model.compile(
             *optimizers,

@@ -497,7 +497,7 @@ def test_a_batch_that_is_too_large_is_halved(monkeypatch):
             raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
         return {"seconds": [1.0]}
 
-    monkeypatch.setattr(timed, "measure", measure)
+    monkeypatch.setattr(timed, "measure_step", measure)
     monkeypatch.setattr(timed, "stages", lambda source: [recipes.get("madn")])
     todo = bench.measurements(["--recipes", "madn"], PROJECT)[0]
     assert bench.measured(todo)[0]["seconds"] == [1.0] and tried == [16, 8, 4]

@@ -10,6 +10,7 @@ import pytest
 from helpers import TINY, batch, eager, same, values
 
 from madn.errors import UserError
+from madn.models.madn_small.recipe import MADNSmallRecipe
 from madn.training.checkpoint import (
     Place,
     load_generator,
@@ -30,9 +31,17 @@ def everything(model):
     )
 
 
-@pytest.mark.parametrize("changes", ({}, {"optimizer": "muon", "widths": (4, 16, 16)}), ids=("adam", "muon"))
-def test_state_holds_both_networks_and_both_optimisers(tmp_path, changes):
-    recipe = replace(TINY, **changes)
+class WithMuon(type(TINY)):
+    """MADN's discriminators beside the optimiser of `madn-small`."""
+
+    build_g_optimizer = MADNSmallRecipe.build_g_optimizer
+
+
+MUON = WithMuon(**{**{name: getattr(TINY, name) for name in TINY.fields()}, "widths": (4, 16, 16)})
+
+
+@pytest.mark.parametrize("recipe", (TINY, MUON), ids=("adam", "muon"))
+def test_state_holds_both_networks_and_both_optimisers(tmp_path, recipe):
     model = eager(recipe)
     for seed in range(3):
         model.train_on_batch(*batch(seed=seed))
