@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -11,7 +12,7 @@ from madn.benchmarks.step_timing import stages, with_vgg
 from madn.system.tables import markdown_lines
 from madn.training.step_memory import training_memory
 
-COMBINATIONS = [
+COMBINATIONS: list[tuple[Any, Any, int]] = [
     (precision, remat, accumulate)
     for precision in ("float32", "mixed_bfloat16")
     for remat in ("none", "blocks")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -106,8 +107,8 @@ class Report:
                     "two uint8 (H, W, 3) images of one size are shown; received "
                     f"{before.dtype} {before.shape} and {after.dtype} {after.shape}"
                 )
-        photo = _Photo(name, *before.shape[:2], seconds, tiles)
-        template = _templates().get_template("report_photo.html").module
+        photo = _Photo(name, before.shape[0], before.shape[1], seconds, tiles)
+        template: Any = _templates().get_template("report_photo.html").module
         html = template.photo(len(self._photos) + 1, photo, note, _views(photo, before, after))
         with self._writing():
             self._body.seek(self._complete)

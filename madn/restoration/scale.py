@@ -12,7 +12,7 @@ three times, that scale gains about what the pair gains at its own size.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -33,22 +33,6 @@ SMALLEST = 96  # A shorter side of fewer pixels is not worth measuring.
 SHARPENED = 1.04  # Less than so many times the detail of before is no restoration to speak of.
 DETAILED = 0.12  # A photo that is not blurred has so much of its contrast within a few pixels.
 BLOCK = 2048  # Corrections are added in blocks with sides of so many pixels.
-
-
-@dataclass(frozen=True)
-class ScaledPlan:
-    """How a photo was cut, at which scale, and what is to be said of the result, if anything."""
-
-    plan: Plan
-    scale: float
-    note: str = ""
-
-    @property
-    def count(self) -> int:
-        return self.plan.count
-
-    def __str__(self) -> str:
-        return str(self.plan) if self.scale == 1 else f"{self.plan}, at {self.scale:.2g} of its size"
 
 
 @dataclass(frozen=True)
@@ -86,16 +70,16 @@ class ScaledRestorer(Restorer):
 
     def __call__(
         self, pixels: np.ndarray, on_tile: OnTile = lambda done, count: None, colours: Colours | None = None
-    ) -> tuple[np.ndarray, Plan | ScaledPlan]:
+    ) -> tuple[np.ndarray, Plan]:
         """See `Restorer.__call__`; the plan is of the photo at its scale."""
         measured = self._measured(pixels, colours)
         if measured.scale == 1:
             restored, plan = super().__call__(pixels, on_tile, colours)
-            return restored, ScaledPlan(plan, 1, measured.note)
+            return restored, replace(plan, note=measured.note)
         small = _resized(pixels, measured.scale)
         restored, plan = super().__call__(small, on_tile, colours)
         restored -= small  # In place, this leaves what the network changed.
-        return _corrected(pixels, restored), ScaledPlan(plan, measured.scale, measured.note)
+        return _corrected(pixels, restored), replace(plan, scale=measured.scale, note=measured.note)
 
     def _measured(self, pixels: np.ndarray, colours: Colours | None) -> Measured:
         if self.scale is not None:

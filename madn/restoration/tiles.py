@@ -8,7 +8,7 @@ multiples of what the network's strides ask for, so that its grids are those of 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -49,7 +49,9 @@ class Plan:
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
     blend: int = 0
-    note: ClassVar[str] = ""
+    scale: float = 1.0
+    """The size at which a photo is restored, as a share of its own."""
+    note: str = ""
     """What a user should know of the result."""
 
     @property
@@ -57,7 +59,8 @@ class Plan:
         return len(self.rows) * len(self.columns)
 
     def __str__(self) -> str:
-        return "whole" if self.count == 1 else f"{self.count} tiles of {self.width}x{self.height}"
+        tiles = "whole" if self.count == 1 else f"{self.count} tiles of {self.width}x{self.height}"
+        return tiles if self.scale == 1 else f"{tiles}, at {self.scale:.2g} of its size"
 
 
 def plan_tiles(height: int, width: int, multiple: int, largest: float, reach: int, blend: int = 0) -> Plan:
