@@ -37,6 +37,17 @@ def eager_steps(monkeypatch):
     monkeypatch.setattr(AdversarialModel, "run_eagerly", property(lambda self: True, lambda self, value: None))
 
 
+@pytest.fixture
+def networks_of_few_layers(monkeypatch):
+    """MADN's recipes build networks of a few layers: for what is tested of the commands around them."""
+    import few_layers
+
+    from madn.models.madn.recipe import MADNRecipe
+
+    monkeypatch.setattr(MADNRecipe, "build_generator", few_layers.generator)
+    monkeypatch.setattr(MADNRecipe, "build_critics", few_layers.critics)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with GOPRO/ in it: $MADN_TEST_DATA, or shared/data beside the checkout; skips where neither is."""

@@ -125,6 +125,8 @@ def test_two_hundred_files_with_five_bad_ones_twice(here, weights, capfd):
         assert Path("out", name).read_bytes() == first[name][1]
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_run_that_was_killed_ends_the_same(here, weights, capfd):
     photos(GOOD)
@@ -160,6 +162,8 @@ def test_a_run_that_was_killed_ends_the_same(here, weights, capfd):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_worker_processes(here, weights):
     """As on a cluster: handler, settings and photos' names are serialised, TensorFlow starts in each worker."""
     photos(12)

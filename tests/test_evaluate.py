@@ -344,6 +344,7 @@ def test_tables_beside_results(folder, tmp_path, monkeypatch, brightening, capsy
     assert len(brightening) == 1
 
 
+@pytest.mark.process
 def test_tables_start_neither_keras_nor_tensorflow():
     code = (
         "import sys; from madn import evaluate; evaluate.main(['--table', 'egnet', '--results']); "

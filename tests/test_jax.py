@@ -19,9 +19,13 @@ from madn.restoration.loading import load_network
 from madn.training.checkpoint import save_generator
 from madn.training.runfolder import RunFolder
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None, reason="JAX is not installed: make test-all JAX=1 installs it"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.process,
+    pytest.mark.skipif(
+        importlib.util.find_spec("jax") is None, reason="JAX is not installed: make test-all JAX=1 installs it"
+    ),
+]
 
 RESTORE = """
 from pathlib import Path

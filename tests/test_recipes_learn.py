@@ -32,6 +32,7 @@ def crops(real_data, size):
     return list(islice(numpy_batches(PairCrops(pairs, DecodedImages("memory"), size, seed=0), 2), 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_200_steps_lower_the_content_loss_by_a_fifth(real_data, recipe_of, name):
     recipe = recipe_of(name, steps=200, crop=64 if name == "sisnet" else 32)

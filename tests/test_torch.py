@@ -4,7 +4,7 @@ import backend_twins as twins
 import pytest
 from twenty_steps import RECIPES
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.torch]
 pytest.importorskip("torch", reason="PyTorch is not installed: make test-all TORCH=1 installs it")
 
 

@@ -19,26 +19,7 @@ from madn.train import main
 from madn.training.checkpoint import save_generator
 from madn.training.runfolder import RunFolder
 
-SMALL = [
-    "--widths",
-    "4",
-    "8",
-    "16",
-    "--res-blocks",
-    "1",
-    "--d-widths",
-    "4",
-    "4",
-    "4",
-    "4",
-    "8",
-    "--d-dense",
-    "8",
-    "--crop",
-    "32",
-    "--batch",
-    "2",
-]
+SMALL = "--widths 4 8 16 --res-blocks 1 --d-widths 4 4 4 4 8 --d-dense 8 --crop 32 --batch 2".split()
 
 
 def picture(path, seed=0, size=(48, 64), mode="RGB"):
@@ -68,6 +49,8 @@ def fails(capsys, *argv):
     return said
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_run_resumes_where_it_was_killed_and_refuses_other_settings(pairs, tmp_path, capsys):
     run = tmp_path / "run"
     command = [
@@ -130,7 +113,7 @@ def test_bad_data_is_named_before_anything_is_written(pairs, tmp_path, capsys):
     assert not run.exists()
 
 
-@pytest.mark.usefixtures("eager_steps")
+@pytest.mark.usefixtures("eager_steps", "networks_of_few_layers")
 def test_grey_and_rgba_training_images_are_taken_and_named(pairs, tmp_path, capsys):
     scene = pairs / "train" / "GOPR0002_00_00" / "sharp"
     picture(scene / "000000.png", mode="L")
@@ -144,6 +127,7 @@ def test_grey_and_rgba_training_images_are_taken_and_named(pairs, tmp_path, caps
     assert (tmp_path / "run" / "checkpoints" / "best.weights.h5").is_file()
 
 
+@pytest.mark.usefixtures("networks_of_few_layers")
 def test_bad_settings_are_named(pairs, tmp_path, capsys):
     run = ["--run", tmp_path / "run"]
     assert "unknown recipe 'madm': did you mean madn" in fails(capsys, "--recipe", "madm", *run)
@@ -174,7 +158,7 @@ def test_help_explains_the_recipes_fields(capsys):
     assert "--widths INT INT INT" in said and "Channels at full, half and quarter" in said and "--resume" in said
 
 
-@pytest.mark.usefixtures("eager_steps")
+@pytest.mark.usefixtures("eager_steps", "networks_of_few_layers")
 def test_a_run_starts_from_given_weights(pairs, tmp_path):
     tiny = replace(MADN, widths=(4, 8, 16), res_blocks=1)
     file = tmp_path / "start.weights.h5"
@@ -204,6 +188,7 @@ def test_a_run_starts_from_given_weights(pairs, tmp_path):
         np.testing.assert_array_equal(mine.numpy(), given.numpy())
 
 
+@pytest.mark.usefixtures("networks_of_few_layers")
 def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path, capsys):
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as stop:
@@ -239,7 +224,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path, capsys):
     assert not (run / "checkpoints").exists() and not RunFolder(run).rows()
 
 
-@pytest.mark.usefixtures("eager_steps")
+@pytest.mark.usefixtures("eager_steps", "networks_of_few_layers")
 def test_black_batches_are_told_and_trained_on(tmp_path, capsys):
     root = tmp_path / "set"
     for i in range(2):
@@ -269,7 +254,7 @@ def test_black_batches_are_told_and_trained_on(tmp_path, capsys):
     assert all(f"00000{i}.png" in line for line in warnings for i in range(2))
 
 
-@pytest.mark.usefixtures("eager_steps")
+@pytest.mark.usefixtures("eager_steps", "networks_of_few_layers")
 def test_a_resumed_run_keeps_the_options_of_the_run(pairs, tmp_path, monkeypatch):
     called = []
     monkeypatch.setattr("madn.train.compute_deterministically", lambda: called.append(True))
@@ -339,7 +324,7 @@ def test_a_run_of_an_earlier_version_is_left_alone(tmp_path):
             RunFolder(tmp_path).settings_to_go_on(None, resume)
 
 
-@pytest.mark.usefixtures("eager_steps")
+@pytest.mark.usefixtures("eager_steps", "networks_of_few_layers")
 def test_flags_of_a_run_may_be_repeated_on_resume(pairs, tmp_path, capsys):
     command = [
         "--data",

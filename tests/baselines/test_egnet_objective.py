@@ -248,6 +248,7 @@ print(json.dumps(result))
 """
 
 
+@pytest.mark.process
 @pytest.mark.torch
 def test_pytorch_computes_the_same(tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed: make test-all TORCH=1 installs it")

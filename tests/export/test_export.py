@@ -79,6 +79,7 @@ def test_a_format_that_was_asked_for_needs_its_packages(weights, tmp_path, monke
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.process
 def test_the_litert_example_says_which_size_it_takes(weights, tmp_path):
     pytest.importorskip("ai_edge_litert")
     export.main([weights, str(tmp_path / "out"), "--formats", "litert", "--litert-size", "16", "32"])

@@ -22,6 +22,7 @@ for package in ("tf2onnx", "onnxruntime", "ai_edge_litert"):
     pytest.importorskip(package)
 from madn.export.exporting import FORMATS, export, keras_reference
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 # Runs one example after the other; None in sys.modules makes an import fail.
 ALONE = """
 import runpy, sys

@@ -59,6 +59,7 @@ def test_a_fixed_size_is_in_the_file(network, tmp_path):
     np.testing.assert_allclose(restored, keras_restores(network, images), rtol=0, atol=1e-5)
 
 
+@pytest.mark.process
 def test_runs_without_tensorflow(file):
     script = (
         "import sys; sys.modules['tensorflow'] = None; from ai_edge_litert.interpreter import Interpreter; "

@@ -134,6 +134,7 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
     assert (tmp_path / "kept").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.process
 def test_leftovers_of_processes_that_no_longer_live_are_removed(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()

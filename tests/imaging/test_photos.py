@@ -291,6 +291,7 @@ def test_threads_leave_pillow_and_the_warnings_as_they_were(folder, files):
     assert warnings.filters == filters and Image.MAX_IMAGE_PIXELS == limit
 
 
+@pytest.mark.process
 def test_nothing_is_printed(folder, files):
     program = """if True:
         import sys
@@ -341,6 +342,7 @@ def test_damaged_bytes_never_end_in_another_error(folder, files, tmp_path):
     assert read > 60
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
 def test_memory_is_at_most_three_times_the_pixels(tmp_path, suffix):

@@ -37,6 +37,8 @@ def start(tmp_path):
     )
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_the_next_run_finishes_what_was_killed(tmp_path, start):
     out = tmp_path / "out"

@@ -173,6 +173,7 @@ def python(program, *words):
     return done.stdout
 
 
+@pytest.mark.process
 def test_ways_to_import():
     """`import madn` alone costs nothing, and the command's module does not take the function's place."""
     out = python("""if True:
@@ -195,6 +196,7 @@ def test_ways_to_import():
     assert out.splitlines() == [f"set() False {names}", "True", "True madn", "[[9, 9], [9, 9]]", "set()"]
 
 
+@pytest.mark.process
 def test_help():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-m", "madn.deblur", "--help"], cwd=root, text=True, capture_output=True)

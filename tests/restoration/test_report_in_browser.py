@@ -10,6 +10,7 @@ from PIL import Image
 
 from madn.restoration.report import Report
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMEDRIVER = shutil.which("chromedriver")
 FLAGS = (

@@ -533,6 +533,7 @@ def test_a_command_that_takes_too_long_is_stopped(tmp_path):
     assert code == -15 and ticks
 
 
+@pytest.mark.process
 def test_the_door_says_in_a_line_what_is_wrong(tmp_path):
     shutil.copy(QUEUE, tmp_path)
     command = [sys.executable, "-m", "gpu.run", "--kit", str(tmp_path), "--out", str(tmp_path / "out")]
@@ -636,6 +637,7 @@ def test_a_report_names_every_pack_and_what_a_job_lacks(kit):
         build.clear(folder, ())
 
 
+@pytest.mark.process
 def test_scripts_that_travel_import_nothing_that_stays(tmp_path):
     for name in ("run.sh", "queue.json", "README.md"):
         assert (PROJECT / "scripts" / "gpu" / name).is_file()

@@ -4,10 +4,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from few_layers import few_layers
 
 from madn.models.madn.recipe import MADN, MADNRecipe
 
 TINY = replace(MADN, widths=(4, 8, 16), res_blocks=1, d_widths=(4, 4, 4, 4, 8), d_dense=8, crop=32, batch=2, steps=10)
+"""MADN's own networks, narrow: for what its specification says."""
+FEW = few_layers(TINY)
+"""The same with networks of a few layers: for the training, which knows no network."""
 
 
 def eager(recipe, total_steps=10):
@@ -34,13 +38,12 @@ def same(before, after):
     return all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alternating(MADNRecipe):
-    """MADN with the other order of updates."""
+def alternating(recipe: MADNRecipe, critic_steps: int = 1) -> MADNRecipe:
+    """The recipe with the other order of updates."""
 
-    update_order: ClassVar[str] = "alternating"
-    critic_steps: int = 1
+    @dataclass(frozen=True, kw_only=True)
+    class Alternating(type(recipe)):
+        update_order: ClassVar[str] = "alternating"
+        critic_steps: int = 1
 
-
-def alternating(recipe: MADNRecipe, critic_steps: int = 1) -> Alternating:
     return Alternating(**{name: getattr(recipe, name) for name in recipe.fields()}, critic_steps=critic_steps)

@@ -52,12 +52,16 @@ def one_device(tmp_path_factory):
     return out
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_two_mirrored_devices_equal_one(one_device, tmp_path):
     """Ten steps of a log loss and of batch means; a whole run, stopped and resumed."""
     finish(start(tmp_path / "found.npz", "mirrored", 10, *NAMES))
     assert_equal(one_device, tmp_path / "found.npz", NAMES)
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_two_processes_equal_one(one_device, tmp_path):
     with socket.socket() as first, socket.socket() as second:
         for each in (first, second):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from helpers import TINY, alternating, batch, eager, same, values
+from helpers import FEW, TINY, alternating, batch, eager, same, values
 from keras import ops
 from narrow import narrow
 
@@ -46,7 +46,7 @@ def test_each_player_moves_its_own_weights(order):
     blurred, sharp = batch()
     for frozen in ("generator", "critic"):
         recipe = replace(
-            alternating(TINY) if order == "alternating" else TINY, **{"lr_g" if frozen == "generator" else "lr_d": 0.0}
+            alternating(FEW) if order == "alternating" else FEW, **{"lr_g" if frozen == "generator" else "lr_d": 0.0}
         )
         model = eager(recipe)
         g, d = values(model.generator.variables), values(model.critic_variables)
@@ -84,7 +84,7 @@ def test_simultaneous_takes_both_gradients_at_the_same_weights():
 
 
 def test_five_critic_steps_are_five():
-    model = eager(alternating(TINY, critic_steps=5))
+    model = eager(alternating(FEW, critic_steps=5))
     model.train_on_batch(*batch(2))
     assert (int(model.optimizer.iterations), int(model.d_optimizer.iterations)) == (1, 5)
     with pytest.raises(ValueError, match="alternating"):
@@ -93,7 +93,7 @@ def test_five_critic_steps_are_five():
 
 def test_critic_steps_take_the_same_batch(monkeypatch):
     """The batch keeps its size, and the generator restores it once for all critic steps and once for its own."""
-    model = eager(alternating(TINY, critic_steps=5))
+    model = eager(alternating(FEW, critic_steps=5))
     calls = []
     real = model.generator.call
     monkeypatch.setattr(model.generator, "call", lambda *args, **kwargs: calls.append(1) or real(*args, **kwargs))
@@ -102,10 +102,10 @@ def test_critic_steps_take_the_same_batch(monkeypatch):
 
 
 def test_frozen_layers_do_not_move():
-    class Frozen(type(TINY)):
+    class Frozen(type(FEW)):
         frozen = ("sn",)
 
-    model = eager(Frozen(**{name: getattr(TINY, name) for name in TINY.fields()}))
+    model = eager(Frozen(**{name: getattr(FEW, name) for name in FEW.fields()}))
     before = {name: model.generator.get_layer(name).get_weights() for name in ("sn", "gn", "upblock")}
     model.train_on_batch(*batch())
     after = {name: model.generator.get_layer(name).get_weights() for name in before}
@@ -113,7 +113,7 @@ def test_frozen_layers_do_not_move():
 
 
 def test_without_critics_only_the_generator_learns():
-    model = eager(replace(TINY, adversarial_domains="none"))
+    model = eager(replace(FEW, adversarial_domains="none"))
     assert not model.critics and model.d_optimizer is None
     logs = model.train_on_batch(*batch(), return_dict=True)
     assert "critic_loss" not in logs and np.isfinite(logs["loss"])
@@ -128,7 +128,7 @@ def test_clipping_reaches_the_generator():
     """Adam's first moment after one step is a tenth of the gradient as it was clipped; the critic's is not clipped."""
     norms = {}
     for clip_norm in (None, 1e-3):
-        model = eager(replace(TINY, clip_norm=clip_norm, lr_g=0.0, lr_d=0.0))
+        model = eager(replace(FEW, clip_norm=clip_norm, lr_g=0.0, lr_d=0.0))
         model.train_on_batch(*batch())
         norms[clip_norm] = [
             float(global_norm(optimizer._momentums)) * 10 for optimizer in (model.optimizer, model.d_optimizer)
@@ -155,7 +155,7 @@ def test_schedules():
 
 
 def test_the_seed_decides_the_weights():
-    first, second, other = (eager(replace(TINY, seed=seed)) for seed in (3, 3, 4))
+    first, second, other = (eager(replace(FEW, seed=seed)) for seed in (3, 3, 4))
     assert same(values(first.generator.variables), values(second.generator.variables))
     assert not same(values(first.generator.variables), values(other.generator.variables))
 
@@ -172,6 +172,7 @@ def test_bfloat16_keeps_weights_and_losses_in_float32():
     assert all(np.isfinite(value) for value in logs.values())
 
 
+@pytest.mark.slow
 def test_training_compiles_under_xla():
     pytest.importorskip("tensorflow")
     plain, compiled = eager(TINY), replace(TINY, jit=True).build_model(10)
@@ -180,6 +181,7 @@ def test_training_compiles_under_xla():
         assert second[name] == pytest.approx(first[name], rel=1e-3, abs=1e-5), name
 
 
+@pytest.mark.slow
 def test_overfits_one_pair():
     """Oracle 24: 400 steps of the content loss on one 64-pixel pair gain at least 2 dB over its 9-pixel box blur."""
     cv2 = pytest.importorskip("cv2")
@@ -247,7 +249,7 @@ def test_parts_must_divide_the_batch():
 
 
 def test_a_step_that_is_not_finite_is_noted_with_its_terms():
-    model = eager(TINY)
+    model = eager(FEW)
     model.train_on_batch(*batch())
     assert model.fault() is None and model.empty_batch() is None
     blurred, sharp = batch()
@@ -262,7 +264,7 @@ def test_a_step_that_is_not_finite_is_noted_with_its_terms():
 
 
 def test_a_black_batch_is_noted_and_trained_on():
-    model = eager(TINY)
+    model = eager(FEW)
     model.train_on_batch(*batch())
     black = np.zeros((2, 32, 32, 3), np.float32)
     logs = model.train_on_batch(black, black, return_dict=True)
@@ -275,7 +277,7 @@ def test_a_black_batch_is_noted_and_trained_on():
 
 
 def test_waiting_for_input_is_measured():
-    model = eager(TINY)
+    model = eager(FEW)
     model.make_train_function()
 
     def slow():

@@ -40,6 +40,7 @@ def test_a_log_that_was_cut_short_is_read_and_gone_on_with(run):
     assert run.log.read_text().count("\n") == 3
 
 
+@pytest.mark.process
 def test_leftovers_of_a_dead_process_go_and_those_of_a_living_one_stay(run):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

@@ -116,6 +116,7 @@ def test_a_folder_without_a_registry(tmp_path, monkeypatch):
         registry.entries()
 
 
+@pytest.mark.process
 def test_the_table_needs_no_keras():
     code = "import sys; from madn.weights import __main__ as command; command.main([]); print('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SHIPPED.parent)
