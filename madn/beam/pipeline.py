@@ -109,7 +109,7 @@ class Name(beam.DoFn):
 class Settle(beam.DoFn):
     """Makes a `Job` of (target, its sources), or `Failure`s."""
 
-    def process(self, element: tuple[str, Iterable[str]]) -> Iterator[Job]:
+    def process(self, element: tuple[str, Iterable[str]]) -> Iterator[Job[str]]:
         settled = settle(*element)
         if isinstance(settled, Job):
             yield settled
@@ -123,7 +123,7 @@ class Read(beam.DoFn):
     def __init__(self, settings: BatchSettings):
         self.settings = settings
 
-    def process(self, element: Job) -> Iterator[tuple[Job, Photo]]:
+    def process(self, element: Job[str]) -> Iterator[tuple[Job[str], Photo]]:
         if not self.settings.overwrite and is_there(element.target):
             add_to_counter("skipped")
         elif is_remote(element.source):
@@ -194,7 +194,7 @@ class Write(beam.DoFn):
     def __init__(self, settings: BatchSettings):
         self.settings, self._folders = settings, set()
 
-    def process(self, element: tuple[Job, PredictionResult]) -> tuple:
+    def process(self, element: tuple[Job[str], PredictionResult]) -> tuple:
         job, result = element
         encoded = io.BytesIO()
         notes = encode_photo(encoded, job.target, result.inference, result.example)
@@ -224,7 +224,7 @@ def add_to_counter(name: str, by: int = 1) -> None:
     Metrics.counter(NAMESPACE, name).inc(by)
 
 
-def failure(job: Job, letter: tuple[Any, tuple]) -> Failure:
+def failure(job: Job[str], letter: tuple[Any, tuple]) -> Failure:
     """A failure made of Beam's dead letter: (element, (type, its `repr`, lines of the traceback))."""
     said = letter[1][2][-1].partition(": ")[2].strip()
     return Failure(job.source, said.removeprefix(f"{job.source}: "))

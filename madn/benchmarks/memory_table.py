@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import keras
@@ -11,12 +12,7 @@ from madn.benchmarks.step_timing import stages, with_vgg
 from madn.system.tables import markdown_lines
 from madn.training.step_memory import training_memory
 
-COMBINATIONS = [
-    (precision, remat, accumulate)
-    for precision in ("float32", "mixed_bfloat16")
-    for remat in ("none", "blocks")
-    for accumulate in (1, 2, 4)
-]
+COMBINATIONS: list[tuple] = list(product(("float32", "mixed_bfloat16"), ("none", "blocks"), (1, 2, 4)))
 
 
 def memory_table(

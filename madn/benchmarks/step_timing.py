@@ -16,6 +16,7 @@ from madn.benchmarks.sample_images import crops
 from madn.errors import UserError
 from madn.nn.macs import step_macs
 from madn.restoration.loading import load_network
+from madn.training.perceptual import PerceptualRecipe
 from madn.training.recipe import Recipe
 
 CPU_BATCH, CPU_CROP = 2, 128  # A CPU's step is no larger, unless asked for, so that it ends.
@@ -77,9 +78,9 @@ def measure_step(job: TrainingJob) -> dict:
 
 def with_vgg(recipe: Recipe, files: Sequence[str], folder: Path) -> Recipe:
     """The recipe with the VGG weights of its perceptual loss, if it has one: a file that is named, or a random one."""
-    network = recipe.vgg_network
-    if network is None:
+    if not isinstance(recipe, PerceptualRecipe):
         return recipe
+    network = recipe.vgg_network
     file = next((file for file in files if network in Path(file).name.lower()), None)
     if file is None:
         build = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}[network]

@@ -69,7 +69,7 @@ class PairCrops:
             times = least * (most / least) ** rng.uniform()
             side = max(side, min(round(side * times), *sharp.shape[:2]))
         place = window(rng, pair.blurred, sharp, side, self.tries, blurred)
-        return augmented(rng, *(shrunk(image[place], self.crop) for image in (blurred, sharp)), self.augment)
+        return augmented(rng, shrunk(blurred[place], self.crop), shrunk(sharp[place], self.crop), self.augment)
 
     def name(self, k: int) -> str:
         """The blurred file of crop k."""

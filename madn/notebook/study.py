@@ -27,6 +27,7 @@ from madn.imaging.finding import image_files
 from madn.system.startup import start_keras
 from madn.system.tables import markdown_table
 from madn.system.writing import atomic
+from madn.training.perceptual import PerceptualRecipe
 from madn.training.runfolder import RunFolder
 
 
@@ -184,8 +185,7 @@ class Study:
 
     def _vgg_option(self, recipe: str) -> list[str]:
         wanted = recipes.get(recipe)
-        network = wanted.vgg_network
-        if network is None or "--vgg-weights" in self.narrow:
+        if not isinstance(wanted, PerceptualRecipe) or "--vgg-weights" in self.narrow:
             return []
         network = wanted.vgg_network
         if self.vgg:

@@ -15,6 +15,7 @@ from madn.errors import UserError
 from madn.nn.macs import network_macs
 from madn.system.tables import markdown_table
 from madn.system.writing import atomic
+from madn.training.perceptual import PerceptualRecipe
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
 
@@ -67,7 +68,7 @@ class Contest:
         """
         recipe = self._recipe(name, weights)
         options = ["--recipe", name, *self.options]
-        if recipe.vgg_network and recipe.vgg_weights:
+        if isinstance(recipe, PerceptualRecipe) and recipe.vgg_weights:
             options += ["--vgg-weights", recipe.vgg_weights]
         run = RunFolder(self.folder / name)
         steps = self._steps(name, options)
@@ -101,8 +102,9 @@ class Contest:
 
     def _recipe(self, name: str, weights: dict[str, str | None]) -> Recipe:
         recipe = recipes.get(name)
-        file = weights.get(recipe.vgg_network)
-        return dataclasses.replace(recipe, vgg_weights=file) if file else recipe
+        if isinstance(recipe, PerceptualRecipe) and (file := weights.get(recipe.vgg_network)):
+            return dataclasses.replace(recipe, vgg_weights=file)
+        return recipe
 
     def _steps(self, name: str, options: list[str]) -> int:
         file = self.folder / "timing" / f"{name}.json"

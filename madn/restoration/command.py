@@ -94,7 +94,7 @@ def main(argv: list[str]) -> int:
 
 
 def restore_files(
-    loaded: "Loaded", jobs: list[Job], options: DeblurOptions, problems: list[Failure]
+    loaded: "Loaded", jobs: list[Job[Path]], options: DeblurOptions, problems: list[Failure]
 ) -> tuple[int, int]:
     """Restore, with the report that is asked for; returns how many files were restored, and how many failed."""
     from madn.restoration.deblurring import deblur_files

@@ -66,7 +66,7 @@ def deblur(
 
 def deblur_files(
     restorer: Restorer,
-    jobs: Sequence[Job],
+    jobs: Sequence[Job[Path]],
     megapixels: float = photos.MEGAPIXELS,
     report: Report | None = None,
     problem: Callable[[str], None] = print,
@@ -120,7 +120,7 @@ class _CannotWrite(UserError):
 
 
 @contextmanager
-def _guarded(job: Job) -> Iterator[None]:
+def _guarded(job: Job[Path]) -> Iterator[None]:
     """A block in which faults of the machine become errors that name the file."""
     try:
         yield
@@ -138,7 +138,7 @@ def _guarded(job: Job) -> Iterator[None]:
 
 
 def _restore_photo(
-    restorer: Restorer, job: Job, share: Progress, tell: Callable[[str], None], megapixels: float
+    restorer: Restorer, job: Job[Path], share: Progress, tell: Callable[[str], None], megapixels: float
 ) -> Shown:
     photo = photos.read_photo(job.source, megapixels)
     restored, *facts, said = _restore(restorer, job, photo.pixels, share, colours_of(photo.metadata.icc))
@@ -147,7 +147,7 @@ def _restore_photo(
     return photo.pixels, restored, *facts, said
 
 
-def _restore_video(restorer: Restorer, job: Job, share: Progress, tell: Callable[[str], None]) -> Shown:
+def _restore_video(restorer: Restorer, job: Job[Path], share: Progress, tell: Callable[[str], None]) -> Shown:
     first: list = []
 
     def frame(pixels: np.ndarray) -> np.ndarray:
@@ -169,7 +169,7 @@ def _restore_video(restorer: Restorer, job: Job, share: Progress, tell: Callable
 
 def _restore(
     restorer: Restorer,
-    job: Job,
+    job: Job[Path],
     pixels: np.ndarray,
     share: Progress = lambda done, count: None,
     colours: Colours | None = None,

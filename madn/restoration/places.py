@@ -64,7 +64,7 @@ def find_sources(inputs: Sequence[str], output: str) -> list[Source]:
     return sources
 
 
-def look(path: str, source: Source, output: str) -> Job | Failure | None:
+def look(path: str, source: Source, output: str) -> Job[str] | Failure | None:
     """What becomes of one file that `source` matches: a job, a failure that follows from its name, or nothing.
 
     Left out are hidden and housekeeping files (`finding.is_housekeeping`), those in such folders, earlier results, and
@@ -90,7 +90,7 @@ def look(path: str, source: Source, output: str) -> Job | Failure | None:
     return Job(path, _joined(output, name))
 
 
-def settle(target: str, sources: Iterable[str]) -> Job | list[Failure]:
+def settle(target: str, sources: Iterable[str]) -> Job[str] | list[Failure]:
     """The one job of a target. Where several files would go there, none does, whichever was found first."""
     first, *others = sorted(set(sources))
     if not others:

@@ -106,9 +106,10 @@ class Report:
                     "two uint8 (H, W, 3) images of one size are shown; received "
                     f"{before.dtype} {before.shape} and {after.dtype} {after.shape}"
                 )
-        photo = _Photo(name, *before.shape[:2], seconds, tiles)
-        template = _templates().get_template("report_photo.html").module
-        html = template.photo(len(self._photos) + 1, photo, note, _views(photo, before, after))
+        height, width = before.shape[:2]
+        photo = _Photo(name, height, width, seconds, tiles)
+        template, number = _templates().get_template("report_photo.html"), len(self._photos) + 1
+        html = template.render(number=number, photo=photo, note=note, views=_views(photo, before, after)) + "\n"
         with self._writing():
             self._body.seek(self._complete)
             self._body.write(_encoded(html))

@@ -36,19 +36,13 @@ BLOCK = 2048  # Corrections are added in blocks with sides of so many pixels.
 
 
 @dataclass(frozen=True)
-class ScaledPlan:
+class ScaledPlan(Plan):
     """How a photo was cut, at which scale, and what is to be said of the result, if anything."""
 
-    plan: Plan
-    scale: float
-    note: str = ""
-
-    @property
-    def count(self) -> int:
-        return self.plan.count
+    scale: float = 1.0
 
     def __str__(self) -> str:
-        return str(self.plan) if self.scale == 1 else f"{self.plan}, at {self.scale:.2g} of its size"
+        return super().__str__() if self.scale == 1 else f"{super().__str__()}, at {self.scale:.2g} of its size"
 
 
 @dataclass(frozen=True)
@@ -86,16 +80,16 @@ class ScaledRestorer(Restorer):
 
     def __call__(
         self, pixels: np.ndarray, on_tile: OnTile = lambda done, count: None, colours: Colours | None = None
-    ) -> tuple[np.ndarray, Plan | ScaledPlan]:
+    ) -> tuple[np.ndarray, ScaledPlan]:
         """See `Restorer.__call__`; the plan is of the photo at its scale."""
         measured = self._measured(pixels, colours)
         if measured.scale == 1:
             restored, plan = super().__call__(pixels, on_tile, colours)
-            return restored, ScaledPlan(plan, 1, measured.note)
+            return restored, ScaledPlan(**vars(plan) | {"note": measured.note})
         small = _resized(pixels, measured.scale)
         restored, plan = super().__call__(small, on_tile, colours)
         restored -= small  # In place, this leaves what the network changed.
-        return _corrected(pixels, restored), ScaledPlan(plan, measured.scale, measured.note)
+        return _corrected(pixels, restored), ScaledPlan(**vars(plan) | {"scale": measured.scale, "note": measured.note})
 
     def _measured(self, pixels: np.ndarray, colours: Colours | None) -> Measured:
         if self.scale is not None:

@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from madn.errors import UserError
 from madn.imaging.finding import Found, below, counted, is_housekeeping, is_taken, is_video, take
@@ -17,11 +17,14 @@ from madn.imaging.formats import FORMATS, image_format, refusal
 NO_PHOTO = "its suffix is neither a photo's nor a video's"
 
 
-class Job(NamedTuple):
+Place = TypeVar("Place", Path, str)
+
+
+class Job(NamedTuple, Generic[Place]):
     """One file to read and the file to write: local paths, or names of files in a bucket."""
 
-    source: Path | str
-    target: Path | str
+    source: Place
+    target: Place
 
     @property
     def is_video(self) -> bool:
@@ -43,7 +46,7 @@ class Failure(NamedTuple):
 class Work(NamedTuple):
     """What inputs amount to: every file in them is in one of these."""
 
-    jobs: list[Job]
+    jobs: list[Job[Path]]
     problems: list[Failure]
     """Files that cannot be jobs, photos of kinds that are not read, and folders that cannot be read."""
     left_out: Counter[str]
@@ -159,10 +162,10 @@ def _remark(left_out: Counter[str]) -> str:
     return f"; there: {counted(left_out)}" if left_out else ""
 
 
-def _check(jobs: list[Job]) -> None:
+def _check(jobs: list[Job[Path]]) -> None:
     inputs = {os.path.realpath(job.source) for job in jobs}
     sources: dict[Path, Path] = {}
-    alike: dict[str, Job] = {}
+    alike: dict[str, Job[Path]] = {}
     for job in jobs:
         if is_video(job.source) != is_video(job.target):
             raise UserError(f"{job.target}: a video goes to a video's suffix, and a photo to a photo's")

@@ -8,7 +8,7 @@ multiples of what the network's strides ask for, so that its grids are those of 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Plan:
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
     blend: int = 0
-    note: ClassVar[str] = ""
+    note: str = ""
     """What a user should know of the result."""
 
     @property
