@@ -246,7 +246,7 @@ def test_a_photo_too_large_for_the_memory_is_named_and_the_rest_restored(here, w
     photo("in/a.png")
     photo("in/b.png", size=32)
 
-    def restored(self, pixels):
+    def restored(self, pixels, colours=None):
         if len(pixels) == 48:
             raise fault
         return pixels, None
@@ -280,7 +280,7 @@ def test_ctrl_c_leaves_whole_files(here, weights, capfd, monkeypatch):
         photo(name)
     answers = [(NOISE, None), KeyboardInterrupt()]
 
-    def restored(self, pixels):
+    def restored(self, pixels, colours=None):
         if isinstance(answer := answers.pop(0), BaseException):
             raise answer
         return answer

@@ -165,7 +165,7 @@ def _remark(left_out: Counter[str]) -> str:
 def _check(jobs: list[Job[Path]]) -> None:
     inputs = {os.path.realpath(job.source) for job in jobs}
     sources: dict[Path, Path] = {}
-    alike: dict[str, Job] = {}
+    alike: dict[str, Job[Path]] = {}
     for job in jobs:
         if is_video(job.source) != is_video(job.target):
             raise UserError(f"{job.target}: a video goes to a video's suffix, and a photo to a photo's")
