@@ -68,7 +68,7 @@ class ScaledRestorer(Restorer):
         same.__dict__.update(self.__dict__, scale=self._measured(pixels, None).scale)
         return same
 
-    def __call__(  # type: ignore[override]  # the plan has its scale beside it
+    def __call__(
         self, pixels: np.ndarray, on_tile: OnTile = lambda done, count: None, colours: Colours | None = None
     ) -> tuple[np.ndarray, Plan]:
         """See `Restorer.__call__`; the plan is of the photo at its scale."""
