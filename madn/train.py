@@ -140,7 +140,6 @@ def _train(
     elif first_stage.needs_weights and not started:
         raise UserError(f"recipe {name} starts from trained weights: give --weights FILE")
     prepared = recipe.prepare()
-    check_memory(first_stage)
     for key, facts in prepared.items():
         before = (stored or {}).get(key, facts)["weights"]
         if facts["weights"] != before:
@@ -150,6 +149,7 @@ def _train(
     )
     for line in summary["left_out"] + summary["notes"]:
         print(line)
+    check_memory(first_stage)
     settings = describe(
         name,
         recipe,
