@@ -54,7 +54,8 @@ def test_a_command_runs_and_keeps_its_exit_code(argv, code, out, err):
     assert len(done.stderr.splitlines()) == (1 if err else 0)
 
 
-def test_a_commands_own_name_stands_in_its_words(capsys):
+def test_a_commands_own_name_stands_in_its_words(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "madn.weights.__main__", raising=False)  # other tests may have imported it
     with pytest.raises(SystemExit) as stop:
         main(["weights", "--help"])
     assert stop.value.code == 0
