@@ -241,17 +241,17 @@ def test_a_photo_that_its_format_cannot_hold_is_named(here, weights, capfd):
 
 @pytest.mark.parametrize("fault", [MemoryError(), type("ResourceExhaustedError", (Exception,), {})("OOM when ...")])
 def test_a_photo_too_large_for_the_memory_is_named_and_the_rest_restored(here, weights, capfd, monkeypatch, fault):
-    from madn.restoration.restorer import Restorer
+    from madn.restoration.scale import ScaledRestorer
 
     photo("in/a.png")
     photo("in/b.png", size=32)
 
-    def restored(self, pixels, colours=None):
+    def restored(self, pixels, on_tile=None, colours=None):
         if len(pixels) == 48:
             raise fault
         return pixels, None
 
-    monkeypatch.setattr(Restorer, "__call__", restored)
+    monkeypatch.setattr(ScaledRestorer, "__call__", restored)
     code, _, err = run(capfd, "in", "-o", "out", "--model", weights)
     assert (code, err) == (1, "") and files("out") == ["b.png", "failed.jsonl"]
     assert listed() == [
@@ -274,18 +274,18 @@ def test_without_beam(here, capfd, monkeypatch):
 
 
 def test_ctrl_c_leaves_whole_files(here, weights, capfd, monkeypatch):
-    from madn.restoration.restorer import Restorer
+    from madn.restoration.scale import ScaledRestorer
 
     for name in ("in/a.png", "in/b.png"):
         photo(name)
     answers = [(NOISE, None), KeyboardInterrupt()]
 
-    def restored(self, pixels, colours=None):
+    def restored(self, pixels, on_tile=None, colours=None):
         if isinstance(answer := answers.pop(0), BaseException):
             raise answer
         return answer
 
-    monkeypatch.setattr(Restorer, "__call__", restored)
+    monkeypatch.setattr(ScaledRestorer, "__call__", restored)
     assert run(capfd, "in", "-o", "out", "--model", weights) == (130, "", "madn: stopped\n")
     assert len(files("out")) == 1 and read_photo(f"out/{files('out')[0]}").pixels.shape == NOISE.shape
     monkeypatch.undo()
