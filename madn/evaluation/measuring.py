@@ -86,7 +86,7 @@ def measure_restored(
         print(line)
     if restored.problems:
         print(f"{folder}: {len(restored.problems)} of {asked} pairs have no usable image; the mean is of the others")
-    about = {
+    about: dict[str, object] = {
         "model": f"images of {folder}, restored elsewhere by {name}",
         "method": name,
         "recipe": None,
@@ -163,8 +163,13 @@ def _method(
             raise UserError(
                 f"{name}: there is no checkpoint, no recipe and no ensemble; leave --which, --recipe and --ensemble out"
             )
-        about = {"model": REFERENCES[name].description, "recipe": None, "parameters": None, "device": processor()}
-        return REFERENCES[name], about
+        reference = REFERENCES[name]
+        return reference, {
+            "model": reference.description,
+            "recipe": None,
+            "parameters": None,
+            "device": processor(),
+        }
     start_keras()  # Keras starts late, so that a bad command line or folder is reported at once.
     from madn.restoration.loading import load_network
 

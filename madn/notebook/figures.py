@@ -208,7 +208,7 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
             for right in (5, -5):
                 if text:
                     text.remove()
-                sides = {"ha": "left" if right > 0 else "right", "va": "bottom" if up > 0 else "top"}
+                sides: Any = {"ha": "left" if right > 0 else "right", "va": "bottom" if up > 0 else "top"}
                 text = axes.annotate(name, place, (right, up), textcoords="offset points", fontsize=8, **sides)
                 box = text.get_window_extent()
                 if axes.bbox.containsx(box.x0) and not any(box.overlaps(other) for other in others):
