@@ -173,6 +173,7 @@ for name in names:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_what_load_gives_can_be_saved_and_loaded_elsewhere(tmp_path):
     """The networks of all papers, each into one .keras file: what a fresh process makes of it is the same."""
     image = np.random.default_rng(0).random((1, 64, 64, 3), dtype=np.float32)

@@ -212,6 +212,7 @@ def test_stages_follow_each_other_and_their_frozen_layers_stay(tmp_path):
 
 
 @pytest.mark.usefixtures("eager_steps")
+@pytest.mark.slow
 def test_a_run_of_stages_resumes_in_its_stage(tmp_path):
     """Stopped inside the first stage, at its end and inside the second: the weights of the undisturbed run."""
     _, whole, go = staged(tmp_path / "whole")
