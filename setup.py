@@ -52,6 +52,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18"],
         "torch": ["torch>=2.6"],
+        "metrics": ["torch>=2.6", "torchvision>=0.21", "torchmetrics>=1.6"],  # LPIPS and DISTS
         # Beam's handler of TensorFlow models imports tensorflow-hub, and that pkg_resources.
         "beam": ["apache-beam>=2.77", "tensorflow-hub>=0.16.1", "setuptools<82"],
         "jax": ["jax>=0.10"],

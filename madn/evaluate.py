@@ -36,6 +36,11 @@ class EvaluateOptions(Selection):
     """Recipe that a .weights.h5 file was trained with."""
     ensemble: bool = False
     """Restore each image in its eight flips and turns and measure the mean of these."""
+    metrics: tuple[str, ...] = ()
+    """Metrics beside psnr, ssim and ssim_matlab: cw_ssim, lpips_alex, lpips_vgg, dists; or those of RealBlur's and
+    Köhler's own protocols, which sets in these layouts have by themselves."""
+    metric_weights: Path | None = None
+    """Folder with torchvision's alexnet-*.pth or vgg16-*.pth, for lpips and dists; by default PyTorch's own cache."""
     table: tuple[str, ...] | None = None
     """Measure nothing: print the tables of these papers (by default all) beside the results that there are."""
     results: tuple[Path, ...] | None = None
@@ -60,6 +65,8 @@ def main(argv: list[str]) -> None:
         ensemble=options.ensemble,
         out=options.out,
         pictures=options.pictures,
+        metrics=options.metrics,
+        metric_weights=options.metric_weights,
         command=shlex.join([*PROG.split(), *argv]),
     )
 

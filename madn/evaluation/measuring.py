@@ -1,5 +1,6 @@
 """A network, or a traditional reference, measured on the images of a selection: table, JSON and pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -9,6 +10,7 @@ from madn.data.images import DecodedImages
 from madn.data.index import some_lines
 from madn.errors import UserError
 from madn.evaluation.deconvolution import REFERENCES
+from madn.evaluation.metric_list import Scorer, choose
 from madn.evaluation.scoring import RestorePair, evaluate_method
 from madn.evaluation.selection import Selection
 from madn.imaging.grids import triple_labels, write_grid
@@ -27,6 +29,8 @@ def measure(
     ensemble: bool = False,
     out: Path | None = None,
     pictures: int = 12,
+    metrics: Sequence[str] = (),
+    metric_weights: Path | None = None,
     command: str = "",
 ) -> None:
     """Print the scores of a model, and write them, with the first `pictures` side by side, into a folder.
@@ -34,6 +38,7 @@ def measure(
     Args:
         model: one of `REFERENCES`, or what `madn.restoration.loading.load_network` takes, with `which` and `recipe`.
         ensemble: measure the mean over the eight flips and turns of each image.
+        metrics, metric_weights: names of further metrics (`madn.evaluation.metric_list`), and their folder of weights.
         out: by default below the run folder, or in runs/evaluation for any other model.
         command: what was typed, for the JSON.
     """
@@ -45,6 +50,8 @@ def measure(
         print(f"left out: {problem}")
     if index.notes:
         print(some_lines(index.notes))
+    protocols = ("full", "crop") if selection.protocol == "both" else (selection.protocol,)
+    scorers = {one: Scorer(choose(metrics, index.layout, one == "full"), metric_weights) for one in protocols}
     method, about = _method(model, which, recipe, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None}
     if selection.blurs:
@@ -52,7 +59,7 @@ def measure(
     kind = f", blur kind: {index.blur_kind}" if index.blur_kind else ""
     what = "photographs" if selection.photos and not selection.blurs else "pairs"
     print(f"{about['model']}\n{len(index.pairs)} {what} of {index.root} ({index.layout}){kind}")
-    for protocol in ("full", "crop") if selection.protocol == "both" else (selection.protocol,):
+    for protocol, scorer in scorers.items():
         with tqdm(total=len(index.pairs), unit="image", desc=protocol, leave=False) as bar:
 
             def show(result, *images, protocol=protocol, bar=bar):
@@ -61,7 +68,7 @@ def measure(
                     write_grid(place, [images], [triple_labels(result.blurred.psnr, result.restored.psnr)])
                 bar.update()
 
-            results = evaluate_method(method, index.pairs, protocol, selection.crop, selection.seed, show)
+            results = evaluate_method(method, index.pairs, protocol, selection.crop, selection.seed, show, scorer)
         results.write_json(
             out / f"{protocol}.json",
             **about,
@@ -71,8 +78,11 @@ def measure(
             split=selection.split_of(index),
             blur_kind=index.blur_kind,
             left_out=index.problems,
+            notes=index.notes,
         )
         print(f"\n{results.table()}")
+        for line in results.remarks:
+            print(f"note: {line}")
     print(f"\nwritten to {out}")
 
 

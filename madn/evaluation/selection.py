@@ -24,7 +24,7 @@ class Selection:
     """The options that choose the images, and how much of each is measured."""
 
     data: str | None = None
-    """Folder in the GoPro, REDS or RealBlur layout; 'samples' is the built-in sample set."""
+    """Folder in the GoPro, REDS, RealBlur or Köhler layout; 'samples' is the built-in sample set."""
     blurred: Path | None = None
     """Folder of blurred images, instead of --data."""
     sharp: Path | None = None
@@ -74,7 +74,7 @@ class Selection:
 
     def split_of(self, index: PairIndex) -> str | None:
         """The part that was measured, where the set is laid out in parts."""
-        parted = index.layout in ("REDS", "RealBlur") or Path(index.root).name == self.split
+        parted = index.layout in ("REDS", "RealBlur", "Köhler") or Path(index.root).name == self.split
         return self.split if parted else None
 
     def folder_name(self) -> str:

@@ -12,8 +12,9 @@ from functools import cache, partial
 from pathlib import Path
 
 from madn.errors import UserError
-from madn.papers.results import METRICS, Result, family, find_results, is_of, label, protocol, provenance
-from madn.system.tables import markdown_table, text_table
+from madn.evaluation.metric_list import choose
+from madn.papers.results import Result, family, find_results, is_of, label, protocol, provenance
+from madn.system.tables import markdown_table, score_text, text_table
 
 PAPERS = ("madn", "sisnet", "structure_guided", "msr2b", "egnet")
 # These keys are facts of a table; all others are rows.
@@ -27,6 +28,7 @@ LABELS = {
     "score": "score",
     "hsic": "HSIC",
 }
+STANDARD = tuple(name for metric in choose() for name in metric.explained)
 HOW = (
     "No measured cell: no result on the data of these tables was found. python -m madn.evaluate MODEL --data GOPRO "
     "--split test writes one; --results DIR says where to look (by default below runs)."
@@ -59,8 +61,8 @@ class Table:
 class Line:
     """A method in one column of a table, beside one result.
 
-    `published`: metric -> value; empty for what stands in no paper. `measured`: psnr (dB), ssim and ssim_matlab, means
-    over `pairs` pairs; empty where nothing was measured. `note` numbers the result.
+    `published`: metric -> value; empty for what stands in no paper. `measured`: metric -> mean over `pairs` pairs, psnr
+    in dB; empty where nothing was measured. `note` numbers the result.
     """
 
     method: str
@@ -146,7 +148,7 @@ def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, in
     def add(method: str, k: int, published: dict, result: Result, side: str = "restored") -> None:
         scores, pairs = _scores(shown, k, result)
         note = notes.setdefault(result["file"], len(notes) + 1)
-        measured = {metric: float(scores[side][metric]) for metric in METRICS}  # JSON has "inf" as a text.
+        measured = {metric: float(value) for metric, value in scores[side].items()}  # JSON has "inf" as a text.
         lines.append(Line(method, shown.columns[k], published, measured, pairs, result, note))
 
     for k, column in enumerate(shown.columns):
@@ -188,7 +190,7 @@ def _scores(shown: Table, k: int, result: Result) -> tuple[dict, int] | None:
     if len(found) < len(wanted):
         return None
     return {
-        side: {metric: sum(float(image[side][metric]) for image in found) / len(found) for metric in METRICS}
+        side: {metric: sum(float(image[side][metric]) for image in found) / len(found) for metric in found[0][side]}
         for side in ("blurred", "restored")
     }, len(found)
 
@@ -263,11 +265,13 @@ def _grid(shown: Table, lines: list[Line]) -> tuple[list[str], list[list[str]], 
             for method, row in shown.rows.items()
         ]
         return header, rows, [title != "method" for title in header]
+    # That a standard metric was not measured is to be seen; others have a column where one was.
+    measured = tuple(dict.fromkeys([*STANDARD, *(metric for line in lines for metric in line.measured)]))
     header = [
         "method",
         "column",
         *(f"published {LABELS.get(metric, metric)}" for metric in metrics),
-        *(f"measured {LABELS['psnr'] if metric == 'psnr' else metric}" for metric in METRICS),
+        *(f"measured {LABELS['psnr'] if metric == 'psnr' else metric}" for metric in measured),
         "network",
         "measured on",
         "note",
@@ -277,7 +281,7 @@ def _grid(shown: Table, lines: list[Line]) -> tuple[list[str], list[list[str]], 
             line.method,
             line.column,
             *(_number(metric, line.published.get(metric)) for metric in metrics),
-            *(_number(metric, line.measured.get(metric), 2 if metric == "psnr" else 4) for metric in METRICS),
+            *(score_text(metric, line.measured[metric]) if metric in line.measured else "" for metric in measured),
             *_about(shown, line),
         ]
         for line in lines
@@ -299,8 +303,8 @@ def _about(shown: Table, line: Line) -> tuple[str, str, str]:
     return network, f"{protocol(line.result)}, {line.pairs} {of}", f"[{line.note}]"
 
 
-def _number(metric: str, value: float | None, digits: int | None = None) -> str:
+def _number(metric: str, value: float | None) -> str:
     if value is None:
         return ""
     least = {"psnr": 2, "ssim": 3, "ssim_matlab": 4}.get(metric, 0)  # A number in JSON loses its trailing zeros.
-    return f"{value:.{digits}f}" if digits else max(f"{value:.{least}f}", f"{value}", key=len)
+    return max(f"{value:.{least}f}", f"{value}", key=len)

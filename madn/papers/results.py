@@ -7,7 +7,6 @@ from pathlib import Path
 
 from madn.errors import UserError
 from madn.training.runfolder import RunFolder
-from madn.weights.registry import METRICS
 
 FILES = ("full.json", "crop.json")
 Result = dict  # It is an evaluation's JSON, and "file", the path that it was read from.
@@ -40,7 +39,7 @@ def read_result(file: str | Path) -> Result | None:
         result = json.loads(Path(file).read_text(encoding="utf-8"))
         for scores in (result["mean"], *result["images"]):
             for which in ("blurred", "restored"):
-                [float(scores[which][metric]) for metric in METRICS]
+                [float(scores[which][metric]) for metric in ("psnr", *result["mean"]["restored"])]
         texts = [
             result["data"],
             result["model"],
@@ -59,7 +58,7 @@ def family(recipe: str) -> str:
 
 
 def is_of(result: Result, data: str | None) -> bool:
-    """Whether the test part of that set ("GoPro", "RealBlur-J", "RealBlur-R") was measured.
+    """Whether the test part of that set ("GoPro", "RealBlur-J", "RealBlur-R", "Köhler") was measured.
 
     GoPro's layout alone is also that of others (REDS, the samples), so one scene must be named as GoPro's are.
     """
@@ -68,6 +67,8 @@ def is_of(result: Result, data: str | None) -> bool:
     if data == "GoPro":
         return result.get("layout") == "GoPro" and any(image["scene"].startswith("GOPR") for image in result["images"])
     named = re.findall("realblur[-_]?([jr])(?![a-z])", result["data"].lower())
+    if data == "Köhler":
+        return result.get("layout") == "Köhler"
     return result.get("layout") == "RealBlur" and named != [] and data == f"RealBlur-{named[-1].upper()}"
 
 
