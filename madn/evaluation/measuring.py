@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from tqdm import tqdm
 
@@ -50,7 +51,9 @@ def measure(
         print(f"left out: {problem}")
     if index.notes:
         print(some_lines(index.notes))
-    protocols = ("full", "crop") if selection.protocol == "both" else (selection.protocol,)
+    protocols: tuple[Literal["full", "crop"], ...] = (
+        ("full", "crop") if selection.protocol == "both" else (selection.protocol,)
+    )
     scorers = {one: Scorer(choose(metrics, index.layout, one == "full"), metric_weights) for one in protocols}
     method, about = _method(model, which, recipe, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None}

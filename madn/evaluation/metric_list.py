@@ -126,7 +126,7 @@ class Scorer:
     @property
     def remarks(self) -> list[str]:
         """What the metrics have to say of the images that they measured, such as which could not be aligned."""
-        return [measure.remark for _, measure in self._opened if getattr(measure, "remark", "")]
+        return [remark for _, measure in self._opened if (remark := getattr(measure, "remark", ""))]
 
 
 def choose(names: Sequence[str] = (), layout: str | None = None, whole: bool = True) -> list[Metric]:
