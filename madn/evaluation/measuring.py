@@ -1,23 +1,24 @@
 """A network, or a traditional reference, measured on the images of a selection: table, JSON and pictures."""
 
-from collections.abc import Sequence
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
+import numpy as np
 from tqdm import tqdm
 
 from madn import recipes
 from madn.data.images import DecodedImages
-from madn.data.index import some_lines
+from madn.data.index import PairIndex, some_lines
 from madn.errors import UserError
 from madn.evaluation.deconvolution import REFERENCES
-from madn.evaluation.metric_list import Scorer, choose
+from madn.evaluation.restored import RestoredElsewhere, find_restored
 from madn.evaluation.scoring import RestorePair, evaluate_method
-from madn.evaluation.selection import Selection
+from madn.evaluation.selection import Scorers, Selection
 from madn.imaging.grids import triple_labels, write_grid
 from madn.restoration.ensemble import ensembled
 from madn.restoration.restorer import restore
-from madn.system.startup import start_keras
+from madn.system.startup import device, processor, start_keras
 from madn.weights import registry
 
 
@@ -30,8 +31,6 @@ def measure(
     ensemble: bool = False,
     out: Path | None = None,
     pictures: int = 12,
-    metrics: Sequence[str] = (),
-    metric_weights: Path | None = None,
     command: str = "",
 ) -> None:
     """Print the scores of a model, and write them, with the first `pictures` side by side, into a folder.
@@ -39,7 +38,6 @@ def measure(
     Args:
         model: one of `REFERENCES`, or what `madn.restoration.loading.load_network` takes, with `which` and `recipe`.
         ensemble: measure the mean over the eight flips and turns of each image.
-        metrics, metric_weights: names of further metrics (`madn.evaluation.metric_list`), and their folder of weights.
         out: by default below the run folder, or in runs/evaluation for any other model.
         command: what was typed, for the JSON.
     """
@@ -47,18 +45,90 @@ def measure(
     selection.check_blur(out)
     images = DecodedImages("memory" if selection.blurs else "none", limit_gb=1.0)
     index = selection.open(images)
+    _say_left_out(index)
+    scorers = selection.scorers(index)
+    method, about = _method(model, which, recipe, ensemble, index.blur_kind)
+    about |= {"scenes": selection.scene_names, "photo_blur": None, "notes": index.notes}
+    if selection.blurs:
+        index, about["photo_blur"] = selection.blur(index, images, out)
+    _measure(method, about, index, selection, scorers, out, pictures, command)
+
+
+def measure_restored(
+    folder: Path,
+    name: str,
+    selection: Selection,
+    *,
+    out: Path | None = None,
+    pictures: int = 12,
+    command: str = "",
+) -> None:
+    """Score the images of a folder, which another system restored, as `measure` scores a network's.
+
+    Args:
+        name: the method's, which the papers' tables find it by.
+        out: by default in runs/evaluation, by the method's name.
+    Raises:
+        UserError: as `madn.evaluation.restored.find_restored` does; for photographs, and for crops: a network sees its
+            crop alone, and these images were restored whole.
+    """
+    if selection.photos is not None:
+        raise UserError("--restored holds images of pairs: give --data DIR, or --blurred DIR and --sharp DIR")
+    if selection.protocol != "full":
+        raise UserError(f"--protocol {selection.protocol}: --restored images were restored whole; leave it out")
+    out = out or Path("runs/evaluation") / _as_folder(name) / selection.folder_name()
+    images = DecodedImages("none")
+    index = selection.open(images)
+    _say_left_out(index)
+    scorers = selection.scorers(index)
+    restored = find_restored(folder, index.pairs, selection.whole_set().pairs, images, selection.skip_bad)
+    asked = len(index.pairs)
+    index = replace(index, pairs=restored.pairs, problems=(*index.problems, *restored.problems))
+    for line in (*(f"left out: {problem}" for problem in restored.problems), *restored.notes):
+        print(line)
+    if restored.problems:
+        print(f"{folder}: {len(restored.problems)} of {asked} pairs have no usable image; the mean is of the others")
+    about: dict[str, object] = {
+        "model": f"images of {folder}, restored elsewhere by {name}",
+        "method": name,
+        "recipe": None,
+        "parameters": None,
+        "scenes": selection.scene_names,
+        "photo_blur": None,
+        "notes": (*index.notes, *restored.notes),
+    }
+    _measure(_InOrder(restored), about, index, selection, scorers, out, pictures, command, timed=False)
+
+
+class _InOrder:
+    """Hands out the restored images of the pairs, one for each pair that is measured."""
+
+    def __init__(self, restored: RestoredElsewhere):
+        self.restored, self.pairs = restored, iter(restored.pairs)
+
+    def __call__(self, blurred: np.ndarray, sharp: np.ndarray) -> np.ndarray:
+        return self.restored.read(next(self.pairs))
+
+
+def _say_left_out(index: PairIndex) -> None:
     for problem in index.problems:
         print(f"left out: {problem}")
     if index.notes:
         print(some_lines(index.notes))
-    protocols: tuple[Literal["full", "crop"], ...] = (
-        ("full", "crop") if selection.protocol == "both" else (selection.protocol,)
-    )
-    scorers = {one: Scorer(choose(metrics, index.layout, one == "full"), metric_weights) for one in protocols}
-    method, about = _method(model, which, recipe, ensemble, index.blur_kind)
-    about |= {"scenes": selection.scene_names, "photo_blur": None}
-    if selection.blurs:
-        index, about["photo_blur"] = selection.blur(index, images, out)
+
+
+def _measure(
+    method: RestorePair,
+    about: dict[str, object],
+    index: PairIndex,
+    selection: Selection,
+    scorers: Scorers,
+    out: Path,
+    pictures: int,
+    command: str,
+    timed: bool = True,
+) -> None:
+    """Print and write the scores of a method by each protocol."""
     kind = f", blur kind: {index.blur_kind}" if index.blur_kind else ""
     what = "photographs" if selection.photos and not selection.blurs else "pairs"
     print(f"{about['model']}\n{len(index.pairs)} {what} of {index.root} ({index.layout}){kind}")
@@ -71,7 +141,9 @@ def measure(
                     write_grid(place, [images], [triple_labels(result.blurred.psnr, result.restored.psnr)])
                 bar.update()
 
-            results = evaluate_method(method, index.pairs, protocol, selection.crop, selection.seed, show, scorer)
+            results = evaluate_method(
+                method, index.pairs, protocol, selection.crop, selection.seed, show, timed, scorer
+            )
         results.write_json(
             out / f"{protocol}.json",
             **about,
@@ -81,7 +153,6 @@ def measure(
             split=selection.split_of(index),
             blur_kind=index.blur_kind,
             left_out=index.problems,
-            notes=index.notes,
         )
         print(f"\n{results.table()}")
         for line in results.remarks:
@@ -99,7 +170,8 @@ def _method(
             raise UserError(
                 f"{name}: there is no checkpoint, no recipe and no ensemble; leave --which, --recipe and --ensemble out"
             )
-        return REFERENCES[name], {"model": REFERENCES[name].description, "recipe": None, "parameters": None}
+        about: dict[str, object] = {"model": REFERENCES[name].description, "recipe": None, "parameters": None}
+        return REFERENCES[name], about | {"device": processor()}
     start_keras()  # Keras starts late, so that a bad command line or folder is reported at once.
     from madn.restoration.loading import load_network
 
@@ -129,6 +201,7 @@ def _method(
             "recipe": loaded.recipe_name,
             "changed": changed,
             "parameters": loaded.model.count_params() if loaded.model else None,
+            "device": device(),
         },
     )
 
@@ -137,3 +210,7 @@ def _default_out(model: str, selection: Selection) -> Path:
     if (Path(model) / "settings.json").is_file():
         return Path(model) / "evaluation" / selection.folder_name()
     return Path("runs/evaluation") / Path(model).resolve().name / selection.folder_name()
+
+
+def _as_folder(name: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", name)
