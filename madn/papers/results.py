@@ -66,9 +66,9 @@ def is_of(result: Result, data: str | None) -> bool:
         return False
     if data == "GoPro":
         return result.get("layout") == "GoPro" and any(image["scene"].startswith("GOPR") for image in result["images"])
-    named = re.findall("realblur[-_]?([jr])(?![a-z])", result["data"].lower())
     if data == "Köhler":
         return result.get("layout") == "Köhler"
+    named = re.findall("realblur[-_]?([jr])(?![a-z])", result["data"].lower())
     return result.get("layout") == "RealBlur" and named != [] and data == f"RealBlur-{named[-1].upper()}"
 
 
