@@ -22,46 +22,57 @@ EXTRA = "python -m pip install 'madn[metrics]'"
 
 def open_lpips(network: str, weights: Path | None = None) -> "Distance":
     """LPIPS, version 0.1, with the features of "alex" or "vgg". Raises `UserError` as `Distance` does."""
-    name = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights"}[network]
-    return Distance(
-        f"LPIPS with {network}",
-        name,
-        weights,
-        lambda image: image.LearnedPerceptualImagePatchSimilarity(net_type=network, normalize=True),
-    )
+
+    def build():
+        from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
+
+        metric = LearnedPerceptualImagePatchSimilarity(net_type=network, normalize=True).eval()
+
+        def measure(x, y):
+            value = metric(x, y)
+            metric.reset()  # It would keep a sum of all that it measures.
+            return value
+
+        return measure
+
+    return Distance(f"LPIPS with {network}", {"alex": "AlexNet", "vgg": "VGG16"}[network], weights, build)
 
 
 def open_dists(weights: Path | None = None) -> "Distance":
     """DISTS, whose features are VGG16's. Raises `UserError` as `Distance` does."""
-    return Distance(
-        "DISTS", "VGG16_Weights", weights, lambda image: image.dists.DeepImageStructureAndTextureSimilarity()
-    )
+
+    def build():
+        # The metric around this network builds it, and reads its weights, anew for each image.
+        from torchmetrics.functional.image.dists import DISTSNetwork
+
+        return DISTSNetwork().eval()
+
+    return Distance("DISTS", "VGG16", weights, build)
 
 
 class Distance:
     """A metric of torchmetrics, ready: called with a restored and a sharp float (H, W, 3) image in [0, 1] it returns
     their distance. Both are rounded to 8 bits first.
 
+    `features` is "AlexNet" or "VGG16"; `build` makes the metric, which loads them.
     Raises `UserError` where torchmetrics or torchvision are not installed, where `weights`, a folder, does not hold the
     features' file under torchvision's name, where that file is another one, and where it cannot be downloaded.
     """
 
-    def __init__(self, what: str, features: str, weights: Path | None, build: Callable[[Any], Any]):
+    def __init__(self, what: str, features: str, weights: Path | None, build: Callable[[], Any]):
         try:
             import torch
-            import torchmetrics
+            import torchmetrics  # noqa: F401
             import torchvision
         except (ImportError, RuntimeError) as problem:  # RuntimeError: a torchvision that is another PyTorch's.
             raise UserError(f"{what} needs PyTorch, torchvision and torchmetrics ({problem}): {EXTRA}") from None
-        import torchmetrics.image.dists
-
-        url = getattr(torchvision.models, features).DEFAULT.url
+        url = getattr(torchvision.models, f"{features}_Weights").DEFAULT.url
         file = url.rsplit("/", 1)[1]
         if weights is not None and not (weights / file).is_file():
             raise UserError(f"--metric-weights {weights}: holds no {file}; get it from {url}, or leave the option out")
         try:
             with _hub(weights):
-                self._metric = build(torchmetrics.image).eval()
+                self._measure = build()
         except OSError as problem:  # Among these is URLError.
             raise UserError(
                 f"{what}: {file} cannot be downloaded ({problem}); get it from {url} and name its folder with "
@@ -73,7 +84,7 @@ class Distance:
                 f"{weights or torch.hub.get_dir()}: {file} is not torchvision's, or damaged ({line})"
             ) from None
         self._torch = torch
-        self._lock = threading.Lock()  # A metric of torchmetrics keeps a sum of what it measures.
+        self._lock = threading.Lock()  # A metric of torchmetrics has a state.
 
     def __call__(self, restored: np.ndarray, sharp: np.ndarray) -> float:
         x, y = (
@@ -81,9 +92,7 @@ class Distance:
             for image in (restored, sharp)
         )
         with self._lock, self._torch.inference_mode():
-            value = float(self._metric(x, y))
-            self._metric.reset()
-        return value
+            return float(self._measure(x, y))
 
 
 @contextmanager
