@@ -4,7 +4,9 @@ import builtins
 import os
 import re
 import shutil
+import signal
 import struct
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +20,7 @@ from madn.errors import UserError
 from madn.imaging import formats, video_reading, video_writing
 from madn.imaging.formats import VIDEOS
 from madn.imaging.video import is_video, restore_video
+from madn.system.writing import HOST, remove_leftovers
 
 TURNS = {
     "upright": (1, 0, 0, 1),
@@ -506,6 +509,71 @@ def test_a_file_that_cannot_grow_leaves_no_target(tmp_path, suffix):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert names(tmp_path) == ["in.mkv"]
+
+
+SLOW = """
+import sys, time
+from madn.imaging.video import restore_video
+def restore(pixels):
+    print("frame", flush=True)
+    time.sleep(0.2)
+    return pixels
+restore_video(sys.argv[1], sys.argv[2], restore)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_killed_restoration_leaves_no_half_video(tmp_path):
+    source, target = make(tmp_path / "in.mkv", 15), tmp_path / "out.mp4"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, source, target], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert [process.stdout.readline() for _ in range(3)] == [b"frame\n"] * 3
+    process.kill()
+    process.communicate()
+    assert names(tmp_path) == [f".out.mp4.{HOST}-{process.pid}.part", "in.mkv"]
+    remove_leftovers([target])
+    assert names(tmp_path) == ["in.mkv"]
+
+
+MEMORY = """
+import resource, sys
+from madn.imaging.video import restore_video
+for source in sys.argv[2:]:
+    restore_video(source, sys.argv[1], lambda pixels: 255 - pixels)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_memory_does_not_grow_with_the_length(tmp_path, suffix):
+    """The 200 further frames of 320x180 are 35 MB as RGB, and 17 MB as they are stored."""
+    pytest.importorskip("resource")
+    planes = [np.random.default_rng(0).integers(0, 256, shape, np.uint8) for shape in ((180, 320), *[(90, 160)] * 2)]
+    short, long = (
+        make(
+            tmp_path / f"{count}.mp4",
+            count,
+            height=180,
+            width=320,
+            sound="aac",
+            planes=lambda k: [np.roll(plane, k, axis=1) for plane in planes],
+            options={"preset": "ultrafast", "crf": "35"},
+        )
+        for count in (100, 300)
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", MEMORY, tmp_path / f"out{suffix}", short, long],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.returncode == 0 and process.stderr == "", process.stderr
+    first, second = map(int, process.stdout.split())
+    assert second - first < 6e6
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, UserError("the network's output holds no numbers")])
