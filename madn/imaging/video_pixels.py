@@ -173,6 +173,12 @@ def _is_rgb(kind: av.VideoFormat) -> bool:
 
 
 def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """The frame's planes, (rows, numbers in a row) each, with what lies behind the rows' ends; writing changes it."""
+    """The frame's planes, (rows, numbers in a row) each, with what lies behind the rows' ends; writing changes it.
+
+    Rows of a negative size are stored from the last to the first, as in the bitmaps of AVI.
+    """
     dtype = np.uint8 if most_bits(frame.format) <= 8 else np.uint16
-    return [np.frombuffer(plane, dtype).reshape(plane.height, -1) for plane in frame.planes]
+    return [
+        np.frombuffer(plane, dtype).reshape(plane.height, -1)[:: -1 if plane.line_size < 0 else 1]
+        for plane in frame.planes
+    ]

@@ -38,6 +38,7 @@ class VideoSource:
         self.times, self.last = array.array("d"), None
         with self._opened() as container:
             self.first = self._first_frame(container)
+            self._check_kind(self._restored(container))
             aspect = self._restored(container).sample_aspect_ratio
         self.container = self._opened()
         self.stream = self._restored(self.container)
@@ -47,7 +48,6 @@ class VideoSource:
         self.rate = self.stream.guessed_rate or self.stream.average_rate or UNKNOWN_RATE
         self.announced = self.stream.frames if 0 < self.stream.frames < 1e9 else None
         self.matrix = self._matrix()
-        self._check_kind()
 
     def close(self) -> None:
         self.container.close()
@@ -140,14 +140,14 @@ class VideoSource:
         matrix = tuple(memoryview(bytes(found)).cast("i")) if found else UPRIGHT
         return None if matrix == UPRIGHT else matrix
 
-    def _check_kind(self) -> None:
+    def _check_kind(self, stream: av.VideoStream) -> None:
         """Raises `UserError` for frames that a network would spoil."""
         if self.first.interlaced_frame:
             raise UserError(
                 f"{self.path}: its frames are interlaced, two moments in one frame; deinterlace it first, for example "
                 "with ffmpeg -vf bwdif"
             )
-        if {"alpha_mode", "ALPHA_MODE"} & self.stream.metadata.keys():
+        if {"alpha_mode", "ALPHA_MODE"} & stream.metadata.keys():
             raise UserError(f"{self.path}: has transparency beside its frames, which is not read; save it without")
 
     def _decoded(self, packet: av.Packet | None) -> Iterator[av.VideoFrame]:

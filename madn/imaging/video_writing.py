@@ -126,7 +126,7 @@ class VideoTarget:
                 f"{target}: {width}x{height} {kind} cannot be written as {target.suffix} ({self.encoder.called}: "
                 f"{getattr(fault, 'strerror', None) or fault}); try .mkv"
             ) from None
-        if not self.encoder.plays and self.muxer in MP4:
+        if self.muxer in MP4 and not (self.encoder.plays and "420" in kind):
             self.notes.append(f"written as {self.encoder.called} ({kind}), which not every browser plays")
         if (self.pixels.height, self.pixels.width) != (source.first.height, source.first.width):
             self.notes.append(f"{self.encoder.called} has even sizes: the last row or column is written twice")

@@ -116,6 +116,23 @@ def test_what_is_left_alone_keeps_its_stored_numbers(tmp_path, kind, tags):
             np.testing.assert_array_equal(one, other)
 
 
+def test_frames_that_are_stored_upside_down(tmp_path):
+    """As in bitmaps: the frames of an AVI without a codec."""
+    source = make(tmp_path / "in.avi", 3, codec="rawvideo", kind="bgr24")
+    got = []
+    restore_video(source, tmp_path / "out.mkv", lambda pixels: got.append(pixels) or pixels // 2)
+    np.testing.assert_array_equal(got, [frame(k) for k in range(3)])
+    np.testing.assert_array_equal(read(tmp_path / "out.mkv").frames, [frame(k) // 2 for k in range(3)])
+
+
+@pytest.mark.parametrize("kind", ["yuv422p", "yuv444p"])
+def test_finer_colours_are_kept_in_mp4_and_said(tmp_path, kind):
+    source = make(tmp_path / "in.mkv", 2, kind=kind)
+    result = restore_video(source, tmp_path / "out.mp4", same)
+    assert result.notes == (f"written as H.264 ({kind}), which not every browser plays",)
+    assert read(tmp_path / "out.mp4").kind == kind
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".avi"])
 def test_odd_sizes(tmp_path, suffix):
     """H.264 wants even ones: the last row and column are written twice, and that is said."""
@@ -157,6 +174,15 @@ def test_uneven_times_are_kept_to_the_millisecond(tmp_path, suffix):
     seen = read(tmp_path / f"out{suffix}")
     np.testing.assert_allclose(seen.times, UNEVEN, atol=5e-4)
     assert seen.duration == pytest.approx(UNEVEN[-1] + 1 / 25, abs=2e-3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_picture_that_begins_after_the_sound(tmp_path, suffix):
+    source = make(tmp_path / "in.mp4", times=0.5 + UNEVEN, sound="aac")
+    assert restore_video(source, tmp_path / f"out{suffix}", same).notes == ()
+    before, after = read(source), read(tmp_path / f"out{suffix}")
+    np.testing.assert_allclose(after.times, 0.5 + UNEVEN, atol=6e-4)
+    np.testing.assert_allclose([t for _, t in after.packets[1]], [t for _, t in before.packets[1]], atol=1e-3)
 
 
 @pytest.mark.parametrize("fps", [239.9712, 119.987, 23.976, 12.3456, 999.99])
