@@ -188,12 +188,13 @@ class VideoSource:
 @contextlib.contextmanager
 def listening() -> Iterator[list]:
     """What FFmpeg has to say meanwhile, its errors alone; it would go to standard error otherwise."""
+    before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
         with av.logging.Capture(local=False) as log:
             yield log
     finally:
-        av.logging.set_level(None)
+        av.logging.set_level(before)
 
 
 def _said(log: list) -> str:

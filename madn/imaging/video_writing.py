@@ -4,73 +4,22 @@ import contextlib
 import errno
 import io
 import os
-import struct
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.codec.codec import Capabilities, PixFmtLoss, find_best_pix_fmt_of_list
 from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 
 from madn.errors import UserError
 from madn.imaging.formats import VIDEOS
-from madn.imaging.video_pixels import Pixels, most_bits
+from madn.imaging.video_encoders import FFV1, MJPEG, MPEG4, VP9, X264, X265, Encoder, NoEncoder, choose, hdr_parameters
+from madn.imaging.video_pixels import Pixels
 from madn.imaging.video_reading import VideoSource
 
-# SVT-AV1 writes on standard error what it is about, unless it is told not to before it starts.
-os.environ.setdefault("SVT_LOG", "-1")
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """An encoder of FFmpeg, what it is called, and how it is set up: nearly without loss, at a bearable size."""
-
-    name: str
-    called: str
-    options: dict[str, str] = field(default_factory=dict)
-    plays: bool = True
-    """Whether browsers play what it writes."""
-
-    def kinds(self) -> list[str]:
-        """The pixel formats that it takes and that are written here; none where this FFmpeg lacks it."""
-        try:
-            codec = av.Codec(self.name, "w")
-        except av.codec.codec.UnknownCodecError:
-            return []
-        if codec.capabilities & Capabilities.hardware:
-            return []
-        kinds = [kind for kind in codec.video_formats or [] if "f16" not in kind.name and "f32" not in kind.name]
-        if self.name == "ffv1":
-            return [kind.name for kind in kinds]
-        # Players show no other; those that have a "j" are the same with a range of 0 to 255, which MJPEG alone has.
-        start = "yuvj" if self.name == "mjpeg" else "yuv"
-        return [kind.name for kind in kinds if kind.name.startswith(start) and not kind.name.startswith("yuva")]
-
-
-X264 = Encoder("libx264", "H.264", {"crf": "17"})
-OPENH264 = Encoder("libopenh264", "H.264", {"b": "20M"})
-X265 = Encoder("libx265", "HEVC", {"crf": "17"}, plays=False)
-FINE = {"flags": "+qscale", "global_quality": "236"}  # That is 2 of 31, in FFmpeg's unit of 1/118.
-MPEG4 = Encoder("mpeg4", "MPEG-4 Part 2", FINE, plays=False)
-MJPEG = Encoder("mjpeg", "Motion JPEG", FINE, plays=False)
-VP9 = Encoder("libvpx-vp9", "VP9", {"crf": "15", "b": "0", "cpu-used": "4", "row-mt": "1"})
-AV1 = Encoder("libsvtav1", "AV1", {"crf": "18", "preset": "8"})
-FFV1 = Encoder("ffv1", "FFV1, without loss", {"level": "3", "slicecrc": "1", "g": "1"}, plays=False)
-# The first that is there and takes the frames at their depth.
-ENCODERS = {
-    "mp4": (X264, OPENH264, MPEG4),
-    "mov": (X264, OPENH264, MPEG4),
-    # Frames in an order of their own, as H.264 has them, are shown late from an AVI by some players.
-    "avi": (MJPEG,),
-    "matroska": (FFV1,),
-    "webm": (VP9, AV1),
-}
 MP4 = ("mp4", "mov")
-DEEP = {"mp4": (X265, X264), "mov": (X265, X264)}  # For more than 8 bits: HDR screens and phones want HEVC.
 BT601 = 5  # In ITU-T H.273: the only matrix of JPEG.
 # What a frame may carry beside its pixels, and what it is called where it is not kept.
 NAMED = {
@@ -167,30 +116,15 @@ class VideoTarget:
 
     def _chosen(self) -> tuple[Encoder, str]:
         """The encoder, and its pixel format that loses least."""
-        first = self.source.first.format
-        with_alpha = any(component.is_alpha for component in first.components) and not first.has_palette
-        encoders = ENCODERS[self.muxer] if most_bits(first) <= 8 else DEEP.get(self.muxer, ENCODERS[self.muxer])
-        for encoder in encoders:
-            kinds = encoder.kinds()
-            if first.is_rgb or first.has_palette:
-                # Few players show H.264 of more colour than 4:2:0, which is for those whose video has it.
-                kinds = [kind for kind in kinds if encoder is FFV1 or "420" in kind]
-            if not kinds:
-                continue
-            kind, loss = find_best_pix_fmt_of_list(kinds, first.name, with_alpha)
-            if with_alpha and loss & PixFmtLoss.ALPHA:
-                raise UserError(
-                    f"{self.source.path}: has transparency, which is not written to {self.target.suffix}; "
-                    "give a result that ends in .mkv"
-                )
-            if most_bits(kind) >= most_bits(first) and not loss & PixFmtLoss.DEPTH:
-                return encoder, kind.name
-        if not any(encoder.kinds() for encoder in encoders):
-            raise UserError(f"{self.target}: PyAV has no encoder for {self.target.suffix} here; try .mkv")
-        raise UserError(
-            f"{self.source.path}: has {most_bits(first)} bits a colour, which are not written to "
-            f"{self.target.suffix} here; give a result that ends in .mkv"
-        )
+        try:
+            return choose(self.muxer, self.source.first.format)
+        except NoEncoder as lacks:
+            if not str(lacks):
+                raise UserError(f"{self.target}: PyAV has no encoder for {self.target.suffix} here; try .mkv") from None
+            raise UserError(
+                f"{self.source.path}: has {lacks}, which {self.target.suffix} does not get here; "
+                "give a result that ends in .mkv"
+            ) from None
 
     def _check_holdable(self) -> None:
         lacks = ""
@@ -234,7 +168,10 @@ class VideoTarget:
         context.max_b_frames = 0
         if self.encoder is X265:
             context.codec_tag = "hvc1"  # Apple's players want this one.
-            context.options = {**self.encoder.options, "x265-params": ":".join(["log-level=-1", *_hdr(first)])}
+            context.options = {
+                **self.encoder.options,
+                "x265-params": ":".join(["log-level=-1", *hdr_parameters(first)]),
+            }
         context.thread_type = "AUTO"
         context.flags |= av.codec.context.Flags.frame_duration
         if source.matrix:
@@ -344,16 +281,3 @@ def _worth_keeping(metadata: dict[str, str]) -> dict[str, str]:
     """What is said of the video, without what every program says of itself."""
     twice = {name for name in metadata if name.startswith("location-") and "location" in metadata}
     return {name: value for name, value in metadata.items() if name.lower() not in OWN and name not in twice}
-
-
-def _hdr(frame: av.VideoFrame) -> Iterable[str]:
-    """x265's parameters for the screen that HDR was made on, and for its brightest light."""
-    if found := frame.side_data.get(SideData.MASTERING_DISPLAY_METADATA):
-        *numbers, has_primaries, has_luminance = struct.unpack("22i", bytes(found)[:88])
-        values = [top / bottom if bottom else 0 for top, bottom in zip(numbers[::2], numbers[1::2])]
-        if has_primaries and has_luminance:
-            rx, ry, gx, gy, bx, by, wx, wy = (round(50000 * value) for value in values[:8])
-            least, most = (round(10000 * value) for value in values[8:])
-            yield f"master-display=G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({most},{least})"
-    if found := frame.side_data.get(SideData.CONTENT_LIGHT_LEVEL):
-        yield "max-cll={},{}".format(*struct.unpack("2I", bytes(found)[:8]))

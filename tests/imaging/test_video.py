@@ -17,7 +17,7 @@ from imaging import videos
 from imaging.videos import PHONE, UNEVEN, av, frame, make, planes_of, read
 
 from madn.errors import UserError
-from madn.imaging import formats, video_reading, video_writing
+from madn.imaging import formats, video_encoders, video_reading
 from madn.imaging.formats import VIDEOS
 from madn.imaging.video import is_video, restore_video
 from madn.system.writing import HOST, remove_leftovers
@@ -299,6 +299,17 @@ def test_further_streams_are_copied_or_named(tmp_path, suffix):
     assert (".webm does not hold 1 of its streams" in named) == (suffix == ".mkv")  # The attachment
 
 
+def test_a_time_code_is_kept(tmp_path):
+    """It is a stream of its own in MP4 and MOV, which FFmpeg makes of the video's metadata."""
+    source = make(tmp_path / "in.mov", 3, stream={"timecode": "01:02:03:04"})
+    before = read(source)
+    assert ("data", None) in before.kinds and before.stream["timecode"] == "01:02:03:04"
+    assert restore_video(source, tmp_path / "out.mov", same).notes == ()
+    after = read(tmp_path / "out.mov")
+    assert after.kinds == before.kinds and after.stream["timecode"] == "01:02:03:04"
+    assert "the data" in " ".join(restore_video(source, tmp_path / "out.webm", same).notes)
+
+
 def test_the_main_video_is_restored_wherever_it_lies(tmp_path):
     """A cover may come first, and a small second video, too."""
     source = add_streams(make(tmp_path / "a.mp4", 2, sound="aac"), tmp_path / "in.mp4")
@@ -381,7 +392,7 @@ def test_transparency_is_kept_or_refused(tmp_path, suffix):
         assert seen.kind == "yuva444p" and abs(int(seen.planes[1][0].max()) - 71) <= 3
         np.testing.assert_array_equal(seen.planes[1][3], alpha)
     else:
-        with pytest.raises(UserError, match=rf"in\.mkv: has transparency.* not written to \{suffix}; .*\.mkv"):
+        with pytest.raises(UserError, match=rf"in\.mkv: has transparency, which \{suffix} does not get here; .*\.mkv"):
             restore_video(source, tmp_path / f"out{suffix}", same)
         assert names(tmp_path) == ["in.mkv"]
 
@@ -403,7 +414,7 @@ def test_what_a_container_would_spoil_is_refused(tmp_path):
         (uneven, ".avi", "has frames at uneven times, which is not written to .avi"),
         (wide, ".webm", "has pixels of 4:3, which is not written to .webm"),
         (wide, ".mkv", "has pixels of 4:3, which is not written to .mkv"),
-        (deep, ".avi", "has 10 bits a colour, which are not written to .avi"),
+        (deep, ".avi", "has 10 bits a colour, which .avi does not get here"),
     ):
         with pytest.raises(UserError, match=f"{source.name}: {re.escape(said)}.*give a result that ends in"):
             restore_video(source, tmp_path / f"out{suffix}", same)
@@ -431,15 +442,15 @@ def test_hd_keeps_its_colours_in_an_avi(tmp_path):
 
 
 def test_without_an_encoder_of_h264_the_codec_is_said(tmp_path, monkeypatch):
-    kinds = video_writing.Encoder.kinds
-    monkeypatch.setattr(video_writing.Encoder, "kinds", lambda self: [] if "264" in self.name else kinds(self))
+    kinds = video_encoders.Encoder.kinds
+    monkeypatch.setattr(video_encoders.Encoder, "kinds", lambda self: [] if "264" in self.name else kinds(self))
     source = make(tmp_path / "in.mp4", times=UNEVEN)
     result = restore_video(source, tmp_path / "out.mp4", same)
     seen = read(tmp_path / "out.mp4")
     assert result.notes == ("written as MPEG-4 Part 2 (yuv420p), which not every browser plays",)
     assert seen.kinds == [("video", "mpeg4")]
     np.testing.assert_allclose(seen.times, UNEVEN, atol=5e-4)
-    monkeypatch.setattr(video_writing.Encoder, "kinds", lambda self: [])
+    monkeypatch.setattr(video_encoders.Encoder, "kinds", lambda self: [])
     with pytest.raises(UserError, match=r"out\.mp4: PyAV has no encoder for \.mp4 here"):
         restore_video(source, tmp_path / "out.mp4", same)
 
