@@ -82,7 +82,8 @@ class VideoSource:
         """What is to be said of the file, once it was read to its end."""
         said = []
         if self.damaged:
-            said.append(f"{self.damaged} of its {self.packets} frames are damaged ({self.damage})")
+            damage = f" ({self.damage})" if self.damage else ""
+            said.append(f"{self.damaged} of its {self.packets} frames are damaged{damage}")
         if self.announced and self.packets < self.announced:
             said.append(f"{self.announced - self.packets} of {self.announced} frames that it announces are not in it")
         elif self.end:
@@ -160,7 +161,7 @@ class VideoSource:
         except av.FFmpegError as problem:
             fault = problem.strerror
         if fault or self.log or any(frame.is_corrupt for frame in frames):
-            self.damaged += 1
+            self.damaged = min(self.damaged + 1, self.packets)
             self.damage = self.damage or _said(self.log) or fault
         for frame in frames:
             self._check_same(frame)
@@ -188,13 +189,15 @@ class VideoSource:
 @contextlib.contextmanager
 def listening() -> Iterator[list]:
     """What FFmpeg has to say meanwhile, its errors alone; it would go to standard error otherwise."""
-    before = av.logging.get_level()
+    before = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # It would tell of a message again when the next one comes.
     try:
         with av.logging.Capture(local=False) as log:
             yield log
     finally:
-        av.logging.set_level(before)
+        av.logging.set_level(before[0])
+        av.logging.set_skip_repeated(before[1])
 
 
 def _said(log: list) -> str:
