@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from madn import recipes
 from madn.data.images import DecodedImages
-from madn.data.index import some_lines
+from madn.data.index import PairIndex, some_lines
 from madn.errors import UserError
 from madn.evaluation.deconvolution import REFERENCES
 from madn.evaluation.scoring import RestorePair, evaluate_method
@@ -14,6 +14,7 @@ from madn.evaluation.selection import Selection
 from madn.imaging.grids import triple_labels, write_grid
 from madn.restoration.ensemble import ensembled
 from madn.restoration.restorer import restore
+from madn.system.locking import held
 from madn.system.startup import start_keras
 from madn.weights import registry
 
@@ -47,6 +48,22 @@ def measure(
         print(some_lines(index.notes))
     method, about = _method(model, which, recipe, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None}
+    with held(out, "madn.evaluate", "wait until it has ended, or name another folder with --out"):
+        _measure_into(out, index, images, method, about, selection, pictures, command)
+    print(f"\nwritten to {out}")
+
+
+def _measure_into(
+    out: Path,
+    index: PairIndex,
+    images: DecodedImages,
+    method: RestorePair,
+    about: dict[str, object],
+    selection: Selection,
+    pictures: int,
+    command: str,
+) -> None:
+    """Measure, and write everything into a folder that no other process writes to."""
     if selection.blurs:
         index, about["photo_blur"] = selection.blur(index, images, out)
     kind = f", blur kind: {index.blur_kind}" if index.blur_kind else ""
@@ -73,7 +90,6 @@ def measure(
             left_out=index.problems,
         )
         print(f"\n{results.table()}")
-    print(f"\nwritten to {out}")
 
 
 def _method(

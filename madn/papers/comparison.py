@@ -13,6 +13,7 @@ import keras
 from madn import recipes
 from madn.errors import UserError
 from madn.nn.macs import network_macs
+from madn.system.locking import held
 from madn.system.tables import markdown_table
 from madn.system.writing import atomic
 from madn.training.perceptual import PerceptualRecipe
@@ -51,6 +52,10 @@ class Contest:
     def run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
         """Train and measure all of these recipes; returns the table, which is kept in the folder, too."""
         check_backend()
+        with held(self.folder, "madn.compare", "wait until it has ended, or choose another --run"):
+            return self._run(names, weights)
+
+    def _run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
         for name in names:  # What a run needs is checked before the others take their hours.
             self.prepare(name, weights)
         entries = [self.enter(name, weights) for name in names]

@@ -1,6 +1,5 @@
 """Callbacks that show how a run goes: progress, logs, the best and the last generator, pictures, and the clock."""
 
-import math
 import shutil
 import sys
 import time
@@ -15,6 +14,7 @@ from madn.system.writing import atomic
 from madn.training.callbacks.events import Events
 from madn.training.checkpoint import Place, save_generator
 from madn.training.gan_monitor import MEANING
+from madn.training.kept import best_score
 from madn.training.runfolder import RunFolder
 
 EARLY = 100  # In so many steps of a stage a discriminator cannot have learned much.
@@ -65,9 +65,7 @@ class Record(keras.callbacks.Callback):
         super().__init__()
         self.run, self.facts, self.score, self.say = run, facts, score, say
         self.started = time.monotonic() - max(place.seconds, float(rows[-1]["seconds"]) if rows else 0)
-        # A new stage may have another network, whose score is worse at first: it has a best of its own.
-        scores = [float(row[score]) for row in rows if row.get(score) and int(row["step"]) > place.first_step]
-        self.best = max(scores, default=-math.inf)
+        self.best = best_score(run, rows, score, place.first_step)
         self.events = Events(run.tensorboard, step + 1)
         self.judged_from, self.verdicts = place.first_step + EARLY, {}
 
@@ -92,7 +90,7 @@ class Record(keras.callbacks.Callback):
         if self.model.d_optimizer is not None:
             row["lr_d"] = float(self.model.d_optimizer.learning_rate)
         row |= {name: float(value) for name, value in logs.items()}
-        facts = {"step": step, **{name: row[name] for name in ("val_psnr", "val_blurred_psnr") if name in row}}
+        facts = {"step": step, **{name: row[name] for name in (self.score, "val_blurred_psnr") if name in row}}
         with self.run.writing():
             self.events.write(step, row)
             self.run.add_row(row | self._critics(row))

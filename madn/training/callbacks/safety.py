@@ -116,7 +116,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.model.sync()
         path, place = self.run.state(self.model.step), dataclasses.replace(self.place, seconds=self.elapsed())
         with self.run.writing():
-            save_state(self.model, path, place, tracked_means(self.model) if inside_a_round else None)
+            means = tracked_means(self.model) if inside_a_round else None
+            save_state(self.model, path, place, means, self.run.written_settings())
             self.run.keep_states(path)
         self.saved = time.monotonic()
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import FEW, eager
 
 from madn.errors import UserError
-from madn.training import checkpoint
+from madn.system import writing
 from madn.training.callbacks import safety
 from madn.training.callbacks.reporting import Pictures, Record, evenly
 from madn.training.callbacks.safety import Checkpoints, Faults, StopCleanly, Stopped
@@ -151,7 +151,7 @@ def test_a_full_disk_ends_the_round_with_one_line_and_all_that_was_saved(run, mo
     def refuse(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", refuse)
+    monkeypatch.setattr(writing.os, "fsync", refuse)
     record.on_epoch_begin(0)
     record.on_train_batch_end(0)
     for step in (lambda: made.on_epoch_end(0), lambda: record.on_epoch_end(0, {"loss": 0.1, "psnr": 20.0})):
