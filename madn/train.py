@@ -102,11 +102,7 @@ def _data_options(stored: dict, run: RunFolder) -> DataOptions:
 
 def _checked(stored: dict, kind: type, run: RunFolder):
     """Options of a run folder, each of a known name and of the right type."""
-    where, what = str(run.path / SETTINGS), "a run's settings"
-    unknown = sorted(set(stored) - {field.name for field in dataclasses.fields(kind)})
-    if unknown:
-        raise UserError(f"{where}: not {what} of this version: {', '.join(unknown)} is unknown; choose another --run")
-    return convert(stored, kind, where, what, "choose another --run")
+    return convert(stored, kind, str(run.path / SETTINGS), "a run's settings", "choose another --run")
 
 
 def _first_look(argv: list[str]) -> argparse.Namespace:

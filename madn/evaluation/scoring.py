@@ -22,7 +22,7 @@ from madn.evaluation.metrics import SMALLEST, psnr, ssim, ssim_matlab
 from madn.imaging.arrays import read_image
 from madn.system.tables import text_table
 from madn.system.versions import versions
-from madn.system.writing import atomic
+from madn.system.writing import write_durably
 
 PROTOCOLS = {
     "full": "whole images",
@@ -93,11 +93,12 @@ class Evaluation:
         return f"protocol {self.protocol}: {what}; seconds of the mean line: median\n{table}"
 
     def write_json(self, path: str | Path, **about: object) -> None:
-        """Write everything as JSON, atomically; `about` says what was measured (model, data, blur kind).
+        """Write everything as JSON, whole or not at all; `about` says what was measured (model, data, blur kind).
 
         An infinite PSNR (identical images) is the string "inf", since JSON has no such number.
         """
         everything = {
+            "version": 1,
             **about,
             "protocol": self.protocol,
             "protocol_means": PROTOCOLS[self.protocol],
@@ -109,8 +110,7 @@ class Evaluation:
             "median_seconds": self.seconds,
             "images": [asdict(image) for image in self.images],
         }
-        with atomic(path) as part:
-            part.write_text(json.dumps(_finite(everything), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_durably(path, (json.dumps(_finite(everything), indent=1, allow_nan=False) + "\n").encode())
 
 
 OnResult = Callable[[ImageResult, np.ndarray, np.ndarray, np.ndarray], None]

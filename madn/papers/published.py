@@ -12,8 +12,9 @@ from functools import cache, partial
 from pathlib import Path
 
 from madn.errors import UserError
-from madn.papers.results import METRICS, Result, family, find_results, is_of, label, protocol, provenance
+from madn.papers.results import Result, family, find_results, is_of, label, protocol, provenance
 from madn.system.tables import markdown_table, text_table
+from madn.weights.registry import METRICS
 
 PAPERS = ("madn", "sisnet", "structure_guided", "msr2b", "egnet")
 # These keys are facts of a table; all others are rows.

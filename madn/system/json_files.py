@@ -4,12 +4,13 @@ A schema is a `msgspec.Struct`, or a dataclass. Where it forbids unknown fields,
 told from what is damaged by the file's `version`.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 
 Kind = TypeVar("Kind")
 
@@ -42,8 +43,12 @@ def decode_json(content: bytes | str, kind: type[Kind], where: str, what: str, w
 
 
 def convert(value: Any, kind: type[Kind], where: str, what: str, way_out: str) -> Kind:
-    """The same for a part of a file that was decoded already."""
+    """The same for what was decoded already; a dataclass forbids unknown fields, too."""
     try:
+        if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+            unknown = sorted(value.keys() - {field.name for field in dataclasses.fields(kind)})
+            if unknown:
+                raise msgspec.ValidationError(f"Object contains unknown field `{one_line(unknown[0])}`")
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError) as problem:
         raise UserError(f"{where}: not {what} ({in_short(problem)}); {way_out}") from None
@@ -60,4 +65,4 @@ def check_version(said: Version, where: str, newest: int) -> None:
 
 def in_short(problem: Exception) -> str:
     """An exception's message, cut to a line."""
-    return " ".join(str(problem).split())[:200]
+    return one_line(" ".join(str(problem).split())[:200])

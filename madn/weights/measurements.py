@@ -1,0 +1,52 @@
+"""The JSON files of `python -m madn.evaluate`, read again: checked, and those of earlier versions included."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from madn.system.json_files import convert, read_json
+
+Decibels = float | Literal["inf"]
+"""The PSNR of identical images has no number in JSON."""
+
+
+class Means(msgspec.Struct):
+    """A number for each of `METRICS`."""
+
+    psnr: Decibels
+    ssim: float
+    ssim_matlab: float
+
+
+class Both(msgspec.Struct):
+    """The scores of the blurred and the restored images."""
+
+    blurred: Means
+    restored: Means
+
+
+class OfAnImage(Both):
+    """One image's scores, and its name."""
+
+    name: str
+    scene: str
+
+
+class Measured(msgspec.Struct):
+    """What an evaluation's JSON has for certain, in earlier versions, too; the rest is for people."""
+
+    mean: Both
+    images: Annotated[list[OfAnImage], msgspec.Meta(min_length=1)]
+    data: str
+    model: str
+    recipe: str | None
+    protocol: Literal["full", "crop"]
+
+
+def read_measured(file: Path) -> dict[str, Any]:
+    """What an evaluation's JSON says. Raises `UserError` where it is damaged or something else."""
+    what, way_out = "what python -m madn.evaluate writes", "measure it again with python -m madn.evaluate"
+    result = read_json(file, dict[str, Any], what, way_out)
+    convert(result, Measured, str(file), what, way_out)
+    return result
