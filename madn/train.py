@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from madn import recipes
 from madn.data.fingerprint import fingerprints
 from madn.data.sets import DataOptions, open_source
-from madn.errors import UserError, run_command
+from madn.errors import UserError, one_line, run_command
 from madn.system.commandline import parse_groups
 from madn.system.json_files import convert
 from madn.system.startup import compute_deterministically, start_keras
@@ -179,7 +179,7 @@ def _train_held(
         data, recipe.crop, recipe.multiple, recipe.seed, recipe.augment, recipe.blur_kind
     )
     for line in summary["left_out"] + summary["notes"]:
-        print(line)
+        print(one_line(line))
     files = fingerprints(summary.pop("files"))
     if started:
         run.check_data(files)
@@ -217,7 +217,8 @@ def _train_held(
                 devices,
             )
     except Stopped:
-        print(f"\nstopped and saved; go on with: {PROG} --run {run.path} --resume")
+        with contextlib.suppress(OSError):  # The terminal may have been closed.
+            print(f"\nstopped and saved; go on with: {PROG} --run {run.path} --resume", flush=True)
         return 130
     if devices.chief:
         print(run.result())

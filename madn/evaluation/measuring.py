@@ -7,7 +7,7 @@ from tqdm import tqdm
 from madn import recipes
 from madn.data.images import DecodedImages
 from madn.data.index import PairIndex, some_lines
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.evaluation.deconvolution import REFERENCES
 from madn.evaluation.scoring import RestorePair, evaluate_method
 from madn.evaluation.selection import Selection
@@ -43,9 +43,9 @@ def measure(
     images = DecodedImages("memory" if selection.blurs else "none", limit_gb=1.0)
     index = selection.open(images)
     for problem in index.problems:
-        print(f"left out: {problem}")
+        print(f"left out: {one_line(problem)}")
     if index.notes:
-        print(some_lines(index.notes))
+        print("\n".join(some_lines(index.notes)))
     method, about = _method(model, which, recipe, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None}
     with held(out, "madn.evaluate", "wait until it has ended, or name another folder with --out"):

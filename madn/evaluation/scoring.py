@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from madn.data.index import Pair
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.evaluation.metrics import SMALLEST, psnr, ssim, ssim_matlab
 from madn.imaging.arrays import read_image
 from madn.system.tables import text_table
@@ -87,7 +87,9 @@ class Evaluation:
         what = "whole images" if self.crop is None else f"{self.crop}x{self.crop} crops, seed {self.seed}"
         listed = self.images if len(self.images) <= LISTED else []
         titles = [f"{metric.name} {which}" for metric in fields(Scores) for which in ("blurred", "restored")]
-        lines = [[image.name, *_cells(image.blurred, image.restored), f"{image.seconds:.2f}"] for image in listed]
+        lines = [
+            [one_line(image.name), *_cells(image.blurred, image.restored), f"{image.seconds:.2f}"] for image in listed
+        ]
         mean = [f"mean of {len(self.images)}", *_cells(self.blurred, self.restored), f"{self.seconds:.2f}"]
         table = text_table(["image", *titles, "seconds"], [*lines, mean], [False, *[True] * (len(titles) + 1)])
         return f"protocol {self.protocol}: {what}; seconds of the mean line: median\n{table}"

@@ -18,6 +18,7 @@ import json
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from madn.system.writing import HOST, remove_leftovers, write_durably
 SETTINGS, DATA = "settings.json", "data.json"
 STORED_SETTINGS = "madn_settings"  # A state's attribute.
 STATE = re.compile(r"state-(\d+)\.weights\.h5")
+TEMPORARY = ".temporary"
 KEEP = 3  # So many states are kept.
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -109,9 +111,23 @@ class RunFolder:
             if path not in wanted:
                 path.unlink(missing_ok=True)
 
-    def held(self) -> contextlib.AbstractContextManager:
-        """A block in which no other process trains in this folder. Raises `UserError` as `madn.system.locking.held`."""
-        return held(self.path, "madn.train", "wait until it has ended, or choose another --run")
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """A block in which no other process trains in this folder, and Python's temporary files lie in it.
+
+        TensorFlow leaves some behind when it is killed; here the next training removes them. Raises `UserError` as
+        `madn.system.locking.held`.
+        """
+        with held(self.path, "madn.train", "wait until it has ended, or choose another --run"):
+            shutil.rmtree(self.path / TEMPORARY, ignore_errors=True)
+            before = tempfile.tempdir
+            try:
+                (self.path / TEMPORARY).mkdir()
+                tempfile.tempdir = str((self.path / TEMPORARY).absolute())
+                yield
+            finally:
+                tempfile.tempdir = before
+                shutil.rmtree(self.path / TEMPORARY, ignore_errors=True)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

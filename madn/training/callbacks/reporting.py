@@ -1,5 +1,6 @@
 """Callbacks that show how a run goes: progress, logs, the best and the last generator, pictures, and the clock."""
 
+import contextlib
 import shutil
 import sys
 import time
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from madn.errors import one_line
 from madn.imaging.grids import triple_labels, write_grid
 from madn.nn.losses import batch_psnr
 from madn.system.writing import atomic
@@ -38,7 +40,8 @@ class Progress(keras.callbacks.Callback):
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self.bar.write(line, file=sys.stderr)
+        with contextlib.suppress(OSError):  # The terminal may have been closed.
+            self.bar.write(one_line(line), file=sys.stderr)
 
     def close(self):
         self.bar.close()
