@@ -119,6 +119,7 @@ def round_end(run, model, step, psnr):
         callback.on_epoch_end(0, {"loss": 0.1, "psnr": psnr})
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_file_operation_of_a_save_loses_nothing(tmp_path, model):
     model.predict_on_batch = lambda images: {"deblurred": images}  # No network runs: only files matter here.
     whole = RunFolder(tmp_path / "whole")

@@ -85,7 +85,7 @@ class Waiting(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def signals_left_to_the_chief() -> Iterator[None]:
-    """Ignore what asks a job to stop, which reaches all its processes: the one that saves answers, the others follow."""
+    """Ignore what asks a job to stop, as it reaches all its processes: the one that saves answers; others follow."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in stopping_signals()}
     try:
         yield
@@ -142,7 +142,7 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 class StopCleanly(keras.callbacks.Callback):
-    """Ends the run after the current step on Ctrl-C, SIGTERM or SIGHUP, its state saved; a second Ctrl-C ends it at once.
+    """Ends the run after the current step on Ctrl-C, SIGTERM or SIGHUP, its state saved; another Ctrl-C ends it now.
 
     It comes after `checkpoints` in the list of callbacks.
     """
@@ -161,7 +161,7 @@ class StopCleanly(keras.callbacks.Callback):
             signal.signal(number, handler)
 
     def _ask(self, number, frame):
-        if self.asked:
+        if self.asked and number == signal.SIGINT:  # The end of a job may send several of the others.
             raise KeyboardInterrupt
         self.asked = True
 
