@@ -78,7 +78,7 @@ def train(
                     run.keep_rows(model.step)
                     if state:
                         facts = {"recipe": name, "fields": stage.fields()}
-                        write_lost_generators(run, model, state, facts, first_step)
+                        write_lost_generators(run, model, state, facts, first_step, inside_a_round=bool(means))
             devices.agree(model.step, "a checkpoint of step")
         if model.updates < steps:
             if len(stages) > 1:
