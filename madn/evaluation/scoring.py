@@ -47,7 +47,8 @@ class Scores:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One pair's scores; `seconds` is the restoring's time with padding and transfers, `offset` the crop's (y, x)."""
+    """One pair's scores; `seconds` is the restoring's time with padding and transfers (None where it was not measured),
+    `offset` the crop's (y, x)."""
 
     scene: str
     name: str
@@ -55,7 +56,7 @@ class ImageResult:
     offset: tuple[int, int] | None
     blurred: Scores
     restored: Scores
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,10 @@ class Evaluation:
         return _mean([image.restored for image in self.images])
 
     @property
-    def seconds(self) -> float:
-        """Median seconds per image: the first call's compilation is left out of the middle."""
-        return float(np.median([image.seconds for image in self.images]))
+    def seconds(self) -> float | None:
+        """Median seconds per image: the first call's compilation is left out of the middle. None if not measured."""
+        measured = [image.seconds for image in self.images if image.seconds is not None]
+        return float(np.median(measured)) if measured else None
 
     def table(self) -> str:
         """An aligned table for the screen: every image while they are few, and the mean."""
@@ -88,9 +90,9 @@ class Evaluation:
         listed = self.images if len(self.images) <= LISTED else []
         titles = [f"{metric.name} {which}" for metric in fields(Scores) for which in ("blurred", "restored")]
         lines = [
-            [one_line(image.name), *_cells(image.blurred, image.restored), f"{image.seconds:.2f}"] for image in listed
+            [one_line(image.name), *_cells(image.blurred, image.restored), _seconds(image.seconds)] for image in listed
         ]
-        mean = [f"mean of {len(self.images)}", *_cells(self.blurred, self.restored), f"{self.seconds:.2f}"]
+        mean = [f"mean of {len(self.images)}", *_cells(self.blurred, self.restored), _seconds(self.seconds)]
         table = text_table(["image", *titles, "seconds"], [*lines, mean], [False, *[True] * (len(titles) + 1)])
         return f"protocol {self.protocol}: {what}; seconds of the mean line: median\n{table}"
 
@@ -127,10 +129,12 @@ def evaluate_method(
     crop: int = 256,
     seed: int = 0,
     on_result: OnResult = lambda *_: None,
+    timed: bool = True,
 ) -> Evaluation:
     """Measure any method on pairs, one by one; one that looks at the sharp image is no fair rival, and must say so.
 
-    `on_result(result, blurred, restored, sharp)` is called after each, with float32 (H, W, 3) images.
+    `on_result(result, blurred, restored, sharp)` is called after each, with float32 (H, W, 3) images. `timed` says
+    whether the method's time means anything.
     Raises `UserError` for no pairs, an unreadable file, sizes that differ or an image smaller than the crop (or than
     the 11 pixels of the SSIM window).
     """
@@ -153,7 +157,7 @@ def evaluate_method(
                 blurred, sharp = (image[y : y + crop, x : x + crop] for image in (blurred, sharp))
             start = time.perf_counter()
             restored = method(blurred, sharp)
-            seconds = time.perf_counter() - start
+            seconds = time.perf_counter() - start if timed else None
             before, after = pool.map(score, (blurred, restored), (sharp, sharp))
             result = ImageResult(pair.scene, pair.name, blurred.shape[:2], offset, before, after, seconds)
             on_result(result, blurred, restored, sharp)
@@ -177,6 +181,10 @@ def _check_sizes(pair: Pair, blurred: np.ndarray, sharp: np.ndarray, smallest: i
 
 def _mean(scores: list[Scores]) -> Scores:
     return Scores(*(float(np.mean([getattr(each, field.name) for each in scores])) for field in fields(Scores)))
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _cells(blurred: Scores, restored: Scores) -> list[str]:

@@ -112,9 +112,13 @@ class Selection:
             raise UserError("--held-photos needs photographs: --photos DIR")
         if self.blurs or self.longest_shake is not None:
             raise UserError("--photo-blur and --longest-shake need photographs: --photos DIR")
-        index = open_pairs(self.data, self.blurred, self.sharp, self.split, self.blur_kind)
+        index = self.whole_set()
         pairs = in_scenes(index.pairs, self.scenes, "--scenes: scene") if self.scenes is not None else index.pairs
         return check_pairs(replace(index, pairs=self._some(pairs)), images, smallest, self.skip_bad)
+
+    def whole_set(self) -> PairIndex:
+        """All pairs of the set, unchecked, whatever --scenes, --every and --limit say. Raises as `open_pairs` does."""
+        return open_pairs(self.data, self.blurred, self.sharp, self.split, self.blur_kind)
 
     def blur(self, index: PairIndex, images: DecodedImages, out: Path) -> tuple[PairIndex, dict[str, object]]:
         """The photographs of `index` as blurred pairs below `out`, and what the JSON says of their blur.

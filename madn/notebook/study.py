@@ -134,7 +134,7 @@ class Study:
         last = ["--which", "last"] if own and place.is_dir() else []
         command = [str(model), "--data", self.data, "--split", "test", *few, *last, *options, "--pictures", 0]
         command += ["--out", folder.as_posix()]
-        weights = RunFolder(model).generator("last" if own else "best") if place.is_dir() else place
+        weights = RunFolder(model).chosen("last" if own else "best") if place.is_dir() else place
         stamp, log = folder / "command.txt", folder / "evaluate.log"
         self._once("madn.evaluate", evaluate.main, command, stamp, log, weights)
         file = folder / "full.json"
@@ -164,7 +164,7 @@ class Study:
 
         Prints how long each was trained, and on what.
         """
-        there = {Path(folder).name: folder for folder in folders if RunFolder(folder).generator("best").is_file()}
+        there = {Path(folder).name: folder for folder in folders if RunFolder(folder).chosen("best").is_file()}
         for name, folder in there.items():
             pairs = RunFolder(folder).settings()["pairs"]["train"]
             print(f"{name}: trained {minutes(folder):.0f} minutes on {pairs}; {folder}")

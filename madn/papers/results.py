@@ -66,10 +66,24 @@ def protocol(result: Result) -> str:
     return "whole images" if result["protocol"] == "full" else "{0}x{0} crops".format(result.get("crop"))
 
 
+def seconds(result: Result) -> float | None:
+    """The median time of restoring one whole image; None for crops, and for what was restored elsewhere."""
+    median = result.get("median_seconds")
+    return float(median) if result["protocol"] == "full" and isinstance(median, int | float) else None
+
+
+def size(result: Result) -> str:
+    """Width x height of the images, where they have one size."""
+    sizes = {tuple(image.get("size") or ()) for image in result["images"]}
+    return "{1}x{0}".format(*sizes.pop()) if len(sizes) == 1 and sizes != {()} else "several sizes"
+
+
 def label(result: Result) -> str:
-    """The recipe, or what was measured without one: deconvolution by its name, a SavedModel by its folder."""
+    """The recipe, or what was measured without one: deconvolution and what was restored elsewhere by their names, a
+    SavedModel by its folder."""
     model = result["model"]
-    return result["recipe"] or (re.split(r"[\s,:;(]", model)[0] if model.startswith("deconvolution") else model)
+    name = re.split(r"[\s,:;(]", model)[0] if model.startswith("deconvolution") else model
+    return result["recipe"] or result.get("method") or name
 
 
 def provenance(result: Result) -> list[str]:
@@ -86,6 +100,7 @@ def provenance(result: Result) -> list[str]:
             recipe if recipe not in result["model"] else "",
             f"{count:,} parameters" if isinstance(count, int) else "",
             f"other than its recipe in {', '.join(result['changed'])}" if result.get("changed") else "",
+            f"timed on {result['device']}" if result.get("device") else "",
             _training(result),
             f"{result['file']}, written by `{result.get('command')}`",
         )

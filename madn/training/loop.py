@@ -78,7 +78,7 @@ def train(
                     run.keep_rows(model.step)
                     if state:
                         facts = {"recipe": name, "fields": stage.fields()}
-                        write_lost_generators(run, model, state, facts, first_step, inside_a_round=bool(means))
+                        write_lost_generators(run, model, state, facts, first_step, validation is not None, bool(means))
             devices.agree(model.step, "a checkpoint of step")
         if model.updates < steps:
             if len(stages) > 1:
@@ -127,7 +127,7 @@ def _train_stage(
     facts = {"recipe": name, "fields": recipe.fields()}
     devices = model.devices
     progress = Progress(model.step, total, hidden=not devices.chief)
-    record = Record(run, facts, place, run.rows(), "val_psnr" if validation else "psnr", model.step, progress.say)
+    record = Record(run, facts, place, run.rows(), validation is not None, model.step, progress.say)
     faults = Faults(run, source, recipe.batch, progress.say)
     checkpoints = Checkpoints(run, place, record.elapsed, faults.check, checkpoint_seconds, means)
     clock = Clock(record, seconds)

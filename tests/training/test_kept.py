@@ -51,7 +51,7 @@ def test_lost_generators_are_written_again(trained, capsys, damage):
     assert same(values(model.generator.variables), weights[6]) and model.step == 6
     said = capsys.readouterr().out
     assert said.count("written again from state-") == 2 and ("damaged" if damage else "missing") in said
-    assert best_score(run, [], "val_psnr", 0) == 23
+    assert best_score(run, [], 0) == 23
     write_lost_generators(run, model, run.state(6), FACTS, 0)
     assert not capsys.readouterr().out
 
@@ -63,17 +63,17 @@ def test_a_best_whose_state_is_gone_gives_way_at_the_next_round(trained):
     write_lost_generators(run, model, run.state(6), FACTS, 0)
     found, step = generator(run, "best")
     assert same(found, weights[6]) and step == 6
-    assert best_score(run, run.rows(), "val_psnr", 0) == -math.inf
+    assert best_score(run, run.rows(), 0) == -math.inf
 
 
 def test_the_score_to_beat_is_the_best_file_s_own_even_without_a_log(trained):
     run, *_ = trained
     run.log.unlink()
-    assert best_score(run, run.rows(), "val_psnr", 0) == 23
-    assert best_score(run, [], "val_psnr", 4) == -math.inf  # the best of an earlier stage
+    assert best_score(run, run.rows(), 0) == 23
+    assert best_score(run, [], 4) == -math.inf  # the best of an earlier stage
     save_generator(FEW.build_generator(), run.generator("best"), **FACTS, step=4)  # as earlier versions wrote it
-    assert best_score(run, [{"step": "2", "val_psnr": "19.5"}], "val_psnr", 0) == 19.5
-    assert best_score(run, [], "val_psnr", 0) == -math.inf
+    assert best_score(run, [{"step": "2", "val_psnr": "19.5"}], 0) == 19.5
+    assert best_score(run, [], 0) == -math.inf
 
 
 def test_the_model_is_whole_after_a_best_was_taken_from_another_state(trained):
