@@ -20,7 +20,7 @@ def start_keras(training: bool = False) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with held_back(), _no_new_settings():
+        with held_back(), _without_matplotlib(), _no_new_settings():
             import keras
     except (ValueError, TypeError, AttributeError) as problem:  # Keras reads its file without much care.
         raise UserError(
@@ -48,6 +48,24 @@ def start_keras(training: bool = False) -> None:
 def _keras_folder() -> Path:
     """Where Keras looks for keras.json, and keeps what it downloads."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+
+
+@contextlib.contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    """Keep Keras from importing matplotlib, which makes two folders in the home folder and takes its time.
+
+    Keras wants it for plots of its own alone, which then say that it is missing. Who imported it before keeps it.
+    """
+    names = ("matplotlib", "matplotlib.pyplot")
+    if names[0] in sys.modules:
+        yield
+        return
+    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]  # None is how Python is told of no module
+    try:
+        yield
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ def test_a_start_leaves_nothing_in_the_home_folder(tmp_path):
     out, err, code = started(tmp_path, TMPDIR=str(tmp_path))
     assert code == 0, err
     assert out == f"channels_last float32 (1, 8, 9, 5)\n{tmp_path}/.keras\n"
-    assert list(tmp_path.rglob("*")) == []
+    assert list(tmp_path.rglob("*")) == []  # no .keras, and none of matplotlib's folders
 
 
 @pytest.mark.process
