@@ -60,7 +60,7 @@ def _without_matplotlib() -> Iterator[None]:
     if names[0] in sys.modules:
         yield
         return
-    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]  # None is how Python is told of no module
+    sys.modules.update(dict.fromkeys(names))  # None is how Python is told of no module
     try:
         yield
     finally:

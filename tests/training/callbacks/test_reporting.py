@@ -1,6 +1,7 @@
 """What a run reports and saves besides its steps: faults, batches without content, states inside a round."""
 
 import errno
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -137,6 +138,33 @@ def test_a_stop_saves_nothing_that_is_broken(run, model):
     with pytest.raises(Stopped):
         stop.on_train_batch_end(0)
     assert len(run.states()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_that_ask_for_an_end_save_first(run, model, number):
+    before = signal.getsignal(number)
+    with StopCleanly(checkpoints(run, model)) as stop:
+        stop.set_params({"steps": 4})
+        stop.on_train_batch_end(0)
+        assert not run.states()
+        for each in (number, signal.SIGTERM, signal.SIGHUP):  # The end of a job sends several.
+            signal.raise_signal(each)
+        with pytest.raises(Stopped):
+            stop.on_train_batch_end(1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert len(run.states()) == 1 and signal.getsignal(number) == before
+
+
+def test_a_run_under_nohup_does_not_hear_the_terminal_close(run, model, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in safety.stopping_signals()
+        with safety.signals_left_to_the_chief():
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in safety.stopping_signals()
 
 
 def test_a_full_disk_ends_the_round_with_one_line_and_all_that_was_saved(run, model, monkeypatch):
