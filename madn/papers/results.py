@@ -6,7 +6,7 @@ from pathlib import Path
 
 from madn.errors import UserError
 from madn.training.runfolder import RunFolder
-from madn.weights.measurements import read_measured
+from madn.weights.measurements import OfARecipe, read_measured
 
 FILES = ("full.json", "crop.json")
 Result = dict  # It is an evaluation's JSON, and "file", the path that it was read from.
@@ -24,7 +24,7 @@ def find_results(places: Sequence[str | Path]) -> list[Result]:
             files = [file for name in FILES for file in place.rglob(name)]
             found |= {file.resolve(): read_result(file) for file in files}
         elif place.is_file():
-            found[place.resolve()] = _with_file(read_measured(place), place)
+            found[place.resolve()] = _with_file(read_measured(place, OfARecipe), place)
         else:
             raise UserError(f"{place}: no such folder or file of results; name one that python -m madn.evaluate wrote")
     results = [result for result in found.values() if result]
@@ -34,7 +34,7 @@ def find_results(places: Sequence[str | Path]) -> list[Result]:
 def read_result(file: str | Path) -> Result | None:
     """An evaluation's JSON with its "file"; None where it is damaged or something else."""
     try:
-        return _with_file(read_measured(Path(file)), Path(file))
+        return _with_file(read_measured(Path(file), OfARecipe), Path(file))
     except UserError:
         return None
 

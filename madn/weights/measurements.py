@@ -34,19 +34,24 @@ class OfAnImage(Both):
 
 
 class Measured(msgspec.Struct):
-    """What an evaluation's JSON has for certain, in earlier versions, too; the rest is for people."""
+    """What an evaluation's JSON has for certain, in the first versions, too; the rest is for people."""
 
     mean: Both
     images: Annotated[list[OfAnImage], msgspec.Meta(min_length=1)]
     data: str
     model: str
-    recipe: str | None
     protocol: Literal["full", "crop"]
 
 
-def read_measured(file: Path) -> dict[str, Any]:
+class OfARecipe(Measured, kw_only=True):
+    """What it has since it says of which recipe a network is."""
+
+    recipe: str | None
+
+
+def read_measured(file: Path, kind: type[Measured] = Measured) -> dict[str, Any]:
     """What an evaluation's JSON says. Raises `UserError` where it is damaged or something else."""
     what, way_out = "what python -m madn.evaluate writes", "measure it again with python -m madn.evaluate"
     result = read_json(file, dict[str, Any], what, way_out)
-    convert(result, Measured, str(file), what, way_out)
+    convert(result, kind, str(file), what, way_out)
     return result

@@ -117,6 +117,7 @@ class Checkpoints(keras.callbacks.Callback):
         super().__init__()
         self.run, self.place, self.elapsed, self.check = run, place, elapsed, check
         self.seconds, self.means, self.saved = seconds, means, time.monotonic()
+        self.settings = run.written_settings()  # Each state holds a copy.
 
     def save(self, inside_a_round: bool) -> None:
         self.check()
@@ -124,7 +125,7 @@ class Checkpoints(keras.callbacks.Callback):
         path, place = self.run.state(self.model.step), dataclasses.replace(self.place, seconds=self.elapsed())
         with self.run.writing():
             means = tracked_means(self.model) if inside_a_round else None
-            save_state(self.model, path, place, means, self.run.written_settings())
+            save_state(self.model, path, place, means, self.settings)
             self.run.keep_states(path)
         self.saved = time.monotonic()
 
