@@ -152,7 +152,10 @@ def held_back() -> Iterator[None]:
     """Hold back the process's standard error, C++ libraries' included; give it out after an exception."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
+    # Linux keeps it in memory.
+    with (
+        os.fdopen(os.memfd_create("stderr"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as said
+    ):
         os.dup2(said.fileno(), 2)
         try:
             yield

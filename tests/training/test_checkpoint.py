@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 import pytest
 from helpers import FEW, TINY, batch, eager, same, values
@@ -162,7 +163,7 @@ def test_a_generator_with_a_flipped_bit_is_refused_and_one_without_a_seal_is_rea
 def test_weights_that_are_not_finite_are_refused(tmp_path, value):
     file, generator = tmp_path / "best.weights.h5", FEW.build_generator()
     weight = generator.weights[0]
-    first = np.array(weight)
+    first = np.array(keras.ops.convert_to_numpy(weight))
     first.flat[0] = value
     weight.assign(first)
     save_generator(generator, file, "madn", FEW.fields())
