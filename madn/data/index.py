@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from madn.data.images import DecodedImages, in_threads
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.imaging.finding import Found, below, is_housekeeping
 
 MOST_LINES = 20
@@ -118,19 +118,19 @@ def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_
     found = in_threads(inspect, index.pairs, "checking pairs")
     problems = [*index.problems, *(line for lines in found for line in lines)]
     if problems and not skip_bad:
-        raise UserError(some_lines(f"{line} (or leave such pairs out: --skip-bad)" for line in problems))
+        raise UserError(*some_lines(f"{line} (or leave such pairs out: --skip-bad)" for line in problems))
     good = tuple(pair for pair, lines in zip(index.pairs, found) if not lines)
     if not good:
-        raise UserError(some_lines(problems) + f"\n{index.root}: no usable pair is left")
+        raise UserError(*some_lines(problems), f"{index.root}: no usable pair is left")
     notes = (images.notes[path] for pair in good for path in (pair.blurred, pair.sharp) if path in images.notes)
     return replace(index, pairs=good, problems=tuple(problems), notes=(*index.notes, *notes))
 
 
-def some_lines(lines: Iterable[str]) -> str:
-    """The first 20 of the lines, and how many there are more."""
-    lines = list(lines)
+def some_lines(lines: Iterable[str]) -> list[str]:
+    """The first 20 of the lines, and one that says how many there are more; what does not print is escaped."""
+    lines = [one_line(line) for line in lines]
     more = [f"... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return "\n".join(lines[:MOST_LINES] + more)
+    return lines[:MOST_LINES] + more
 
 
 def size(image: np.ndarray) -> str:
@@ -287,5 +287,5 @@ def _index(
     pairs: list[Pair], problems: list[str], notes: list[str], layout: str, blur_kind: str | None, root: str
 ) -> PairIndex:
     if not pairs:
-        raise UserError(some_lines(problems or [f"{root}: no images found ({layout} layout)", *notes]))
+        raise UserError(*some_lines(problems or [f"{root}: no images found ({layout} layout)", *notes]))
     return PairIndex(tuple(pairs), tuple(problems), layout, blur_kind, root, tuple(notes))

@@ -153,6 +153,8 @@ def open_source(
 ) -> tuple[CropSource, FixedCrops | None, dict]:
     """Training crops, held-out crops and a summary of both, everything decoded and checked.
 
+    The summary says in words what there is (`train`, `validation`, `left_out`, `notes`), and lists the `files`.
+
     Pairs and photographs together are mixed (`MixedCrops`), and of the photographs those are held out that
     `held_photos` asks for. Raises `UserError` naming every bad file, before any training.
     """
@@ -190,6 +192,7 @@ def open_source(
         "validation": [pair.name for pair in held],
         "left_out": list(index.problems),
         "notes": list(index.notes),
+        "files": [path for pair in index.pairs for path in (pair.blurred, pair.sharp)],
     }
     if options.photos is not None:
         share = 0.5 if options.photo_share is None else options.photo_share
@@ -230,5 +233,6 @@ def _open_photos(
         "validation": [photo.name for photo in held],
         "left_out": list(problems),
         "notes": [*notes, *(images.notes[path] for path in photos if path in images.notes)],
+        "files": list(photos),
     }
     return kind(train, images, crop, seed, augment, motion, options.crop_tries), fixed, about

@@ -1,5 +1,6 @@
 """A network, or a traditional reference, measured on the images of a selection: table, JSON and pictures."""
 
+import contextlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from tqdm import tqdm
 from madn import recipes
 from madn.data.images import DecodedImages
 from madn.data.index import PairIndex, some_lines
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.evaluation.deconvolution import REFERENCES
 from madn.evaluation.restored import RestoredElsewhere, find_restored
 from madn.evaluation.scoring import RestorePair, evaluate_method
@@ -18,6 +19,7 @@ from madn.evaluation.selection import Scorers, Selection
 from madn.imaging.grids import triple_labels, write_grid
 from madn.restoration.ensemble import ensembled
 from madn.restoration.restorer import restore
+from madn.system.locking import held
 from madn.system.startup import device, processor, start_keras
 from madn.weights import registry
 
@@ -49,9 +51,10 @@ def measure(
     scorers = selection.scorers(index)
     method, about = _method(model, which, recipe, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None, "notes": index.notes}
-    if selection.blurs:
-        index, about["photo_blur"] = selection.blur(index, images, out)
-    _measure(method, about, index, selection, scorers, out, pictures, command)
+    with _held(out):
+        if selection.blurs:
+            index, about["photo_blur"] = selection.blur(index, images, out)
+        _measure(method, about, index, selection, scorers, out, pictures, command)
 
 
 def measure_restored(
@@ -85,7 +88,7 @@ def measure_restored(
     asked = len(index.pairs)
     index = replace(index, pairs=restored.pairs, problems=(*index.problems, *restored.problems))
     for line in (*(f"left out: {problem}" for problem in restored.problems), *restored.notes):
-        print(line)
+        print(one_line(line))
     if restored.problems:
         print(f"{folder}: {len(restored.problems)} of {asked} pairs have no usable image; the mean is of the others")
     about: dict[str, object] = {
@@ -97,7 +100,13 @@ def measure_restored(
         "photo_blur": None,
         "notes": (*index.notes, *restored.notes),
     }
-    _measure(_InOrder(restored), about, index, selection, scorers, out, pictures, command, timed=False)
+    with _held(out):
+        _measure(_InOrder(restored), about, index, selection, scorers, out, pictures, command, timed=False)
+
+
+def _held(out: Path) -> contextlib.AbstractContextManager:
+    """A block in which no other process writes results into the folder."""
+    return held(out, "madn.evaluate", "wait until it has ended, or name another folder with --out")
 
 
 class _InOrder:
@@ -112,9 +121,9 @@ class _InOrder:
 
 def _say_left_out(index: PairIndex) -> None:
     for problem in index.problems:
-        print(f"left out: {problem}")
+        print(f"left out: {one_line(problem)}")
     if index.notes:
-        print(some_lines(index.notes))
+        print("\n".join(some_lines(index.notes)))
 
 
 def _measure(

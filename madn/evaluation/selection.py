@@ -14,7 +14,7 @@ from madn.data.index import Pair, PairIndex, check_pairs
 from madn.data.scenes import in_scenes
 from madn.data.sets import open_pairs
 from madn.data.synthetic import PHOTO_BLURS, Motion, check_photos, find_photos, hold_out_photos, write_pairs
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.evaluation.metric_list import Scorer, choose
 from madn.evaluation.metrics import SMALLEST
 
@@ -146,7 +146,7 @@ class Selection:
         numbers = tqdm(self._some(range(len(crops))), "blurring", unit="image", leave=False)
         pairs, problems = write_pairs(crops, numbers, self.photos, out / "pairs", self.skip_bad)
         for problem in problems:
-            print(f"left out: {problem}")
+            print(f"left out: {one_line(problem)}")
         return (
             replace(index, pairs=pairs, problems=index.problems + problems, layout=f"photographs {kind.SAYS}"),
             {"kind": self.photo_blur, "longest_shake": motion.longest, "window": WINDOW, "seed": self.seed},

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from madn.data.sets import open_pairs
 from madn.errors import UserError
 from madn.imaging.arrays import read_image
 from madn.imaging.finding import image_files
+from madn.system.json_files import read_json
 from madn.system.startup import start_keras
 from madn.system.tables import markdown_table
 from madn.system.writing import atomic
@@ -139,7 +141,10 @@ class Study:
         stamp, log = folder / "command.txt", folder / "evaluate.log"
         self._once("madn.evaluate", evaluate.main, command, stamp, log, weights)
         file = folder / "full.json"
-        return {**json.loads(file.read_text(encoding="utf-8")), "file": file.as_posix()}
+        return {
+            **read_json(file, dict[str, Any], "what madn.evaluate writes", "remove it to measure again"),
+            "file": file.as_posix(),
+        }
 
     def on_realblur(self) -> list["Study"]:
         """This study with the test pairs of RealBlur-J, RealBlur-R or both, as far as `realblur` holds them.
