@@ -77,7 +77,7 @@ def load(name_or_path: str | Path, which: Literal["best", "last"] = "best") -> k
     Args:
         name_or_path: a published name, a run folder, a .weights.h5 file that names its recipe, or a .keras file that
             the model's own `save` wrote.
-        which: the checkpoint of a run folder.
+        which: the checkpoint of a run folder; of a run without held-out images the best is the last.
 
     Returns:
         A functional model: float32 (batch, height, width, 3) RGB in [0, 1], height and width multiples of what the

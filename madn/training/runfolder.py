@@ -282,7 +282,7 @@ class RunFolder:
         """A text for the screen: where the run stands, and where its files are."""
         rows = self.rows()
         if not rows:
-            return f"{self.log} is lost; weights {self.generator('best')}"
+            return f"{self.log} is lost; weights {self.chosen('best')}"
         row = rows[-1]
         score = "{:.2f} dB (blurred {:.2f} dB)".format
         line = f"step {row['step']}: training crops {score(float(row['psnr']), float(row['blurred_psnr']))}"
