@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from madn.errors import UserError
-from madn.papers.results import METRICS, Result, family, find_results, is_of, label, protocol, provenance, seconds, size
+from madn.evaluation.metric_list import choose
+from madn.papers.results import Result, family, find_results, is_of, label, protocol, provenance, seconds, size
 from madn.papers.tables import PAPERS, Table, load, method_name, paper, table, tables
-from madn.system.tables import markdown_table, text_table
+from madn.system.tables import markdown_table, score_text, text_table
 
 LABELS = {
     "psnr": "PSNR, dB",
@@ -24,7 +25,7 @@ LABELS = {
     "score": "score",
     "hsic": "HSIC",
 }
-MEASURED = {"psnr": 2, "ssim": 4, "ssim_matlab": 4, "seconds": 3}  # Measured values have so many decimals.
+STANDARD = tuple(name for metric in choose() for name in metric.explained)
 HOW = (
     "No measured cell: no result on the data of these tables was found. python -m madn.evaluate MODEL --data GOPRO "
     "--split test writes one; --results DIR says where to look (by default below runs)."
@@ -42,9 +43,9 @@ __all__ = ["PAPERS", "Line", "Table", "beside", "load", "markdown", "paper", "re
 class Line:
     """A method in one column of a table, beside one result.
 
-    `published`: metric -> value; empty for what stands in no paper. `measured`: psnr (dB), ssim and ssim_matlab, means
-    over `pairs` pairs, and, where the column has them, seconds, the median; empty where nothing was measured. `note`
-    numbers the result.
+    `published`: metric -> value; empty for what stands in no paper. `measured`: metric -> mean over `pairs` pairs, psnr
+    in dB, and, where the column has them, seconds, the median; empty where nothing was measured. `note` numbers the
+    result.
     """
 
     method: str
@@ -79,7 +80,7 @@ def _lines(name: str, shown: Table, results: Sequence[Result], notes: dict[str, 
         scores, pairs = _scores(shown, k, result)
         note = notes.setdefault(result["file"], len(notes) + 1)
         # JSON has "inf" as a text.
-        measured = {metric: float(scores[side][metric]) for metric in METRICS if shown.scored}
+        measured = {metric: float(value) for metric, value in scores[side].items() if shown.scored}
         if shown.timed[k] and side == "restored" and seconds(result):
             measured["seconds"] = seconds(result)
         lines.append(Line(method, shown.columns[k], published, measured, pairs, result, note))
@@ -136,7 +137,7 @@ def _scores(shown: Table, k: int, result: Result) -> tuple[dict, int] | None:
     if len(found) < len(wanted):
         return None
     return {
-        side: {metric: sum(float(image[side][metric]) for image in found) / len(found) for metric in METRICS}
+        side: {metric: sum(float(image[side][metric]) for image in found) / len(found) for metric in found[0][side]}
         for side in ("blurred", "restored")
     }, len(found)
 
@@ -255,11 +256,14 @@ def _grid(shown: Table, lines: list[Line]) -> tuple[list[str], list[list[str]], 
             for method, row in shown.rows.items()
         ]
         return header, rows, [title != "method" for title in header]
+    # That a standard metric was not measured is to be seen; others have a column where one was.
+    every = dict.fromkeys([*STANDARD, *(metric for line in lines for metric in line.measured)])
+    measured = [metric for metric in every if metric != "seconds"] if shown.scored else []
     header = [
         "method",
         "column",
         *(f"published {LABELS.get(metric, metric)}" for metric in metrics),
-        *(f"measured {LABELS['psnr'] if metric == 'psnr' else metric}" for metric in METRICS if shown.scored),
+        *(f"measured {LABELS['psnr'] if metric == 'psnr' else metric}" for metric in measured),
         *(["measured seconds"] if timed else []),
         "network",
         "measured on",
@@ -270,8 +274,8 @@ def _grid(shown: Table, lines: list[Line]) -> tuple[list[str], list[list[str]], 
             line.method,
             line.column,
             *(_number(metric, line.published.get(metric)) for metric in metrics),
-            *(_number(metric, line.measured.get(metric), MEASURED[metric]) for metric in METRICS if shown.scored),
-            *([_number("seconds", line.measured.get("seconds"), MEASURED["seconds"])] if timed else []),
+            *(score_text(metric, line.measured[metric]) if metric in line.measured else "" for metric in measured),
+            *([f"{line.measured['seconds']:.3f}" if "seconds" in line.measured else ""] if timed else []),
             *_about(shown, line),
         ]
         for line in lines
@@ -294,8 +298,8 @@ def _about(shown: Table, line: Line) -> tuple[str, str, str]:
     return network, f"{protocol(line.result)}, {line.pairs:,} {of}{pixels}", f"[{line.note}]"
 
 
-def _number(metric: str, value: float | None, digits: int | None = None) -> str:
+def _number(metric: str, value: float | None) -> str:
     if value is None:
         return ""
     least = {"psnr": 2, "ssim": 3, "ssim_matlab": 4}.get(metric, 0)  # A number in JSON loses its trailing zeros.
-    return f"{value:.{digits}f}" if digits else max(f"{value:.{least}f}", f"{value}", key=len)
+    return max(f"{value:.{least}f}", f"{value}", key=len)
