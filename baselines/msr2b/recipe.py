@@ -5,8 +5,9 @@ The published run: `python -m madn.train --recipe msr2b --data GOPRO --validatio
     630,900 generator updates (300 epochs of 2,103 crops, one at a time) with five discriminator updates each, about
     0.4 EFLOP by count. At batch 1 the launching of kernels takes longer than their work: `--jit` helps.
     Expected on the 1,111 GoPro test pairs (the paper's Table 2): PSNR 29.13 dB, SSIM 0.961. That SSIM sits with
-    DeblurGAN's 0.958 and fits no two-dimensional SSIM at such a PSNR: compare it with `cw_ssim`. Table 1: ResNet
-    blocks 28.11 dB, Res2Net blocks 28.90 dB. No score of a full training run has been measured with this code.
+    DeblurGAN's 0.958 and fits no two-dimensional SSIM at such a PSNR: compare it with `cw_ssim`, which DeblurGAN's
+    scripts print (`madn.evaluate --metrics cw_ssim`). Table 1: ResNet blocks 28.11 dB, Res2Net blocks 28.90 dB. No
+    score of a full training run has been measured with this code.
 
 Differences from the paper, all of them choices where it says nothing or contradicts itself:
 - the discriminator has five updates for each of the generator's, on the same crop (not stated; DeblurGAN, whose

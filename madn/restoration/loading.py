@@ -75,7 +75,8 @@ def load_network(
     Args:
         source: a run folder, a `.weights.h5` file, a SavedModel folder, or the name of published weights (see
             madn.weights); what exists under that path comes first.
-        which: the "best" or the "last" checkpoint of a run folder.
+        which: the "best" or the "last" checkpoint of a run folder; of a run without held-out images the best is the
+            last, and the description says so.
         recipe: the recipe's name, for a weights file that does not say it; where it does, the two must agree.
         precision: "float32", or "bfloat16" for everything but images; a SavedModel has its own.
     Raises:
@@ -86,11 +87,16 @@ def load_network(
         return _savedmodel(source, precision)
     run = RunFolder(source)
     if run.settings() is not None:
-        file = run.generator(which)
+        file = run.chosen(which)
         if not file.is_file():
             raise UserError(
-                f"{source}: no {which} checkpoint yet; go on with python -m madn.train --run {source} --resume"
+                f"{source}: no {file.name.removesuffix(WEIGHTS)} checkpoint yet; go on with python -m madn.train "
+                f"--run {source} --resume"
             )
+        if file != run.generator(which):
+            loaded = _weights(file, recipe, precision)
+            said = f"{loaded.description}: the last checkpoint, since the run held no images out to choose one by"
+            return replace(loaded, description=said)
     elif source.is_file():
         file = source
     elif name in (known := registry.entries()):  # A folder of that name, such as madn/ in a checkout, does not matter.

@@ -104,6 +104,7 @@ def test_who_needs_weights():
     assert EGNET.stages(100)[1][0].needs_weights
 
 
+@pytest.mark.slow
 def test_each_stage_moves_its_part_and_starts_where_the_one_before_ended():
     recipe, previous = replace(EGNET, **TINY), None
     expected = [set(BACKBONE), {"egn1", "egn2"}, {"sen"}]

@@ -195,6 +195,7 @@ def test_mixed_precision_trains(variant, monkeypatch):
     assert all(np.isfinite(value).all() for value in logs.values()) and ("perceptual" in logs) == (variant == "wgan")
 
 
+@pytest.mark.slow
 def test_content_falls_without_discriminators():
     model = eager(tiny(recipes.get("sisnet-noploss"), tau_3=0.0, zero_outputs=True, lr_g=4e-3))
     assert not model.critics

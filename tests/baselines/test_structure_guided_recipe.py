@@ -154,6 +154,7 @@ def test_critics_stay_in_float32():
     assert model.critics["image"].get_layer("conv_2").compute_dtype == "float32"
 
 
+@pytest.mark.slow
 def test_training_lowers_the_content_loss():
     model = replace(BUDGET, **TINY, rgcl_r=1, critic_steps=1, lr_g=1e-2).build_model(15)
     blurred, sharp = batch()

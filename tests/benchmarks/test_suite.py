@@ -35,6 +35,7 @@ def cells(line):
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
+@pytest.mark.slow
 def test_two_tables_and_every_time_in_the_file(tmp_path, capsys, here):
     file = weights("madn", tmp_path, scales=1, adversarial_domains="none")
     code = bench.main(

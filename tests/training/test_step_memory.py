@@ -59,6 +59,7 @@ def test_a_gradient_keeps_what_it_needs():
     assert 4 * MAP <= most(gradient) <= 5 * MAP
 
 
+@pytest.mark.slow
 def test_each_means_saves():
     plain, remat, parts, bfloat16 = (
         training_memory(replace(TINY, **changes))
@@ -71,6 +72,7 @@ def test_each_means_saves():
     assert 0.5 * plain.step < bfloat16.step < 0.75 * plain.step
 
 
+@pytest.mark.slow
 def test_parts_are_computed_as_two():
     """Four parts of one crop: as two of them, with the other two crops beside."""
     two = training_memory(replace(TINY, batch=2, accumulate=2))
