@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 from imaging import awkward
-from imaging.videos import UNEVEN, make, read
 from PIL import Image
 
 from madn.errors import UserError, run_command
@@ -209,6 +208,9 @@ def test_report(network, capsys):
 
 
 def test_video(network, capsys):
+    pytest.importorskip("av")
+    from imaging.videos import UNEVEN, make, read
+
     Path("in").mkdir()
     make(Path("in/a.mkv"), 3, times=UNEVEN[:3], height=32, width=48)
     photo("in/b.png")
@@ -219,6 +221,24 @@ def test_video(network, capsys):
     np.testing.assert_array_equal(read("out/a.mkv").frames, 255 - read("in/a.mkv").frames)
     np.testing.assert_allclose(read("out/a.mkv").times, UNEVEN[:3], atol=5e-4)
     assert "first of 3 frames, each restored by itself" in Path("report.html").read_text(encoding="utf-8")
+
+
+def test_a_video_that_cannot_grow_is_one_failure(network, capsys):
+    pytest.importorskip("av")
+    resource = pytest.importorskip("resource")
+    from imaging.videos import make
+
+    Path("in").mkdir()
+    make(Path("in/a.mkv"), 6, height=64, width=64)
+    photo("in/b.png")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (7000, before[1]))
+    try:
+        code, out, err = run(capsys, "in", "-o", "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1 and "1 of 2 restored" in out and files("out") == ["b.png"]
+    assert err == "madn: error: out/a.mkv: cannot be written (File too large); choose another name or place\n"
 
 
 def test_ctrl_c_leaves_whole_files_and_the_report(network, capsys):
