@@ -14,6 +14,7 @@ from tqdm import tqdm
 from madn.errors import UserError
 from madn.imaging.arrays import to_float, to_uint8
 from madn.imaging.decoding import read_photo
+from madn.system.writing import atomic
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -104,13 +105,8 @@ class DecodedImages:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
 
     def _write(self, file: Path, array: np.ndarray) -> None:
-        part = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}.part")
-        try:
-            with open(part, "wb") as opened:
-                np.save(opened, array)
-            os.replace(part, file)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic(file) as part, open(part, "wb") as opened:
+            np.save(opened, array)
 
     def _writable(self, action: Callable[[], None]) -> None:
         try:

@@ -15,6 +15,7 @@ from madn.data.sets import open_pairs
 from madn.data.synthetic import PHOTO_BLURS, Motion, check_photos, find_photos, hold_out_photos, write_pairs
 from madn.errors import UserError
 from madn.evaluation.metrics import SMALLEST
+from madn.system.writing import one_name
 
 WINDOW = 512  # A pair that is made of a photograph has so many pixels a side.
 
@@ -78,11 +79,11 @@ class Selection:
         return self.split if parted else None
 
     def folder_name(self) -> str:
-        """A name for the results, another one for other scenes and other blurs."""
+        """A name for the results, another one for other images and other blurs."""
         data = (
-            f"{Path(self.data).resolve().name}-{self.split}-{self.blur_kind}"
+            f"{one_name(self.data)}-{self.split}-{self.blur_kind}"
             if self.data
-            else (self.blurred or self.photos).resolve().name
+            else one_name(self.blurred or self.photos)
         )
         if scenes := self.scene_names:
             names = "+".join(scenes)
@@ -90,6 +91,8 @@ class Selection:
             if not re.fullmatch(r"[\w.+-]{1,100}", names):
                 names = f"{len(scenes)}-scenes-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
             data += f"-{names}"
+        data += f"-every{self.every}" if self.every != 1 else ""
+        data += f"-limit{self.limit}" if self.limit is not None else ""
         return f"{data}-{self.photo_blur}-{self.motion.longest:g}-seed{self.seed}" if self.blurs else data
 
     def open(self, images: DecodedImages) -> PairIndex:
