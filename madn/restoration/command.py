@@ -109,6 +109,8 @@ def _way_on(todo: list[Job[Path]], options: DeblurOptions) -> str:
     if options.overwrite:
         return "what is restored stays; the same command begins anew"
     done = sum(job.is_done for job in todo)
+    if not done:
+        return "nothing is restored yet; the same command begins again"
     return f"{done} of {len(todo)} restored, which stay; the same command goes on with the rest"
 
 

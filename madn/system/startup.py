@@ -3,6 +3,8 @@
 import contextlib
 import os
 import platform
+import sys
+import tempfile
 from collections.abc import Iterator
 
 from tqdm import tqdm
@@ -27,7 +29,7 @@ def start_keras(training: bool = False) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with quiet():
+        with quiet(), _without_matplotlib():
             import keras
     except ModuleNotFoundError as missing:
         raise UserError(
@@ -42,6 +44,24 @@ def start_keras(training: bool = False) -> None:
         )
     if backend == "tensorflow" and not training:
         _one_operation_at_a_time()
+
+
+@contextlib.contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    """Keep Keras from importing Matplotlib, which it can do without, where there is no folder for temporary files:
+    Matplotlib would end with an error if it finds no place for its settings either."""
+    try:
+        with tempfile.TemporaryFile():
+            left_out = False
+    except OSError:
+        left_out = "matplotlib" not in sys.modules
+    if left_out:
+        sys.modules["matplotlib"] = None  # So an import of it fails.
+    try:
+        yield
+    finally:
+        if left_out:
+            del sys.modules["matplotlib"]
 
 
 def _one_operation_at_a_time() -> None:

@@ -361,6 +361,7 @@ def test_progress_is_shown_on_a_terminal(network, monkeypatch):
     (Path("in") / "c.png").touch()
     assert deblur.main(["in", "-o", "out"]) == 1
     said = sys.stderr.getvalue()
+    assert f"loading {DEFAULT}" in said and "a.png, compiling first" in said and "b.png, compiling" not in said
     assert "a.png" in said and "33%" in said and "left]" in said and "\nmadn: error: in/c.png" not in said
     assert "madn: error: in/c.png: cannot be read" in said
 
