@@ -19,7 +19,7 @@ from madn.system.commandline import parse
 from madn.system.writing import WEIGHTS
 from madn.weights.registry import DEFAULT
 
-MODELS = ("settings.json", "saved_model.pb")  # A folder that is a model has one of these.
+MODELS = ("settings.json", "saved_model.pb")  # A run folder has the first of these, a SavedModel the second.
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class BatchOptions:
 
 
 def main(argv: list[str]) -> int:
-    """The command; 1 when some of the files could not be restored."""
+    """The command. Returns 1 when some of the files could not be restored; raises `UserError` for options at fault."""
     end = argv.index("--") if "--" in argv else len(argv)
     options = parse(BatchOptions, argv[:end], "python -m madn.batch", __doc__)
     if not options.inputs:
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     output = absolute(options.output)
     failed = absolute(options.failed) if options.failed else f"{output}/failed.jsonl"
     if not failed.endswith(".jsonl"):
-        # With another suffix the list could replace a photo.
+        # A list of another suffix could replace a photo.
         raise UserError(f"{options.failed}: the list of failures is a .jsonl file")
     if is_remote(options.model) and not options.model.endswith(WEIGHTS):
         raise UserError(f"{options.model}: of a bucket only a {WEIGHTS} file is taken; others, local to the workers")
@@ -115,7 +115,7 @@ def _run(options: BatchOptions, sources: list[Source], output: str, failed: str,
 
 
 def _place(model: str) -> str:
-    """The model's name for workers in other folders; a published name stays one, even where a folder has it, too."""
+    """The model as workers in other folders find it: a path becomes absolute, a published name stays."""
     is_here = os.path.isfile(model) or any(os.path.isfile(os.path.join(model, name)) for name in MODELS)
     return os.path.abspath(model) if is_here else model
 

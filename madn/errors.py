@@ -12,21 +12,31 @@ from collections.abc import Callable
 STDERR = 2
 
 
+def one_line(text: str) -> str:
+    """Escape characters that do not print, which file names may hold, as Python writes them in strings."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class UserError(Exception):
-    """Bad input: the message names the file or the setting, and the way out. One line, no traceback."""
+    """Bad input: the message names the file or the setting, and the way out. One line, no traceback.
+
+    Several problems are several arguments, a line each. What does not print, such as a newline or a terminal's escape
+    code in a file's name, is escaped.
+    """
 
     exit_code = 2
+
+    def __init__(self, *lines: object):
+        super().__init__(*(one_line(str(line)) for line in lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class WorkerLost(UserError):
     """Another process of a run on several machines has stopped; the same command with --resume goes on."""
 
     exit_code = 75  # sysexits.h has this code for "try again" (EX_TEMPFAIL).
-
-
-def one_line(text: str) -> str:
-    """Escape characters that do not print, which file names may hold, as Python writes them in strings."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def say(line: str) -> None:
@@ -76,7 +86,7 @@ def run_command(command: Callable[[list[str]], int | None], argv: list[str] | No
         _flush()
         sys.exit(code)
     except UserError as problem:
-        for line in str(problem).splitlines():
+        for line in problem.args:
             say(f"error: {line}")
         sys.exit(problem.exit_code)
     except BrokenPipeError:  # The reader, such as head, has seen enough.
@@ -85,7 +95,7 @@ def run_command(command: Callable[[list[str]], int | None], argv: list[str] | No
     except OSError as problem:
         if not problem.filename and problem.errno not in (errno.ENOSPC, errno.EIO):
             raise
-        say(f"error: {problem.filename or 'standard output or a file'}: {problem.strerror}")
+        say(one_line(f"error: {problem.filename or 'standard output or a file'}: {problem.strerror}"))
         sys.exit(2)
     except KeyboardInterrupt as stop:
         say(f"stopped; {stop}" if str(stop) else "stopped")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from madn.data.images import DecodedImages, in_threads
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.imaging.finding import Found, below, is_housekeeping
 
 MOST_LINES = 20
@@ -16,12 +16,16 @@ MOST_LINES = 20
 
 @dataclass(frozen=True)
 class Pair:
-    """A blurred image and its sharp partner; `name` is "scene/stem", or the stem alone without a scene."""
+    """A blurred image and its sharp partner; `name` is "scene/stem", or the stem alone without a scene.
+
+    `frames` are all sharp images along the motion that blurred it, where a set has them (`madn.data.kohler`).
+    """
 
     blurred: Path
     sharp: Path
     scene: str
     name: str
+    frames: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,18 +87,23 @@ def pair_folders(blurred_dir: str | Path, sharp_dir: str | Path) -> PairIndex:
 def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_bad: bool = False) -> PairIndex:
     """Decode every file once, in parallel through the cache, and return the index without its bad pairs.
 
-    Bad: unreadable or truncated files, sizes that differ, images smaller than `crop` pixels, a blurred image
-    identical to its partner, and what `find_pairs` could not pair. Raises `UserError` with one line for each,
-    unless `skip_bad`: then they are in `problems`.
+    Bad: unreadable or truncated files, also among the frames, sizes that differ, images smaller than `crop` pixels, a
+    blurred image identical to its partner, and what `find_pairs` could not pair. Raises `UserError` with one line for
+    each, unless `skip_bad`: then they are in `problems`.
     """
 
     def inspect(pair: Pair) -> list[str]:
         arrays, problems = {}, []
-        for path in (pair.blurred, pair.sharp):
+        for path in dict.fromkeys((pair.blurred, pair.sharp, *pair.frames)):
             try:
-                arrays[path] = images.read(path)
+                image = images.read(path)
             except UserError as problem:
                 problems.append(str(problem))
+                continue
+            if path in (pair.blurred, pair.sharp):
+                arrays[path] = image
+            elif image.shape != arrays.get(pair.sharp, image).shape:
+                problems.append(f"{path}: {size(image)}, but {pair.sharp} is {size(arrays[pair.sharp])}")
         small = [too_small(path, array, crop) for path, array in arrays.items() if crop and min(array.shape[:2]) < crop]
         problems += small[:1]  # One line is enough for both images of a pair.
         if problems:
@@ -109,19 +118,19 @@ def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_
     found = in_threads(inspect, index.pairs, "checking pairs")
     problems = [*index.problems, *(line for lines in found for line in lines)]
     if problems and not skip_bad:
-        raise UserError(some_lines(f"{line} (or leave such pairs out: --skip-bad)" for line in problems))
+        raise UserError(*some_lines(f"{line} (or leave such pairs out: --skip-bad)" for line in problems))
     good = tuple(pair for pair, lines in zip(index.pairs, found) if not lines)
     if not good:
-        raise UserError(some_lines(problems) + f"\n{index.root}: no usable pair is left")
+        raise UserError(*some_lines(problems), f"{index.root}: no usable pair is left")
     notes = (images.notes[path] for pair in good for path in (pair.blurred, pair.sharp) if path in images.notes)
     return replace(index, pairs=good, problems=tuple(problems), notes=(*index.notes, *notes))
 
 
-def some_lines(lines: Iterable[str]) -> str:
-    """The first 20 of the lines, and how many there are more."""
-    lines = list(lines)
+def some_lines(lines: Iterable[str]) -> list[str]:
+    """The first 20 of the lines, and one that says how many there are more; what does not print is escaped."""
+    lines = [one_line(line) for line in lines]
     more = [f"... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return "\n".join(lines[:MOST_LINES] + more)
+    return lines[:MOST_LINES] + more
 
 
 def size(image: np.ndarray) -> str:
@@ -279,5 +288,5 @@ def _index(
     pairs: list[Pair], problems: list[str], notes: list[str], layout: str, blur_kind: str | None, root: str
 ) -> PairIndex:
     if not pairs:
-        raise UserError(some_lines(problems or [f"{root}: no images found ({layout} layout)", *notes]))
+        raise UserError(*some_lines(problems or [f"{root}: no images found ({layout} layout)", *notes]))
     return PairIndex(tuple(pairs), tuple(problems), layout, blur_kind, root, tuple(notes))

@@ -7,17 +7,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import keras
+import msgspec
 
 from madn import recipes
 from madn.errors import UserError
 from madn.nn.macs import network_macs
+from madn.system.json_files import read_json
+from madn.system.locking import held
 from madn.system.tables import markdown_table
-from madn.system.writing import atomic
+from madn.system.writing import write_durably
 from madn.training.perceptual import PerceptualRecipe
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
+from madn.weights.measurements import read_measured
 
 TIMING_STEPS = (4, 34)
 MARGIN = 1.2
@@ -39,6 +44,16 @@ class Contestant:
     images: int
 
 
+class Timing(msgspec.Struct, forbid_unknown_fields=True):
+    """timing/RECIPE.json: the pace of a recipe, and what follows from it for the minutes and options of all."""
+
+    seconds_per_step: float
+    minutes: float
+    options: list[str]
+    steps: Annotated[int, msgspec.Meta(ge=1)]
+    version: int = 0
+
+
 @dataclass(frozen=True)
 class Contest:
     """The folder of all runs, the minutes of each, their common options, and the set that is measured."""
@@ -51,6 +66,10 @@ class Contest:
     def run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
         """Train and measure all of these recipes; returns the table, which is kept in the folder, too."""
         check_backend()
+        with held(self.folder, "madn.compare", "wait until it has ended, or choose another --run"):
+            return self._run(names, weights)
+
+    def _run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
         for name in names:  # What a run needs is checked before the others take their hours.
             self.prepare(name, weights)
         entries = [self.enter(name, weights) for name in names]
@@ -77,7 +96,7 @@ class Contest:
         last = run.rows()[-1]
         measured = run.path / "test"
         self._python("madn.evaluate", run.path, "--data", self.test, "--split", "test", "--out", measured)
-        result = json.loads((measured / "full.json").read_text())
+        result = read_measured(measured / "full.json")
         generator = recipe.build_generator()
         better = sum(image["restored"]["psnr"] > image["blurred"]["psnr"] for image in result["images"])
         return Contestant(
@@ -97,8 +116,7 @@ class Contest:
         self._recipe(name, weights).prepare()
 
     def write(self, name: str, text: str) -> None:
-        with atomic(self.folder / name) as part:
-            part.write_text(text, encoding="utf-8")
+        write_durably(self.folder / name, text.encode())
 
     def _recipe(self, name: str, weights: dict[str, str | None]) -> Recipe:
         recipe = recipes.get(name)
@@ -111,32 +129,23 @@ class Contest:
         if not file.is_file():
             # Two runs differ in their steps alone: tracing, and what happens at the end of a round, cancel out.
             seconds = []
-            for steps in TIMING_STEPS:
-                run = RunFolder(self.folder / "timing" / f"{name}-{steps}")
+            for count in TIMING_STEPS:
+                run = RunFolder(self.folder / "timing" / f"{name}-{count}")
                 self._python(
-                    "madn.train", *options, "--steps", steps, "--round-steps", steps, "--run", run.path, "--resume"
+                    "madn.train", *options, "--steps", count, "--round-steps", count, "--run", run.path, "--resume"
                 )
                 seconds.append(float(run.rows()[-1]["seconds"]))
             per_step = max((seconds[1] - seconds[0]) / (TIMING_STEPS[1] - TIMING_STEPS[0]), 1e-3)
-            self.write(
-                f"timing/{name}.json",
-                json.dumps(
-                    {
-                        "seconds_per_step": per_step,
-                        "minutes": self.minutes,
-                        "options": options,
-                        "steps": max(ROUNDS, round(MARGIN * 60 * self.minutes / per_step)),
-                    }
-                )
-                + "\n",
-            )
-        timing = json.loads(file.read_text())
-        if (timing["minutes"], timing["options"]) != (self.minutes, options):
+            steps = max(ROUNDS, round(MARGIN * 60 * self.minutes / per_step))
+            timing = Timing(version=1, seconds_per_step=per_step, minutes=self.minutes, options=options, steps=steps)
+            self.write(f"timing/{name}.json", msgspec.json.encode(timing).decode() + "\n")
+        timing = read_json(file, Timing, "a recipe's timing", "remove it, and the recipe is timed again")
+        if (timing.minutes, timing.options) != (self.minutes, options):
             raise UserError(
-                f"{self.folder}: holds a comparison of {timing['minutes']:g} minutes with "
-                f"{' '.join(timing['options'])}; choose another --run, or the same options"
+                f"{self.folder}: holds a comparison of {timing.minutes:g} minutes with "
+                f"{' '.join(timing.options)}; choose another --run, or the same options"
             )
-        return timing["steps"]
+        return timing.steps
 
     def _python(self, module: str, *arguments) -> None:
         command = [sys.executable, "-m", module, *map(str, arguments)]

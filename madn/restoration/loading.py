@@ -74,7 +74,8 @@ def load_network(
     Args:
         source: a run folder, a `.weights.h5` file, a SavedModel folder, or the name of published weights (see
             madn.weights); what exists under that path comes first.
-        which: the "best" or the "last" checkpoint of a run folder.
+        which: the "best" or the "last" checkpoint of a run folder; of a run without held-out images the best is the
+            last, and the description says so.
         recipe: the recipe's name, for a weights file that does not say it; where it does, the two must agree.
         precision: "float32", or "bfloat16" for everything but images; a SavedModel has its own.
     Raises:
@@ -83,13 +84,14 @@ def load_network(
     found = find_model(source, which)
     if found.is_saved_model:
         return _savedmodel(found.path, precision)
-    if not found.published:
-        return _weights(found.path, recipe, precision)
-    file = registry.checked(found.published)
-    loaded = _weights(file, recipe, precision)
-    # The description leaves out where the file is installed.
-    inside = loaded.description.replace(str(file), file.name)
-    return replace(loaded, description=f"{found.published.name}, {found.published.short_hash}: {inside}")
+    if found.published:
+        file = registry.checked(found.published)
+        loaded = _weights(file, recipe, precision)
+        # The description leaves out where the file is installed.
+        inside = loaded.description.replace(str(file), file.name)
+        return replace(loaded, description=f"{found.published.name}, {found.published.short_hash}: {inside}")
+    loaded = _weights(found.path, recipe, precision)
+    return replace(loaded, description=f"{loaded.description}{found.remark}")
 
 
 def load_model(source: str | Path, which: str = "best") -> keras.Model:

@@ -18,6 +18,8 @@ class ModelSource:
     published: registry.Entry | None = None
     """The registry's line of published weights, whose file nobody has checked yet."""
     is_saved_model: bool = False
+    remark: str = ""
+    """What is to be said of the choice."""
 
 
 def find_model(source: str | Path, which: str = "best") -> ModelSource:
@@ -31,9 +33,14 @@ def find_model(source: str | Path, which: str = "best") -> ModelSource:
         return ModelSource(path, is_saved_model=True)
     run = RunFolder(path)
     if run.settings() is not None:
-        file = run.generator(which)
+        file = run.chosen(which)
         if not file.is_file():
-            raise UserError(f"{path}: no {which} checkpoint yet; go on with python -m madn.train --run {path} --resume")
+            raise UserError(
+                f"{path}: no {file.name.removesuffix(WEIGHTS)} checkpoint yet; go on with python -m madn.train "
+                f"--run {path} --resume"
+            )
+        if file != run.generator(which):
+            return ModelSource(file, remark=": the last checkpoint, since the run held no images out to choose one by")
         return ModelSource(file)
     if path.is_file():
         return ModelSource(path)

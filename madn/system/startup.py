@@ -4,8 +4,8 @@ import contextlib
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -29,13 +29,21 @@ def start_keras(training: bool = False) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with quiet(), _without_matplotlib():
+        with quiet(), _without_matplotlib(), _no_new_settings():
             import keras
+    except (ValueError, TypeError, AttributeError) as problem:  # Keras reads its file without much care.
+        raise UserError(
+            f"Keras cannot start ({' '.join(str(problem).split())[:160]}); look at KERAS_BACKEND and at "
+            f"{_keras_folder() / 'keras.json'}"
+        ) from None
     except ModuleNotFoundError as missing:
         raise UserError(
             f"{missing.name} is not installed; install it, or set KERAS_BACKEND to a backend that is "
             "(tensorflow, torch, jax)"
         ) from None
+    # A keras.json of the user's may say otherwise, and images here are NHWC and float32.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
     backend = keras.backend.backend()
     if training and backend not in TRAINING:
         raise UserError(
@@ -46,22 +54,51 @@ def start_keras(training: bool = False) -> None:
         _one_operation_at_a_time()
 
 
+def _keras_folder() -> Path:
+    """Where Keras looks for keras.json, and keeps what it downloads."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+
+
 @contextlib.contextmanager
 def _without_matplotlib() -> Iterator[None]:
-    """Keep Keras from importing Matplotlib, which it can do without, where there is no folder for temporary files:
-    Matplotlib would end with an error if it finds no place for its settings either."""
-    try:
-        with tempfile.TemporaryFile():
-            left_out = False
-    except OSError:
-        left_out = "matplotlib" not in sys.modules
-    if left_out:
-        sys.modules["matplotlib"] = None  # So an import of it fails.
+    """Keep Keras from importing matplotlib, which makes two folders in the home folder and takes its time.
+
+    Keras wants it for plots of its own alone, which then say that it is missing. Who imported it before keeps it.
+    """
+    names = ("matplotlib", "matplotlib.pyplot")
+    if names[0] in sys.modules:
+        yield
+        return
+    sys.modules.update(dict.fromkeys(names))  # None is how Python is told of no module
     try:
         yield
     finally:
-        if left_out:
-            del sys.modules["matplotlib"]
+        for name in names:
+            sys.modules.pop(name, None)
+
+
+@contextlib.contextmanager
+def _no_new_settings() -> Iterator[None]:
+    """Keep Keras from writing a keras.json with its defaults into the home folder when it is imported.
+
+    One that is there is read. Downloads that a recipe needs still go to the folder that Keras has for them.
+    """
+    folder = _keras_folder()
+    if "keras" in sys.modules or (folder / "keras.json").exists():
+        yield
+        return
+    before = os.environ.get("KERAS_HOME")
+    os.environ["KERAS_HOME"] = os.devnull  # Nothing can be written below it, and Keras goes on without.
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["KERAS_HOME"]
+        else:
+            os.environ["KERAS_HOME"] = before
+    from keras.src.backend import config
+
+    config._KERAS_DIR = str(folder)
 
 
 def _one_operation_at_a_time() -> None:
@@ -111,6 +148,11 @@ def device() -> str:
 
         if jax.default_backend() == "gpu":
             return jax.devices()[0].device_kind
+    return processor()
+
+
+def processor() -> str:
+    """The kind of processor."""
     return f"CPU {platform.processor() or platform.machine()}"
 
 

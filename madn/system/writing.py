@@ -69,6 +69,18 @@ def _numbered(place: Path) -> str:
     return f"{place.name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
 
 
+def write_durably(path: str | Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all, and have the disk keep it: after a power loss it is the old or the new one.
+
+    Raises `OSError` where the disk refuses, and leaves nothing behind then.
+    """
+    with atomic(path) as part, part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(Path(path).parent)
+
+
 def check_new_weights(path: Path) -> None:
     """Raises `UserError` where `path` cannot be the name of a weights file, or there is such a file already."""
     if not path.name.endswith(WEIGHTS):
@@ -108,8 +120,7 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
         # A folder that is not there yet, or another user's, holds nothing to remove.
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
-                # A video's part has the video's suffix behind it.
-                match = re.fullmatch(rf"(\..+?)\.{HOST}-(\d{{1,9}})(\.[0-9a-f]{{8}})?\.part(\.\w+)?", name)
+                match = re.fullmatch(rf"(\..+?)\.{HOST}-(\d{{1,9}})(\.[0-9a-f]{{8}})?\.part", name)
                 if match and match[1] in known and not psutil.pid_exists(int(match[2])) and _is_free(folder / name):
                     (folder / name).unlink()
 

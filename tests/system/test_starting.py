@@ -1,6 +1,5 @@
 """Commands anywhere: without standard streams, a temporary folder or a terminal's width; and stopped at once."""
 
-import importlib
 import os
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from PIL import Image
 
 from madn import errors
 from madn.errors import begin_work, run_command, say, start_command
-from madn.system import startup
 from madn.system.standard_error import held_back
 from madn.system.startup import quiet
 
@@ -149,21 +147,6 @@ def test_what_is_held_back_needs_no_temporary_folder(monkeypatch, capfd):
         with quiet():
             os.write(2, b"another note\n")
     assert said == [b"note\n"] and capfd.readouterr().err == "why\n"
-
-
-def test_keras_starts_where_matplotlib_finds_no_place(monkeypatch):
-    """Matplotlib's import fails without a home and a temporary folder, and Keras would pass that on."""
-    with monkeypatch.context() as patched:
-        patched.delitem(sys.modules, "matplotlib", raising=False)
-        with startup._without_matplotlib():
-            assert "matplotlib" not in sys.modules
-        patched.setattr(tempfile, "tempdir", "/proc/none")
-        with pytest.raises(ImportError), startup._without_matplotlib():
-            importlib.import_module("matplotlib")
-        assert "matplotlib" not in sys.modules
-        module = patched.setitem(sys.modules, "matplotlib", sys) or sys
-        with startup._without_matplotlib():
-            assert sys.modules["matplotlib"] is module
 
 
 def test_a_closed_reader_does_not_end_the_work(monkeypatch):
