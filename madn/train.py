@@ -75,6 +75,9 @@ def main(argv: list[str]) -> int | None:
     )
     if stored:
         run.check_same(before, {**recipe.fields(), **dataclasses.asdict(data)})
+    data.check_folders()
+    if options.weights and not Path(options.weights).is_file() and not run.states():
+        raise UserError(f"{options.weights}: no such weights file")
     start_keras(training=True)  # Keras starts late, so that a bad command line is reported at once.
     print(f"recipe {name}{why}: {recipes.named()[name].summary}")
     return _train(name, recipe, options, data, run, stored, shlex.join([*PROG.split(), *argv]))

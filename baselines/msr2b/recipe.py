@@ -193,7 +193,7 @@ def _variant(summary: str, **changes) -> Named:
 
 
 RECIPES = {
-    "msr2b": _variant(" as published"),
+    "msr2b": Named(MSR2B, "MSR2B (Qi and Wang 2023) as published"),
     "msr2b-k3": _variant(", Figure 5: 3 blocks in place of 9", num_blocks=3),
     "msr2b-k6": _variant(", Figure 5: 6 blocks", num_blocks=6),
     "msr2b-k12": _variant(", Figure 5: 12 blocks", num_blocks=12),

@@ -183,7 +183,7 @@ def _variant(summary: str, **changes) -> Named:
 
 
 RECIPES = {
-    "structure_guided": _variant(" (Qi 2022) as published"),
+    "structure_guided": Named(STRUCTURE_GUIDED, "Structures Guided (Qi 2022) as published"),
     "structure_guided-nocontent": _variant(", Table 4: without the content loss", content_weight=0.0),
     "structure_guided-nogradient": _variant(", Table 4: without the gradient loss", gradient_weight=0.0),
     "structure_guided-norgcl": _variant(", Table 5: 3x3 convolutions in the place of RGCLs", block="conv3x3"),

@@ -11,13 +11,12 @@ import numpy as np
 from madn import recipes
 from madn.errors import UserError
 from madn.restoration.inference import ELSEWHERE, Inference
+from madn.restoration.model_source import find_model
 from madn.restoration.restorer import Restorer
 from madn.restoration.scale import ScaledRestorer
-from madn.system.writing import WEIGHTS
 from madn.training.checkpoint import load_generator, read_recipe
 from madn.training.precision import dtype_policy
 from madn.training.recipe import Recipe
-from madn.training.runfolder import RunFolder
 from madn.weights import registry
 
 
@@ -82,39 +81,17 @@ def load_network(
     Raises:
         UserError: nothing there and no such name, a damaged file, or weights of another recipe or width.
     """
-    name, source = str(source), Path(source)
-    if (source / "saved_model.pb").is_file():
-        return _savedmodel(source, precision)
-    run = RunFolder(source)
-    if run.settings() is not None:
-        file = run.chosen(which)
-        if not file.is_file():
-            raise UserError(
-                f"{source}: no {file.name.removesuffix(WEIGHTS)} checkpoint yet; go on with python -m madn.train "
-                f"--run {source} --resume"
-            )
-        if file != run.generator(which):
-            loaded = _weights(file, recipe, precision)
-            said = f"{loaded.description}: the last checkpoint, since the run held no images out to choose one by"
-            return replace(loaded, description=said)
-    elif source.is_file():
-        file = source
-    elif name in (known := registry.entries()):  # A folder of that name, such as madn/ in a checkout, does not matter.
-        if which != "best":
-            raise UserError(f"{name}: published weights have no {which} checkpoint; leave --which out")
-        file = registry.path(name)
+    found = find_model(source, which)
+    if found.is_saved_model:
+        return _savedmodel(found.path, precision)
+    if found.published:
+        file = registry.checked(found.published)
         loaded = _weights(file, recipe, precision)
         # The description leaves out where the file is installed.
         inside = loaded.description.replace(str(file), file.name)
-        return replace(loaded, description=f"{name}, {known[name].short_hash}: {inside}")
-    elif source.is_dir():
-        raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
-    else:
-        raise UserError(
-            f"{source}: no such run folder, {WEIGHTS} file or SavedModel, and no published weights of that "
-            f"name: {registry.hint(name, known)}"
-        )
-    return _weights(file, recipe, precision)
+        return replace(loaded, description=f"{found.published.name}, {found.published.short_hash}: {inside}")
+    loaded = _weights(found.path, recipe, precision)
+    return replace(loaded, description=f"{loaded.description}{found.remark}")
 
 
 def load_model(source: str | Path, which: str = "best") -> keras.Model:
