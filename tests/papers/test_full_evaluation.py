@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from madn import evaluate
+from madn.evaluation import measuring
 from madn.imaging.arrays import write_image
 from madn.papers import published
 from madn.papers.results import find_results
@@ -54,6 +55,7 @@ def runs(tmp_path, monkeypatch):
                 shutil.copyfile(tmp_path / f"{kind}.png", folder / f"{number:06}.png")
     network = loading.Loaded(lambda batch: batch / np.float32(0.8), "a brightening network")
     network = SimpleNamespace(**{**vars(network), "multiple": 1})
+    monkeypatch.setattr(measuring, "find_model", lambda *_: None)
     monkeypatch.setattr(loading, "load_network", lambda *_: network)
     evaluate.main(["runs/a", "--data", "GOPRO", "--pictures", "0", "--out", "made"])
     whole = json.loads((tmp_path / "made/full.json").read_text())
