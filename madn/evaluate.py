@@ -34,6 +34,8 @@ class EvaluateOptions(Selection):
     """Checkpoint of a run folder."""
     recipe: str | None = None
     """Recipe that a .weights.h5 file was trained with."""
+    trust_model: bool = False
+    """Load a SavedModel that madn.export did not write: it is a program, and may do whatever its maker wants."""
     ensemble: bool = False
     """Restore each image in its eight flips and turns and measure the mean of these."""
     table: tuple[str, ...] | None = None
@@ -57,6 +59,7 @@ def main(argv: list[str]) -> None:
         options,
         which=options.which,
         recipe=options.recipe,
+        trust_model=options.trust_model,
         ensemble=options.ensemble,
         out=options.out,
         pictures=options.pictures,

@@ -51,6 +51,7 @@ class BatchSettings:
     model: str
     which: str
     recipe: str | None
+    trust_model: bool
     precision: str
     memory_gb: float | None
     tile: int | None
@@ -157,7 +158,7 @@ class PhotoHandler(TFModelHandlerNumpy):
                 if is_remote(model):
                     model = Path(folder, model.rsplit("/", 1)[1])
                     model.write_bytes(content_of(asked.model))
-                loaded = load_network(model, asked.which, asked.recipe, asked.precision)
+                loaded = load_network(model, asked.which, asked.recipe, asked.precision, asked.trust_model)
             return OneByOne(loaded.restorer(asked.memory_gb, asked.tile))
         except UserError as reason:
             raise Stop(str(reason)) from None

@@ -24,6 +24,7 @@ def measure(
     *,
     which: str = "best",
     recipe: str | None = None,
+    trust_model: bool = False,
     ensemble: bool = False,
     out: Path | None = None,
     pictures: int = 12,
@@ -32,7 +33,8 @@ def measure(
     """Print the scores of a model, and write them, with the first `pictures` side by side, into a folder.
 
     Args:
-        model: one of `REFERENCES`, or what `madn.restoration.loading.load_network` takes, with `which` and `recipe`.
+        model: one of `REFERENCES`, or what `madn.restoration.loading.load_network` takes, with `which`, `recipe` and
+            `trust_model`.
         ensemble: measure the mean over the eight flips and turns of each image.
         out: by default below the run folder, or in runs/evaluation for any other model.
         command: what was typed, for the JSON.
@@ -45,7 +47,7 @@ def measure(
         print(f"left out: {problem}")
     if index.notes:
         print(some_lines(index.notes))
-    method, about = _method(model, which, recipe, ensemble, index.blur_kind)
+    method, about = _method(model, which, recipe, trust_model, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None}
     if selection.blurs:
         index, about["photo_blur"] = selection.blur(index, images, out)
@@ -77,11 +79,10 @@ def measure(
 
 
 def _method(
-    name: str, which: str, recipe: str | None, ensemble: bool, blur_kind: str | None
+    name: str, which: str, recipe: str | None, trust_model: bool, ensemble: bool, blur_kind: str | None
 ) -> tuple[RestorePair, dict[str, object]]:
     """What restores the images, and what the JSON says of it."""
-    there = Path(name).exists()
-    if name in REFERENCES and not there:
+    if name in REFERENCES:
         if recipe or which != "best" or ensemble:
             raise UserError(
                 f"{name}: there is no checkpoint, no recipe and no ensemble; leave --which, --recipe and --ensemble out"
@@ -91,9 +92,9 @@ def _method(
     from madn.restoration.loading import load_network
 
     try:
-        loaded = load_network(name, which, recipe)
+        loaded = load_network(name, which, recipe, trust_model=trust_model)
     except UserError as problem:
-        if there or name in registry.entries():
+        if registry.is_path(name) or name in registry.entries():
             raise
         raise UserError(f"{problem} (without a network: {', '.join(REFERENCES)})") from None
     if loaded.recipe and blur_kind and loaded.recipe.blur_kind != blur_kind:
@@ -121,6 +122,6 @@ def _method(
 
 
 def _default_out(model: str, selection: Selection) -> Path:
-    if (Path(model) / "settings.json").is_file():
+    if registry.is_path(model) and (Path(model) / "settings.json").is_file():
         return Path(model) / "evaluation" / selection.folder_name()
     return Path("runs/evaluation") / Path(model).resolve().name / selection.folder_name()

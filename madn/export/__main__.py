@@ -57,11 +57,11 @@ def main(argv: list[str]) -> None:
     exporting.check_installed(options.formats)
     formats = options.formats or [name for name, each in exporting.FORMATS.items() if not each.missing]
 
-    from madn.restoration.loading import load_network
+    from madn.restoration.loading import is_savedmodel, load_network
 
-    loaded = load_network(options.run, options.which, options.recipe)
-    if loaded.model is None:
+    if is_savedmodel(options.run):
         raise UserError(f"{options.run} is a SavedModel already: give a run folder or a weights file")
+    loaded = load_network(options.run, options.which, options.recipe)
     for name in exporting.FORMATS:
         if not options.formats and name not in formats:
             print(f"{name} is left out; to have it: {exporting.how_to_install(name)}")

@@ -43,6 +43,7 @@ def deblur(
     precision: str = "float32",
     ensemble: bool = False,
     scale: float | Literal["auto"] = "auto",
+    trust_model: bool = False,
 ) -> np.ndarray:
     """See `madn.deblur`."""
     if isinstance(model, Restorer) and (memory_gb, tile, precision, ensemble, scale) != (
@@ -57,7 +58,9 @@ def deblur(
     restorer = (
         model
         if isinstance(model, Restorer)
-        else _restorer(str(model or DEFAULT), memory_gb, tile, precision, ensemble, None if scale == "auto" else scale)
+        else _restorer(
+            model or DEFAULT, memory_gb, tile, precision, ensemble, None if scale == "auto" else scale, trust_model
+        )
     )
     layers = pixels.reshape(*pixels.shape[:2], -1)
     restored, _ = restorer(layers[..., :3], colours=colours)
@@ -231,11 +234,17 @@ def _with_alpha(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def _restorer(
-    model: str, memory_gb: float | None, tile: int | None, precision: str, ensemble: bool, scale: float | None
+    model: str | Path,
+    memory_gb: float | None,
+    tile: int | None,
+    precision: str,
+    ensemble: bool,
+    scale: float | None,
+    trust_model: bool,
 ) -> Restorer:
     from madn.system.startup import start_keras
 
     start_keras()
     from madn.restoration.loading import load_network
 
-    return load_network(model, precision=precision).restorer(memory_gb, tile, ensemble, scale)
+    return load_network(model, precision=precision, trust_model=trust_model).restorer(memory_gb, tile, ensemble, scale)

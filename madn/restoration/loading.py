@@ -1,15 +1,14 @@
 """Loads trained networks: by a published name, or from a run folder, a weights file or a SavedModel."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from madn import recipes
 from madn.errors import UserError
+from madn.restoration import savedmodel
 from madn.restoration.inference import ELSEWHERE, Inference
 from madn.restoration.restorer import Restorer
 from madn.restoration.scale import ScaledRestorer
@@ -60,6 +59,8 @@ class Loaded:
             bytes_per_pixel = self.network.bytes_per_pixel()
         else:
             facts = {name: value for name, value in (self.facts or {}).items() if isinstance(value, int) and value > 0}
+            if facts.get("multiple", 1) > 1024:  # This is no network's, and photos are padded up to it.
+                del facts["multiple"]
             multiple, blend, tile_pixels = facts.get("multiple", 32), 64, facts.get("tile_pixels")
             bytes_per_pixel = facts.get("bytes_per_pixel", ELSEWHERE)
         return ScaledRestorer(
@@ -68,22 +69,37 @@ class Loaded:
 
 
 def load_network(
-    source: str | Path, which: str = "best", recipe: str | None = None, precision: str = "float32"
+    source: str | Path,
+    which: str = "best",
+    recipe: str | None = None,
+    precision: str = "float32",
+    trust_model: bool = False,
 ) -> Loaded:
     """Load a network.
 
     Args:
-        source: a run folder, a `.weights.h5` file, a SavedModel folder, or the name of published weights (see
-            madn.weights); what exists under that path comes first.
+        source: the name of published weights (see madn.weights), a run folder, a `.weights.h5` file or a SavedModel
+            folder. Text is a path where `registry.is_path` says so, a `Path` always; so nothing in the working
+            directory takes a published name.
         which: the "best" or the "last" checkpoint of a run folder.
         recipe: the recipe's name, for a weights file that does not say it; where it does, the two must agree.
         precision: "float32", or "bfloat16" for everything but images; a SavedModel has its own.
+        trust_model: load any SavedModel, and so run what it says, not only those that `madn.export` wrote.
     Raises:
-        UserError: nothing there and no such name, a damaged file, or weights of another recipe or width.
+        UserError: nothing there and no such name, a damaged file, weights of another recipe or width, or a SavedModel
+            that may do more than compute (`madn.restoration.savedmodel`).
     """
-    name, source = str(source), Path(source)
-    if (source / "saved_model.pb").is_file():
-        return _savedmodel(source, precision)
+    if not registry.is_path(source):
+        return _published(str(source), which, recipe, precision)
+    if is_savedmodel(source):
+        if precision != "float32":
+            raise UserError(
+                f"{source}: a SavedModel has the precision that it was exported with; leave --precision out, "
+                "or give the run folder"
+            )
+        network, facts = savedmodel.load(Path(source), trust_model)
+        return Loaded(network, f"SavedModel {source}", facts=facts)
+    source = Path(source)
     run = RunFolder(source)
     if run.settings() is not None:
         file = run.generator(which)
@@ -93,36 +109,43 @@ def load_network(
             )
     elif source.is_file():
         file = source
-    elif name in (known := registry.entries()):  # A folder of that name, such as madn/ in a checkout, does not matter.
-        if which != "best":
-            raise UserError(f"{name}: published weights have no {which} checkpoint; leave --which out")
-        file = registry.path(name)
-        loaded = _weights(file, recipe, precision)
-        # The description leaves out where the file is installed.
-        inside = loaded.description.replace(str(file), file.name)
-        return replace(loaded, description=f"{name}, {known[name].short_hash}: {inside}")
     elif source.is_dir():
-        raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
+        raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no {savedmodel.MODEL})")
     else:
-        raise UserError(
-            f"{source}: no such run folder, {WEIGHTS} file or SavedModel, and no published weights of that "
-            f"name: {registry.hint(name, known)}"
-        )
+        raise UserError(f"{source}: no such run folder, {WEIGHTS} file or SavedModel")
     return _weights(file, recipe, precision)
 
 
 def load_model(source: str | Path, which: str = "best") -> keras.Model:
     """See `madn.load`."""
+    if is_savedmodel(source):
+        raise UserError(f"{source}: a SavedModel is no Keras model any more; tf.saved_model.load reads it")
     if Path(source).suffix == ".keras" and Path(source).is_file():
         recipes.import_layers()
         try:
             return keras.saving.load_model(source, compile=False)
         except (OSError, ValueError, TypeError, KeyError) as problem:
             raise UserError(f"{source}: not a Keras model of madn's ({' '.join(str(problem).split())[:160]})") from None
-    loaded = load_network(source, which)
-    if loaded.model is None:
-        raise UserError(f"{source}: a SavedModel is no Keras model any more; tf.saved_model.load reads it")
-    return loaded.model
+    return load_network(source, which).model
+
+
+def is_savedmodel(source: str | Path) -> bool:
+    """Whether a network's name is that of a SavedModel's folder."""
+    return registry.is_path(source) and (Path(source) / savedmodel.MODEL).is_file()
+
+
+def _published(name: str, which: str, recipe: str | None, precision: str) -> Loaded:
+    known = registry.entries()
+    if name not in known:
+        here = f"; what lies here under that name is ./{name}" if Path(name).exists() else ""
+        raise UserError(f"{name}: no published weights of that name: {registry.hint(name, known)}{here}")
+    if which != "best":
+        raise UserError(f"{name}: published weights have no {which} checkpoint; leave --which out")
+    file = registry.path(name)
+    loaded = _weights(file, recipe, precision)
+    # The description leaves out where the file is installed.
+    inside = loaded.description.replace(str(file), file.name)
+    return replace(loaded, description=f"{name}, {known[name].short_hash}: {inside}")
 
 
 def _weights(file: Path, name: str | None, precision: str) -> Loaded:
@@ -140,35 +163,3 @@ def _weights(file: Path, name: str | None, precision: str) -> Loaded:
     load_generator(generator, file)
     step = f", step {stored['step']}" if stored and "step" in stored else ""
     return Loaded(Inference(generator), f"{file} (recipe {name}{step})", recipe, generator, name)
-
-
-def _savedmodel(folder: Path, precision: str) -> Loaded:
-    if precision != "float32":
-        raise UserError(
-            f"{folder}: a SavedModel has the precision that it was exported with; leave --precision out, "
-            "or give the run folder"
-        )
-    try:
-        import tensorflow as tf
-    except ImportError:
-        raise UserError(f"{folder}: a SavedModel needs TensorFlow, which is not installed here") from None
-    try:
-        loaded = tf.saved_model.load(str(folder))
-        signature = loaded.signatures["serving_default"]
-    except (OSError, KeyError, ValueError) as problem:
-        reason = " ".join(str(problem).split())[:160]
-        raise UserError(f"{folder}: not a SavedModel with a serving_default signature ({reason})") from None
-
-    def network(images: np.ndarray, _loaded=loaded) -> np.ndarray:  # The signature alone does not keep the model alive.
-        return signature(tf.constant(images))["deblurred"].numpy()
-
-    return Loaded(network, f"SavedModel {folder}", facts=_facts(folder / "madn.json"))
-
-
-def _facts(file: Path) -> dict:
-    """What an export says of itself; nothing where its file is damaged, or not ours."""
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}

@@ -6,7 +6,6 @@ They lie in weights/ of a checkout, in madn/published_weights of an installation
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from madn.errors import UserError
+from madn.system.reading import check_regular, read_text, sha256_of
 from madn.system.writing import WEIGHTS, atomic
 
 METRICS = {"psnr": 2, "ssim": 4, "ssim_matlab": 4}  # The table has so many decimals of each.
@@ -62,20 +62,32 @@ def folder() -> Path:
     return installed if installed.is_dir() else here.parent / "weights"
 
 
+def is_path(source: str | Path) -> bool:
+    """Whether what names a model is meant as a path: a `Path`, or text that looks like one.
+
+    That is text with a separator in it or the suffix of a file: ./name is what lies in the working directory under a
+    name that could be a published one.
+    """
+    if isinstance(source, Path):
+        return True
+    separators = {"/", os.sep, os.altsep or "/"}
+    return source in (".", "..") or source.endswith((WEIGHTS, ".keras")) or bool(separators & set(source))
+
+
 def entries() -> dict[str, Entry]:
     """The entries by name; none where there is no registry, unless MADN_WEIGHTS names its place.
 
     Raises `UserError` for a registry that cannot be read.
     """
     file = folder() / REGISTRY
-    try:
-        lines = json.loads(file.read_text(encoding="utf-8"))
-        return {name: _entry(name, line) for name, line in lines.items()}
-    except FileNotFoundError:
+    if not file.exists():
         if os.environ.get(VARIABLE):
             raise UserError(f"{file}: no such file; {VARIABLE} names a folder of weights with a {REGISTRY}") from None
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
+    try:
+        lines = json.loads(read_text(file))
+        return {name: _entry(name, line) for name, line in lines.items()}
+    except (RecursionError, ValueError, TypeError, KeyError, AttributeError) as problem:
         raise UserError(f"{file}: not a registry of weights ({in_short(problem)})") from None
 
 
@@ -129,21 +141,15 @@ def checked(entry: Entry) -> Path:
     file = folder() / entry.file
     way_out = f"restore it (git checkout, or install madn again), or set {VARIABLE} to another folder"
     try:
-        size, digest = file.stat().st_size, sha256_of(file)
-    except OSError as problem:
-        raise UserError(f"{file}: cannot be read ({problem.strerror}); {way_out}") from None
+        size, digest = check_regular(file), sha256_of(file)
+    except UserError as problem:
+        raise UserError(f"{problem}; {way_out}") from None
     if (size, digest) != (entry.bytes, entry.sha256):
         raise UserError(
             f"{file}: damaged, or not the weights that {REGISTRY} means by {entry.name}: expected sha256 "
             f"{entry.sha256} ({entry.bytes} bytes), found {digest} ({size} bytes); {way_out}"
         )
     return file
-
-
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a whole file, in hexadecimal digits."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write(known: dict[str, Entry]) -> None:

@@ -1,0 +1,79 @@
+"""HDF5 files of weights, from anybody: read by a process of their own, which may crash, hang or run out of memory.
+
+The HDF5 library trusts its files. Damaged ones end the process or keep it for ever; an array may say that it has
+gigabytes, or that it lies in other files of the machine. So a weights file is read by a child process with limits of
+time and memory (`madn.system.hdf5_child`), which hands back the same groups, arrays and attributes as a new file. Files
+are read directly whose SHA-256 is vouched for: the registry's, and what this very process wrote. Keras' own format,
+`.weights.h5`, stays what is written and read: it is what users of Keras have and expect.
+"""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from madn.errors import UserError
+from madn.system.reading import check_regular
+
+CHILD = Path(__file__).with_name("hdf5_child.py")
+MEMORY, SECONDS, PATIENCE = 900_000_000, 2, 60  # Of the child, beside what follows from a file's size.
+KEPT = 64_000_000  # A file of no more bytes is kept until the next, for the same is asked for recipe and weights.
+
+_vouched: set[str] = set()
+_last: list[tuple[tuple, bytes]] = []
+
+
+def vouch(digest: str) -> None:
+    """From now on read files with this SHA-256, in hexadecimal digits, in this process itself."""
+    _vouched.add(digest)
+
+
+def whole(path: str | Path) -> io.BytesIO:
+    """A file's content as a HDF5 file in memory, that h5py can read without danger.
+
+    Raises `UserError` where it is no regular file, cannot be read within the limits, or holds anything but groups,
+    arrays that are stored whole in it, and their attributes.
+    """
+    path = Path(path)
+    size, state = check_regular(path), path.stat()
+    key = (state.st_dev, state.st_ino, size, state.st_mtime_ns, state.st_ctime_ns)
+    if _last and _last[0][0] == key:
+        return io.BytesIO(_last[0][1])
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise UserError(f"{path}: cannot be read ({problem.strerror})") from None
+    if hashlib.sha256(content).hexdigest() not in _vouched:
+        del content
+        content = _by_child(path, size)
+    _last.clear()
+    if len(content) <= KEPT:
+        _last.append((key, content))
+    return io.BytesIO(content)
+
+
+def _by_child(path: Path, size: int) -> bytes:
+    limits = [str(MEMORY + 4 * size), str(SECONDS + size // 30_000_000)]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", str(CHILD), str(path.absolute()), *limits],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=environment,
+            timeout=PATIENCE + size // 10_000_000,
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{path}: not a readable weights file (it cannot be read in a reasonable time)") from None
+    except OSError as problem:
+        raise UserError(
+            f"{path}: cannot be read, for no process can be started for that ({problem.strerror})"
+        ) from None
+    if done.returncode:
+        # A signal ends it where the library crashes, or the processor time is over.
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        why = said[-1] if said and done.returncode == 3 else "it is damaged: reading it crashes or does not end"
+        raise UserError(f"{path}: not a readable weights file ({why})")
+    return done.stdout
