@@ -15,6 +15,7 @@ from madn.evaluation.measuring import measure
 from madn.evaluation.selection import Selection
 from madn.papers.published import report
 from madn.system.commandline import parse
+from madn.system.memory import shortage
 
 PROG = "python -m madn.evaluate"
 
@@ -54,6 +55,11 @@ def main(argv: list[str]) -> None:
         raise UserError("--results is of --table; add --table, or leave it out")
     if options.model is None:
         raise UserError(f"missing MODEL: name what to measure, or print what was measured with --table ({PROG} --help)")
+    with shortage(f"{options.model}: measuring ran out of memory: give --protocol crop, or a smaller --crop"):
+        _measure(options, argv)
+
+
+def _measure(options: EvaluateOptions, argv: list[str]) -> None:
     measure(
         options.model,
         options,

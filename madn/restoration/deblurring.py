@@ -19,6 +19,7 @@ from madn.imaging.colours import Colours, colours_of
 from madn.restoration.report import Report
 from madn.restoration.restorer import Restorer
 from madn.restoration.targets import Job
+from madn.system.memory import ran_out
 from madn.system.writing import takes_other_names
 from madn.weights.registry import DEFAULT
 
@@ -27,8 +28,6 @@ OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errn
 # No other name would help against these. For a fault in neither set the file system is asked: those that refuse a ":"
 # say so in many ways.
 OF_ALL_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENOMEM, errno.EMFILE}
-# These are TensorFlow's and PyTorch's classes, by name, for neither is imported here.
-OUT_OF_MEMORY = {"ResourceExhaustedError", "OutOfMemoryError"}
 BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}, {remaining} left]{postfix}"
 
 Progress = Callable[[int, int], None]  # It is called with the parts done and the parts in all.
@@ -133,7 +132,7 @@ def _guarded(job: Job[Path]) -> Iterator[None]:
             raise UserError(f"{said}; choose another name or place") from None
         raise _CannotWrite(f"{said}; what is done stays, and the same command goes on") from None
     except Exception as fault:
-        if not isinstance(fault, MemoryError) and type(fault).__name__ not in OUT_OF_MEMORY:
+        if not ran_out(fault):
             raise
         raise UserError(
             f"{job.source}: not restored, for lack of memory: give less --memory-gb or a smaller --tile"
@@ -143,7 +142,7 @@ def _guarded(job: Job[Path]) -> Iterator[None]:
 def _restore_photo(
     restorer: Restorer, job: Job[Path], share: Progress, tell: Callable[[str], None], megapixels: float
 ) -> Shown:
-    photo = photos.read_photo(job.source, megapixels)
+    photo = photos.read_photo(job.source, megapixels, restorer.budget - restorer.base)
     restored, *facts, said = _restore(restorer, job, photo.pixels, share, colours_of(photo.metadata.icc))
     for note in (*([said] if said else []), *photo.notes, *photos.write_photo(job.target, restored, photo)):
         tell(f"note: {job.source}: {note}")

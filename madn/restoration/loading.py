@@ -1,5 +1,7 @@
 """Loads trained networks: by a published name, or from a run folder, a weights file or a SavedModel."""
 
+import zipfile
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,16 +10,20 @@ import keras
 
 from madn import recipes
 from madn.errors import UserError
+from madn.nn.limits import weights_at_most
 from madn.restoration import savedmodel
 from madn.restoration.inference import ELSEWHERE, Inference
 from madn.restoration.restorer import Restorer
 from madn.restoration.scale import ScaledRestorer
+from madn.system import hdf5
 from madn.system.writing import WEIGHTS
 from madn.training.checkpoint import load_generator, read_recipe
 from madn.training.precision import dtype_policy
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
 from madn.weights import registry
+
+LARGEST_CONFIG = 20_000_000  # The largest of our networks is described in 1 MB.
 
 
 @dataclass(frozen=True)
@@ -121,12 +127,24 @@ def load_model(source: str | Path, which: str = "best") -> keras.Model:
     if is_savedmodel(source):
         raise UserError(f"{source}: a SavedModel is no Keras model any more; tf.saved_model.load reads it")
     if Path(source).suffix == ".keras" and Path(source).is_file():
-        recipes.import_layers()
-        try:
-            return keras.saving.load_model(source, compile=False)
-        except (OSError, ValueError, TypeError, KeyError) as problem:
-            raise UserError(f"{source}: not a Keras model of madn's ({' '.join(str(problem).split())[:160]})") from None
+        return _keras_file(Path(source))
     return load_network(source, which).model
+
+
+def _keras_file(file: Path) -> keras.Model:
+    recipes.import_layers()
+    try:
+        with zipfile.ZipFile(file) as archive:
+            parts = {part.filename: part.file_size for part in archive.infolist()}
+            if sum(parts.values()) > 2 * file.stat().st_size + LARGEST_CONFIG or parts["config.json"] > LARGEST_CONFIG:
+                raise ValueError("its parts are larger than it")
+            weights = hdf5.whole_content(archive.read("model.weights.h5"), file)
+        with weights_at_most(hdf5.values(weights), file):
+            return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except UserError:
+        raise
+    except Exception as problem:  # Keras fails in any way that a file leads it to.
+        raise UserError(f"{file}: not a Keras model of madn's ({' '.join(str(problem).split())[:160]})") from None
 
 
 def is_savedmodel(source: str | Path) -> bool:
@@ -158,8 +176,9 @@ def _weights(file: Path, name: str | None, precision: str) -> Loaded:
         if name is not None and name != stored["recipe"]:
             raise UserError(f"{file}: weights of recipe {stored['recipe']}, not {name}; leave --recipe out")
         name, recipe = stored["recipe"], recipes.from_fields(stored["recipe"], stored["fields"])
-    with dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32"):
-        generator = recipe.build_generator()
+    limit = weights_at_most(hdf5.values(hdf5.whole(file)), file) if stored else nullcontext()
+    with dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32"), limit:
+        generator = recipe.without_downloads().build_generator()
     load_generator(generator, file)
     step = f", step {stored['step']}" if stored and "step" in stored else ""
     return Loaded(Inference(generator), f"{file} (recipe {name}{step})", recipe, generator, name)

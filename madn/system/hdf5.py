@@ -16,13 +16,14 @@ from pathlib import Path
 
 from madn.errors import UserError
 from madn.system.reading import check_regular
+from madn.system.writing import WEIGHTS
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
 MEMORY, SECONDS, PATIENCE = 900_000_000, 2, 60  # Of the child, beside what follows from a file's size.
 KEPT = 64_000_000  # A file of no more bytes is kept until the next, for the same is asked for recipe and weights.
 
 _vouched: set[str] = set()
-_last: list[tuple[tuple, bytes]] = []
+_last: list[tuple[str, bytes]] = []
 
 
 def vouch(digest: str) -> None:
@@ -31,49 +32,67 @@ def vouch(digest: str) -> None:
 
 
 def whole(path: str | Path) -> io.BytesIO:
-    """A file's content as a HDF5 file in memory, that h5py can read without danger.
+    """A weights file's content as an HDF5 file in memory, which h5py can read without danger.
 
     Raises `UserError` where it is no regular file, cannot be read within the limits, or holds anything but groups,
     arrays that are stored whole in it, and their attributes.
     """
     path = Path(path)
-    size, state = check_regular(path), path.stat()
-    key = (state.st_dev, state.st_ino, size, state.st_mtime_ns, state.st_ctime_ns)
-    if _last and _last[0][0] == key:
-        return io.BytesIO(_last[0][1])
+    check_regular(path)
     try:
         content = path.read_bytes()
     except OSError as problem:
         raise UserError(f"{path}: cannot be read ({problem.strerror})") from None
-    if hashlib.sha256(content).hexdigest() not in _vouched:
-        del content
-        content = _by_child(path, size)
-    _last.clear()
-    if len(content) <= KEPT:
-        _last.append((key, content))
-    return io.BytesIO(content)
+    return whole_content(content, path)
 
 
-def _by_child(path: Path, size: int) -> bytes:
-    limits = [str(MEMORY + 4 * size), str(SECONDS + size // 30_000_000)]
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
+def whole_content(content: bytes, name: str | Path) -> io.BytesIO:
+    """The same of what has been read already; `name` is for the errors."""
+    digest = hashlib.sha256(content).hexdigest()
+    if digest in _vouched:
+        return io.BytesIO(content)
+    if not _last or _last[0][0] != digest:
+        clean = _by_child(content, name)
+        _last.clear()
+        if len(clean) > KEPT:
+            return io.BytesIO(clean)
+        _last.append((digest, clean))
+    return io.BytesIO(_last[0][1])
+
+
+def values(content: io.BytesIO) -> int:
+    """How many numbers the arrays of such a file have together."""
+    import h5py
+
+    count = 0
+
+    def add(name: str, item: object) -> None:
+        nonlocal count
+        count += item.size if isinstance(item, h5py.Dataset) else 0
+
+    with h5py.File(content) as file:
+        file.visititems(add)
+    return count
+
+
+def _by_child(content: bytes, name: str | Path) -> bytes:
+    size = len(content)
+    limits = [str(MEMORY + 5 * size), str(SECONDS + size // 30_000_000)]
     try:
         done = subprocess.run(
-            [sys.executable, "-P", str(CHILD), str(path.absolute()), *limits],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", str(CHILD), *limits],
+            input=content,
             capture_output=True,
-            env=environment,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"},
             timeout=PATIENCE + size // 10_000_000,
         )
     except subprocess.TimeoutExpired:
-        raise UserError(f"{path}: not a readable weights file (it cannot be read in a reasonable time)") from None
+        raise UserError(f"{name}: not a readable {WEIGHTS} file (reading it does not end)") from None
     except OSError as problem:
-        raise UserError(
-            f"{path}: cannot be read, for no process can be started for that ({problem.strerror})"
-        ) from None
+        raise UserError(f"{name}: not read, as no process can be started for it ({problem.strerror})") from None
     if done.returncode:
         # A signal ends it where the library crashes, or the processor time is over.
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         why = said[-1] if said and done.returncode == 3 else "it is damaged: reading it crashes or does not end"
-        raise UserError(f"{path}: not a readable weights file ({why})")
+        raise UserError(f"{name}: not a readable {WEIGHTS} file ({why})")
     return done.stdout

@@ -1,14 +1,14 @@
-"""Reads an HDF5 file of weights and writes it anew to standard output; run by `madn.system.hdf5` and nobody else.
+"""Reads an HDF5 file of weights on standard input and writes it anew to standard output; run by `madn.system.hdf5`.
 
-    python -P hdf5_child.py FILE BYTES SECONDS
+    python -P hdf5_child.py BYTES SECONDS
 
-BYTES is the memory, SECONDS the processor time that it may take, from when its own libraries are loaded. Exit code 3, and a line on standard error, for what is
-refused. Nothing of madn is imported, so that this starts quickly and in any environment.
+BYTES is the memory, SECONDS the processor time that it may take, from when its own libraries are loaded. Exit code 3,
+and a line on standard error, for what is refused. Nothing of madn is imported, so that this starts quickly and in any
+environment.
 """
 
 import io
 import math
-import os
 import sys
 import time
 
@@ -17,14 +17,14 @@ PACKED = 256_000_000  # A compressed file may hold so many bytes more than it ha
 MOST_ITEMS, DEEPEST, LONGEST = 200_000, 60, 16_000_000  # Datasets and groups; groups in groups; bytes of an attribute.
 
 
-def main(path, most_bytes, seconds):
+def main(most_bytes, seconds):
     """Limit this process, then read."""
     import h5py
 
     _limit(most_bytes, math.ceil(time.process_time()) + seconds)
-    size, result = os.path.getsize(path), io.BytesIO()
-    with h5py.File(path, "r") as before, h5py.File(result, "w") as after:
-        _Copy(h5py, size).group(before, after, "", 0)
+    content, result = sys.stdin.buffer.read(), io.BytesIO()
+    with h5py.File(io.BytesIO(content), "r") as before, h5py.File(result, "w") as after:
+        _Copy(h5py, len(content)).group(before, after, "", 0)
     sys.stdout.buffer.write(result.getbuffer())
     sys.stdout.buffer.flush()
 
@@ -80,7 +80,8 @@ class _Copy:
     def _values(self, item, place):
         if item.external or item.is_virtual:
             raise Refused(f"takes an array from other files ({place})")
-        if item.shape is None or item.dtype.kind not in "fiubSO" or item.dtype.hasobject and item.nbytes > LONGEST:
+        is_text = self.h5py.check_string_dtype(item.dtype) and item.size * 100 <= LONGEST
+        if item.shape is None or not is_text and item.dtype.kind not in "fiub":
             raise Refused(f"has an array that is not of numbers ({place})")
         # An array may say any size: what was never written is not stored, and several may lie in one place.
         self.bytes += item.nbytes
@@ -105,7 +106,7 @@ class _Copy:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+        main(int(sys.argv[1]), int(sys.argv[2]))
     except Refused as problem:
         sys.stderr.write(ascii(str(problem))[1:-1])
         sys.exit(REFUSED)
@@ -113,7 +114,6 @@ if __name__ == "__main__":
         sys.stderr.write("takes more memory than its size explains")
         sys.exit(REFUSED)
     except Exception as problem:  # h5py fails in any way that a damaged file leads it to.
-        sys.stderr.write(
-            ascii("is damaged, cut short or of another kind: " + " ".join(str(problem).split())[:100])[1:-1]
-        )
+        reason = "damaged, cut short or of another kind: " + " ".join(str(problem).split())[:100]
+        sys.stderr.write(ascii(reason)[1:-1])
         sys.exit(REFUSED)

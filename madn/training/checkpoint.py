@@ -17,7 +17,8 @@ import h5py
 import keras
 
 from madn.errors import UserError
-from madn.nn.keras_private import H5IOStore, save_state_to
+from madn.nn.keras_private import H5IOStore, load_state_from, save_state_to
+from madn.system import hdf5
 from madn.system.writing import WEIGHTS, atomic, sync_folder
 from madn.training.recipe import Recipe
 
@@ -166,11 +167,8 @@ def read_recipe(path: Path) -> dict | None:
 def _attribute(path: Path, name: str) -> dict | None:
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
-    try:
-        with h5py.File(path) as file:
-            text = file.attrs.get(name)
-    except OSError:
-        raise UserError(f"{path}: not a readable {WEIGHTS} file (damaged, cut short or of another kind)") from None
+    with h5py.File(hdf5.whole(path)) as file:
+        text = file.attrs.get(name)
     return None if text is None else json.loads(text)
 
 
@@ -179,7 +177,9 @@ def _load(model: keras.Model, path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns where the file lacks some groups.
-            model.load_weights(path)
+            store = H5IOStore(hdf5.whole(path))
+            load_state_from(model, store)
+            store.close()
     except (ValueError, KeyError, OSError, UserWarning) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise UserError(
@@ -203,6 +203,7 @@ def _weights(model: keras.Model, attributes: Mapping[str, str]) -> io.BytesIO:
 
 
 def _write(path: Path, content: io.BytesIO) -> None:
+    hdf5.vouch(hashlib.sha256(content.getbuffer()).hexdigest())
     with atomic(path) as part:
         with part.open("wb") as file:
             file.write(content.getbuffer())

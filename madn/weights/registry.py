@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from madn.errors import UserError
+from madn.system import hdf5
 from madn.system.reading import check_regular, read_text, sha256_of
 from madn.system.writing import WEIGHTS, atomic
 
@@ -149,6 +150,7 @@ def checked(entry: Entry) -> Path:
             f"{file}: damaged, or not the weights that {REGISTRY} means by {entry.name}: expected sha256 "
             f"{entry.sha256} ({entry.bytes} bytes), found {digest} ({size} bytes); {way_out}"
         )
+    hdf5.vouch(digest)
     return file
 
 
