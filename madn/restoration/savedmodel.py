@@ -88,6 +88,9 @@ def _facts(folder: Path) -> dict:
 
 def _check_files(folder: Path, facts: dict) -> None:
     """Raise `_Stranger` unless madn.json has the hash of each file that TensorFlow would read, and no other."""
+    size = (folder / MODEL).stat().st_size
+    if size > LARGEST_GRAPH:
+        raise _Stranger(f"{MODEL} has {size / 1e6:.0f} MB")
     try:
         hashes = facts["formats"]["savedmodel"]["sha256"]
         hashes = {str(name): str(digest) for name, digest in hashes.items()}
@@ -116,8 +119,6 @@ def _check_graph(folder: Path) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
     size = (folder / MODEL).stat().st_size
-    if size > LARGEST_GRAPH:
-        raise _Stranger(f"{MODEL} has {size / 1e6:.0f} MB")
     model = saved_model_pb2.SavedModel()
     try:
         model.ParseFromString((folder / MODEL).read_bytes())
