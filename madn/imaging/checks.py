@@ -176,6 +176,8 @@ def _check_deflated(path: str | Path, picture: Image.Image, file: BinaryIO) -> N
                 rest, room = stream.unconsumed_tail, room - len(made)
                 if room < 0:
                     raise zlib.error("more than its pixels")
+            if not stream.eof:
+                raise zlib.error("a part is cut short")
     except zlib.error as problem:
         reason = str(problem).rpartition(": ")[2]
         raise UserError(f"{path}: cannot be read as an image (part of it is damaged: {reason})") from None

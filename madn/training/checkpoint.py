@@ -161,7 +161,10 @@ def read_recipe(path: Path) -> dict | None:
 
     Raises `UserError` where the file is missing or no HDF5 file.
     """
-    return _attribute(path, RECIPE)
+    stored = _attribute(path, RECIPE)
+    if stored is not None and not (isinstance(stored.get("recipe"), str) and isinstance(stored.get("fields"), dict)):
+        raise UserError(f"{path}: its {RECIPE} is not what madn writes; take another copy or checkpoint")
+    return stored
 
 
 def _attribute(path: Path, name: str) -> dict | None:
@@ -169,7 +172,13 @@ def _attribute(path: Path, name: str) -> dict | None:
         raise UserError(f"{path}: no such weights file")
     with h5py.File(hdf5.whole(path)) as file:
         text = file.attrs.get(name)
-    return None if text is None else json.loads(text)
+    try:
+        found = None if text is None else json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        found = ()
+    if found is not None and not isinstance(found, dict):
+        raise UserError(f"{path}: its {name} is not what madn writes; take another copy or checkpoint")
+    return found
 
 
 def _load(model: keras.Model, path: Path) -> None:

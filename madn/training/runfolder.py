@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from madn.errors import UserError
+from madn.system.reading import read_text
 from madn.system.writing import HOST, atomic, remove_leftovers
 
 SETTINGS = "settings.json"
@@ -90,9 +91,9 @@ class RunFolder:
         if not file.is_file():
             return None
         try:
-            settings = json.loads(file.read_text())
+            settings = json.loads(read_text(file))
             settings["recipe"], settings["fields"], settings["data"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise UserError(f"{file}: not a run's settings; choose another --run folder") from None
         return settings
 
