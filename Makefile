@@ -7,7 +7,8 @@
 #                                JAX=1 those that need JAX
 #   make lint                    style and formatting by ruff, types by mypy
 #   make notebooks               execute all notebooks into build/notebooks; runs go to notebooks/runs
-#   make notebooks SCALE=full DATA=../GOPRO     tiny, hand or full; VGG=FOLDER; ONE=madn for one of them
+#   make notebooks SCALE=full DATA=../GOPRO     tiny, hand or full; VGG=FOLDER; REALBLUR=FOLDER; ONE=madn for one of
+#                                them
 #   make notebooks KEEP=1        execute them in place, and keep what their numbers come from in notebooks/records
 #   make check-tf215             the exported network and our instance normalisation under TensorFlow 2.15
 #   make check-beam              madn.batch on Apache Beam's direct runner
@@ -47,11 +48,12 @@ notebooks: .venv/installed .venv/notebooks-installed
 	@$(if $(filter 1,$(KEEP)),$(call copy_records,notebooks/runs,notebooks/records,-path './*-hand-GOPRO/*'))
 	@$(if $(filter 1,$(KEEP)),$(call copy_records,runs/compare,notebooks/records/compare,! -path './timing/*'))
 
-# DATA and VGG may be relative to here; a notebook works in its own folder.
+# DATA, VGG and REALBLUR may be relative to here; a notebook works in its own folder.
 execute-%:
 	@echo "executing notebooks/$*.ipynb"
 	@$(if $(SCALE),MADN_SCALE=$(SCALE)) $(if $(DATA),MADN_DATA="$(call place,$(DATA))") \
-	  $(if $(VGG),MADN_VGG="$(call place,$(VGG))") .venv/bin/jupyter execute --kernel_name=python3 \
+	  $(if $(VGG),MADN_VGG="$(call place,$(VGG))") \
+	  $(if $(REALBLUR),MADN_REALBLUR="$(call place,$(REALBLUR))") .venv/bin/jupyter execute --kernel_name=python3 \
 	  $(if $(filter 1,$(KEEP)),--inplace,--output=../build/notebooks/{notebook_name}.ipynb) notebooks/$*.ipynb
 
 env: .venv/installed

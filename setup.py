@@ -54,10 +54,12 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18"],
         "torch": ["torch>=2.6"],
+        "metrics": ["torch>=2.6", "torchvision>=0.21", "torchmetrics>=1.6"],  # LPIPS and DISTS
         # Beam's handler of TensorFlow models imports tensorflow-hub, and that pkg_resources.
         "beam": ["apache-beam>=2.77", "tensorflow-hub>=0.16.1", "setuptools<82"],
         "jax": ["jax>=0.10"],
         "heif": ["pillow-heif>=1.0"],  # photos of phones: .heic, .heif
+        "video": ["av>=18"],  # videos, through FFmpeg's libraries, which its wheels bring along
         "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "nbclient>=0.10"],
         # A SavedModel takes nothing more; these write and check ONNX and LiteRT files.
         "export": ["tf2onnx>=1.17", "onnx>=1.18", "onnxruntime>=1.20", "ai-edge-litert>=2.0"],

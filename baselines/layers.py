@@ -52,12 +52,6 @@ class ClipImages(layers.Layer):
     def call(self, images, training=False):
         return images if training and self.when == "inference" else ops.clip(images, 0.0, 1.0)
 
-    def compute_output_shape(self, shape):
-        return shape
-
-    def get_config(self):
-        return {**super().get_config(), "when": self.when}
-
 
 @keras.saving.register_keras_serializable("madn")
 class LeakyReLUOfSum(layers.LeakyReLU):

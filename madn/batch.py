@@ -52,7 +52,7 @@ class BatchOptions:
 
 
 def main(argv: list[str]) -> int:
-    """The command; 1 when some of the files could not be restored."""
+    """The command. Returns 1 when some of the files could not be restored; raises `UserError` for options at fault."""
     end = argv.index("--") if "--" in argv else len(argv)
     options = parse(BatchOptions, argv[:end], "python -m madn.batch", __doc__)
     if not options.inputs:
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     output = absolute(options.output)
     failed = absolute(options.failed) if options.failed else f"{output}/failed.jsonl"
     if not failed.endswith(".jsonl"):
-        # With another suffix the list could replace a photo.
+        # A list of another suffix could replace a photo.
         raise UserError(f"{options.failed}: the list of failures is a .jsonl file")
     if is_remote(options.model) and not options.model.endswith(WEIGHTS):
         raise UserError(f"{options.model}: of a bucket only a {WEIGHTS} file is taken; others, local to the workers")

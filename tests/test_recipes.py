@@ -9,7 +9,7 @@ import pytest
 from madn import recipes
 from madn.data.sets import DataOptions
 from madn.errors import UserError
-from madn.models.madn.recipe import FIGURE_9A, FIGURE_9B, FIGURE_9C, MADN, MADN_SRN
+from madn.models.madn.recipe import MADN, MADN_SRN
 from madn.models.madn_small.recipe import SMALL
 from madn.train import RunOptions
 from madn.training.perceptual import PerceptualRecipe
@@ -31,10 +31,10 @@ def test_the_default_is_the_published_setting():
 
 
 def test_figure_9_changes_the_loss_alone():
-    assert set(recipes.differences(MADN, FIGURE_9A)) == {"adversarial_domains", "phi1", "gradient_weight"}
-    assert set(recipes.differences(FIGURE_9A, FIGURE_9B)) == {"adversarial_domains"}
-    assert FIGURE_9C == MADN
-    assert not FIGURE_9A.build_critics() and set(FIGURE_9B.build_critics()) == {"image"}
+    a, b, c = (recipes.get(f"madn-fig9{letter}") for letter in "abc")
+    assert set(recipes.differences(MADN, a)) == {"adversarial_domains", "phi1", "gradient_weight"}
+    assert set(recipes.differences(a, b)) == {"adversarial_domains"} and c == MADN
+    assert not a.build_critics() and set(b.build_critics()) == {"image"}
 
 
 # Fields whose values the paper gives: in its words and equations, its printed numbers, or (SIS-Net) its authors' code.
@@ -101,7 +101,8 @@ def test_madn_srn_trains_what_is_new_first_and_the_whole_at_a_low_rate():
 def test_figure_9_from_srns_weights_has_the_papers_losses():
     nine = {letter: recipes.get(f"madn-srn-fig9{letter}") for letter in "abc"}
     losses = ("adversarial", "adversarial_domains", "phi1", "alpha", "gradient_weight", "image_weight", "error")
-    for letter, expected in (("c", MADN), ("b", FIGURE_9B), ("a", FIGURE_9A)):
+    for letter in "abc":
+        expected = recipes.get(f"madn-fig9{letter}")
         assert {name: getattr(nine[letter], name) for name in losses} == {
             name: getattr(expected, name) for name in losses
         }

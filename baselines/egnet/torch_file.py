@@ -1,4 +1,4 @@
-"""Reads the tensors of a PyTorch checkpoint without PyTorch, and without running anything that the file says.
+"""Reads the tensors of a PyTorch checkpoint without PyTorch, and without running anything in the file.
 
 A checkpoint is a pickle, and a pickle may call any function. `torch.load(weights_only=True)` restricts that as well,
 but asks for an installation of PyTorch, and for a recent one (it could be got round before 2.6: CVE-2025-32434). Here
@@ -58,11 +58,11 @@ def read_checkpoint(path: Path):
 
 
 class _Refused(Exception):
-    """The name of what a pickle asked for."""
+    """A pickle names something that it may not use; the message is that name."""
 
 
 class _Sealed:
-    """What a pickle may make and not change."""
+    """The base of objects that a pickle may make, but not change."""
 
     def __setstate__(self, state):
         raise _Refused("a change of an object's insides")
@@ -70,7 +70,7 @@ class _Sealed:
 
 @dataclass
 class _Storage(_Sealed):
-    """A run of numbers, filled when its bytes are at hand."""
+    """Numbers of one type, in a row; filled when their bytes have been read."""
 
     dtype: np.dtype
     count: int
@@ -109,7 +109,7 @@ def _rebuild_tensor(storage, offset, size, stride, *rest) -> _Tensor:
 
 @dataclass
 class _StorageType(_Sealed):
-    """Stands for torch.FloatStorage and its like; not callable."""
+    """Stands for a class such as torch.FloatStorage; it cannot be called."""
 
     dtype: str
 
@@ -122,7 +122,7 @@ class _Storages:
     known: dict[str, _Storage] = field(default_factory=dict)
 
     def named(self, name) -> _Storage:
-        """For a persistent id ("storage", type, key, device, count, ...)."""
+        """The storage of a persistent id ("storage", type, key, device, count, ...)."""
         kind, storage_type, key, _, count, *view = name
         if not (
             isinstance(kind, str)
@@ -138,8 +138,8 @@ class _Storages:
 class _Unpickler(pickle._Unpickler):
     """An unpickler that knows ordered dictionaries and tensors, and refuses every other name.
 
-    Python's own, slower one: the one in C reserves as much memory as a number in the file says. Tuples that hold one
-    another several times are refused: forty of them, as the key of a dictionary, would take Python a day to hash.
+    It is Python's own, slower one: the one in C reserves as much memory as a number in the file asks for. Tuples that
+    hold one another several times are refused: forty of them, as the key of a dictionary, would take a day to hash.
     """
 
     dispatch = dict(pickle._Unpickler.dispatch)  # what is done for each of a pickle's operations
@@ -161,7 +161,9 @@ class _Unpickler(pickle._Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda *description: _rebuild_tensor(*description)  # its own, for a pickle may spoil a function
+            return lambda *description: _rebuild_tensor(
+                *description
+            )  # A new one each time, for a pickle may change it.
         if module == "torch" and name in DTYPES:
             return _StorageType(DTYPES[name])
         raise _Refused(f"{module}.{name}")
@@ -224,7 +226,7 @@ def _read_legacy(path: Path):
 
 
 def _arrays(found, done: dict | None = None):
-    """The same with every tensor as its array, and what occurs several times still one object."""
+    """The same with every tensor as its array; what occurs several times stays one object."""
     done = {} if done is None else done
     if id(found) not in done:
         if isinstance(found, _Tensor):

@@ -30,7 +30,7 @@ Where the paper leaves a choice open or contradicts itself, the default and its 
   90. So the printed 446.98 G does not exclude them.
 - Eq. 7's recurrence reuses one pair of kernels ("recurrent"). With a pair for each step the network would have
   7,095,635 parameters, and as many operations.
-- Eq. 7's Conv is depthwise, as in Cross-SRN; LeakyReLU has slope 0.01.
+- Eq. 7's Conv is depthwise, as in Cross-SRN; LeakyReLU has a slope of 0.01.
 - Eq. 7 is literal about the sigmoid: each RGCL adds a value in (0, 1). At the first weights that is a constant: 0.5,
   with a standard deviation over the image of 1e-5 to 1.3e-4, and the gradient of all 1x3 and 3x1 kernels has 1.5e-4
   to 1.8e-4 of the norm of that of the MBRBs' 3x3 convolutions (three seeds; content and gradient loss; four GoPro
@@ -217,5 +217,5 @@ def gradient_maps(generator: keras.Model, images, mbrb: int = 1, level: int = 1)
 
 
 def _normal() -> keras.initializers.Initializer:
-    """N(0, 0.02), fresh for every layer: an initialiser that is used twice draws the same numbers twice."""
+    """N(0, 0.02), a new object for every layer: one that is used twice gives the same numbers twice."""
     return keras.initializers.RandomNormal(stddev=0.02)

@@ -1,4 +1,4 @@
-"""Apache Beam restores photos: the pipeline, its files and how it is run. Nothing else needs Beam."""
+"""Restoration of photos by Apache Beam: the pipeline, its files and how it is run. Nothing else needs Beam."""
 
 import warnings
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from madn.benchmarks.about import about
+from madn.benchmarks.reference_rates import environment
 from madn.benchmarks.suite import ResultFile
 from madn.data.batches import training_dataset
 from madn.data.crops import PairCrops
@@ -18,10 +18,11 @@ from madn.models.madn.recipe import MADN
 def input_lines(
     pairs: Sequence[Pair], name: str, crops: Sequence[int], batch: int, seconds: float, file: Path | None, command: str
 ) -> Iterator[str]:
-    """A line of rates for each crop size; they go to the record `file`, too, if there is one."""
-    facts = about((), False)
-    del facts["stages"]
-    record = ResultFile(file, command, facts)
+    """A line of rates for each size in `crops`, in pixels; the rates go to the record `file`, too, if there is one.
+
+    `name`: what the pairs are called; `batch`: crops in a batch; `seconds`: how long to read, and to train.
+    """
+    record = ResultFile(file, command, environment())
     yield f"{len(pairs)} pairs of {name}, batches of {batch}, {os.cpu_count()} cores"
     for crop in crops:
         source = PairCrops(pairs, DecodedImages("memory", 16.0), crop, seed=0, augment="dihedral")

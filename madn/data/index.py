@@ -16,12 +16,16 @@ MOST_LINES = 20
 
 @dataclass(frozen=True)
 class Pair:
-    """A blurred image and its sharp partner; `name` is "scene/stem", or the stem alone without a scene."""
+    """A blurred image and its sharp partner; `name` is "scene/stem", or the stem alone without a scene.
+
+    `frames` are all sharp images along the motion that blurred it, where a set has them (`madn.data.kohler`).
+    """
 
     blurred: Path
     sharp: Path
     scene: str
     name: str
+    frames: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,18 +87,23 @@ def pair_folders(blurred_dir: str | Path, sharp_dir: str | Path) -> PairIndex:
 def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_bad: bool = False) -> PairIndex:
     """Decode every file once, in parallel through the cache, and return the index without its bad pairs.
 
-    Bad: unreadable or truncated files, sizes that differ, images smaller than `crop` pixels, a blurred image
-    identical to its partner, and what `find_pairs` could not pair. Raises `UserError` with one line for each,
-    unless `skip_bad`: then they are in `problems`.
+    Bad: unreadable or truncated files, also among the frames, sizes that differ, images smaller than `crop` pixels, a
+    blurred image identical to its partner, and what `find_pairs` could not pair. Raises `UserError` with one line for
+    each, unless `skip_bad`: then they are in `problems`.
     """
 
     def inspect(pair: Pair) -> list[str]:
         arrays, problems = {}, []
-        for path in (pair.blurred, pair.sharp):
+        for path in dict.fromkeys((pair.blurred, pair.sharp, *pair.frames)):
             try:
-                arrays[path] = images.read(path)
+                image = images.read(path)
             except UserError as problem:
                 problems.append(str(problem))
+                continue
+            if path in (pair.blurred, pair.sharp):
+                arrays[path] = image
+            elif image.shape != arrays.get(pair.sharp, image).shape:
+                problems.append(f"{path}: {size(image)}, but {pair.sharp} is {size(arrays[pair.sharp])}")
         small = [too_small(path, array, crop) for path, array in arrays.items() if crop and min(array.shape[:2]) < crop]
         problems += small[:1]  # One line is enough for both images of a pair.
         if problems:

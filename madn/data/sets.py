@@ -10,6 +10,7 @@ import numpy as np
 from madn.data.crops import Augment, CropSource, MixedCrops, PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, pair_folders
+from madn.data.kohler import find_kohler
 from madn.data.scenes import hold_out
 from madn.data.synthetic import PHOTO_BLURS, Motion, check_photos, find_photos, hold_out_photos
 from madn.errors import UserError
@@ -94,7 +95,7 @@ def _open_set(name: str, split: str, blur_kind: str) -> PairIndex:
         from madn.data.samples import sample_folder
 
         name = str(sample_folder())
-    return find_pairs(name, split, blur_kind)
+    return find_kohler(name, split) or find_pairs(name, split, blur_kind)
 
 
 def _joined(indices: Sequence[PairIndex]) -> PairIndex:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,17 +15,20 @@ from madn.data.scenes import in_scenes
 from madn.data.sets import open_pairs
 from madn.data.synthetic import PHOTO_BLURS, Motion, check_photos, find_photos, hold_out_photos, write_pairs
 from madn.errors import UserError
+from madn.evaluation.metric_list import Scorer, choose
 from madn.evaluation.metrics import SMALLEST
 
+Protocol = Literal["full", "crop"]
+Scorers = dict[Protocol, Scorer]
 WINDOW = 512  # A pair that is made of a photograph has so many pixels a side.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The options that choose the images, and how much of each is measured."""
+    """The options that choose the images, how much of each is measured, and by which metrics."""
 
     data: str | None = None
-    """Folder in the GoPro, REDS or RealBlur layout; 'samples' is the built-in sample set."""
+    """Folder in the GoPro, REDS, RealBlur or Köhler layout; 'samples' is the built-in sample set."""
     blurred: Path | None = None
     """Folder of blurred images, instead of --data."""
     sharp: Path | None = None
@@ -48,6 +52,11 @@ class Selection:
     """Whole images, one random crop of each, or both after each other. Their numbers are not comparable."""
     crop: int = 256
     """Size of the crops in pixels."""
+    metrics: tuple[str, ...] = ()
+    """Metrics beside psnr, ssim and ssim_matlab: cw_ssim, lpips_alex, lpips_vgg, dists; or those of RealBlur's and
+    Köhler's own protocols, which sets in these layouts have by themselves."""
+    metric_weights: Path | None = None
+    """Folder with torchvision's alexnet-*.pth or vgg16-*.pth, for lpips and dists; by default PyTorch's own cache."""
     seed: int = 0
     """Seed of the crops' places, and of the photographs' blur."""
     every: int = 1
@@ -74,7 +83,7 @@ class Selection:
 
     def split_of(self, index: PairIndex) -> str | None:
         """The part that was measured, where the set is laid out in parts."""
-        parted = index.layout in ("REDS", "RealBlur") or Path(index.root).name == self.split
+        parted = index.layout in ("REDS", "RealBlur", "Köhler") or Path(index.root).name == self.split
         return self.split if parted else None
 
     def folder_name(self) -> str:
@@ -112,9 +121,20 @@ class Selection:
             raise UserError("--held-photos needs photographs: --photos DIR")
         if self.blurs or self.longest_shake is not None:
             raise UserError("--photo-blur and --longest-shake need photographs: --photos DIR")
-        index = open_pairs(self.data, self.blurred, self.sharp, self.split, self.blur_kind)
+        index = self.whole_set()
         pairs = in_scenes(index.pairs, self.scenes, "--scenes: scene") if self.scenes is not None else index.pairs
         return check_pairs(replace(index, pairs=self._some(pairs)), images, smallest, self.skip_bad)
+
+    def scorers(self, index: PairIndex) -> Scorers:
+        """The metrics of each protocol that is measured, ready. Raises `UserError` for what a metric lacks."""
+        protocols: Sequence[Protocol] = ("full", "crop") if self.protocol == "both" else (self.protocol,)
+        return {
+            each: Scorer(choose(self.metrics, index.layout, each == "full"), self.metric_weights) for each in protocols
+        }
+
+    def whole_set(self) -> PairIndex:
+        """All pairs of the set, unchecked, whatever --scenes, --every and --limit say. Raises as `open_pairs` does."""
+        return open_pairs(self.data, self.blurred, self.sharp, self.split, self.blur_kind)
 
     def blur(self, index: PairIndex, images: DecodedImages, out: Path) -> tuple[PairIndex, dict[str, object]]:
         """The photographs of `index` as blurred pairs below `out`, and what the JSON says of their blur.

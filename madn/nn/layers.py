@@ -8,11 +8,12 @@ from madn.nn.statistics import image_mean, image_moments
 LUMA = (0.299, 0.587, 0.114)
 
 
-def sobel_magnitude(images, epsilon: float = 1e-6):
-    """Gradient magnitude M(x) = sqrt(gx^2 + gy^2 + epsilon) of each channel (MADN section 3.1, operator M).
+def sobel_magnitude(images):
+    """Gradient magnitude M(x) = sqrt(gx^2 + gy^2 + 1e-6) of each channel (MADN section 3.1, operator M).
 
-    Unnormalised 3x3 Sobel kernels, reflect-101 padding (as `tf.image.sobel_edges` and OpenCV pad). For images in
-    [0, 1] the result lies in [sqrt(epsilon), sqrt(20)]; epsilon keeps the derivative finite where the image is flat.
+    gx and gy are the responses to unnormalised 3x3 Sobel kernels; borders are reflected without repeating the edge, as
+    `tf.image.sobel_edges` and OpenCV reflect them. For images in [0, 1] the result lies in [0.001, sqrt(20)]. The 1e-6
+    keeps the derivative finite where the image is flat.
 
     Args:
         images: (batch, height, width, channels), height and width at least 2.
@@ -24,7 +25,7 @@ def sobel_magnitude(images, epsilon: float = 1e-6):
     columns = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
     gx = rows[:, :, 2:] - rows[:, :, :-2]
     gy = columns[:, 2:] - columns[:, :-2]
-    return ops.sqrt(ops.square(gx) + ops.square(gy) + epsilon)
+    return ops.sqrt(ops.square(gx) + ops.square(gy) + 1e-6)
 
 
 def luma(images):
@@ -35,7 +36,7 @@ def luma(images):
 def resize(images, scale: float, method: str = "bicubic", antialias: bool = True):
     """Resize by `scale` with half-pixel centres; bicubic is Keys' kernel with a = -0.5 (MADN section 4.1).
 
-    It takes two small matrix products, the same on every backend: TensorFlow's own antialiased resize has no XLA kernel
+    It is two small matrix products, the same on every backend: TensorFlow's own antialiased resize has no XLA kernel
     and no ONNX counterpart, and PyTorch's plain bicubic has a = -0.75. Samples outside the image are left out and the
     rest renormalised, as TensorFlow does. Bilinear enlargements, of wide feature maps in SIS-Net, mix neighbours
     instead.
@@ -44,7 +45,9 @@ def resize(images, scale: float, method: str = "bicubic", antialias: bool = True
         images: (batch, height, width, channels); for `scale` 1/k both sizes are divided by k and rounded down.
         method: "bicubic", "bilinear", or "tf1": TensorFlow 1's bilinear resize, without half-pixel centres and without
             antialiasing, so that 1/k takes every k-th sample.
-        antialias: widen the kernel on the way down.
+        antialias: whether the kernel is widened where the image becomes smaller.
+    Returns:
+        A tensor of the same type, of height and width times `scale`.
     """
     if method == "tf1":
         return _as_tensorflow_1(images, scale)
@@ -57,7 +60,7 @@ def resize(images, scale: float, method: str = "bicubic", antialias: bool = True
 
 
 def _as_tensorflow_1(images, scale: float):
-    """Sample i of the result lies at i / scale; past the last sample, that one is repeated."""
+    """The result's sample i lies at i / scale of the image; the last sample is repeated past its end."""
     if scale < 1:
         step = round(1 / scale)
         height, width = (size // step * step for size in ops.shape(images)[1:3])
@@ -73,7 +76,7 @@ def _as_tensorflow_1(images, scale: float):
 
 
 def _enlarged(images, times: int, axis: int):
-    """Enlarge along one axis: each new sample is mixed of the two old ones around it, at the border of the nearest."""
+    """Enlarge along one axis: a new sample is a weighted mean of the two around it; borders are repeated."""
     shape = list(ops.shape(images))
 
     def along(x, start, stop):
@@ -108,20 +111,10 @@ def _resize_weights(size, scale: float, method: str, antialias: bool, dtype):
 
 @keras.saving.register_keras_serializable("madn")
 class SobelMagnitude(layers.Layer):
-    """`sobel_magnitude` as a layer; `channels=1` takes the luma first."""
-
-    def __init__(self, channels: int = 3, epsilon: float = 1e-6, **kwargs):
-        super().__init__(**kwargs)
-        self.channels, self.epsilon = channels, epsilon
+    """`sobel_magnitude` as a layer."""
 
     def call(self, images):
-        return sobel_magnitude(luma(images) if self.channels == 1 else images, self.epsilon)
-
-    def compute_output_shape(self, shape):
-        return (*shape[:-1], self.channels)
-
-    def get_config(self):
-        return {**super().get_config(), "channels": self.channels, "epsilon": self.epsilon}
+        return sobel_magnitude(images)
 
 
 @keras.saving.register_keras_serializable("madn")
@@ -135,18 +128,10 @@ class Resize(layers.Layer):
     def call(self, images):
         return resize(images, self.scale, self.method, self.antialias)
 
-    def compute_output_shape(self, shape):
-        batch, height, width, channels = shape
-        height, width = (None if n is None else int(n * self.scale) for n in (height, width))
-        return batch, height, width, channels
-
-    def get_config(self):
-        return {**super().get_config(), "scale": self.scale, "method": self.method, "antialias": self.antialias}
-
 
 @keras.saving.register_keras_serializable("madn")
 class RequireMultiple(layers.Layer):
-    """Passes images through; raises `ValueError` where height or width is not a multiple of `multiple`."""
+    """Returns its images; raises `ValueError` where a known height or width is not a multiple of `multiple`."""
 
     def __init__(self, multiple: int, **kwargs):
         super().__init__(**kwargs)
@@ -161,30 +146,24 @@ class RequireMultiple(layers.Layer):
             )
         return images
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape):  # Keras would find it by a call with sizes that may be no multiples.
         return shape
-
-    def get_config(self):
-        return {**super().get_config(), "multiple": self.multiple}
 
 
 @keras.saving.register_keras_serializable("madn")
 class StopGradient(layers.Layer):
-    """Passes values through, but no gradients."""
+    """Returns its input, and stops its gradient."""
 
     def call(self, values):
         return ops.stop_gradient(values)
-
-    def compute_output_shape(self, shape):
-        return shape
 
 
 @keras.saving.register_keras_serializable("madn")
 def leaky_relu(x, negative_slope: float = 0.2):
     """Keras' function, with the negative side's derivative at 0 on every backend.
 
-    JAX would take the positive side's, and the first step would differ: where a gradient map is 0 and biases start at
-    0, this is called with 0.
+    JAX would take the positive side's, and the first training step would differ: its inputs are 0 where a gradient map
+    is 0, for biases start at 0.
     """
     if keras.backend.backend() == "jax":
         return ops.where(x > 0, x, negative_slope * x)
@@ -203,8 +182,8 @@ class LeakyReLU(layers.LeakyReLU):
 class InstanceNormalization(layers.GroupNormalization):
     """Normalises each channel of each image by its own mean and variance (Ulyanov et al., arXiv:1607.08022).
 
-    Keras' group normalisation with one channel a group, but for its moments (see `image_moments`); epsilon 1e-5 as
-    PyTorch and the papers' code have it.
+    This is Keras' group normalisation with one channel a group and moments of our own (see `image_moments`); epsilon is
+    1e-5, as in PyTorch and the papers' code. It is computed in float32.
     """
 
     def __init__(self, epsilon: float = 1e-5, **kwargs):
@@ -230,27 +209,24 @@ class ImageMean(layers.Layer):
     def call(self, x):
         return image_mean(x)
 
-    def compute_output_shape(self, shape):
-        return shape[0], 1, 1, shape[3]
-
 
 def residual_block(x, name: str, kernel: int = 3, last_init: str = "glorot_uniform"):
-    """x + Conv(ReLU(Conv(x))): no normalisation, no activation after the addition (MADN section 3.3.3, Fig. 4b)."""
-    return layers.Add(name=f"{name}_add")([x, residual_branch(x, name, kernel, last_init)])
+    """x + Conv(ReLU(Conv(x))), width preserving (MADN section 3.3.3, Fig. 4b).
 
-
-def residual_branch(x, name: str, kernel: int = 3, last_init: str = "glorot_uniform"):
-    """F(x) = Conv(ReLU(Conv(x))), width preserving; `last_init` initialises the second kernel."""
+    There is no normalisation, and no activation after the addition. Arguments as in `nested_residual_group`.
+    """
     width = x.shape[-1]
     y = layers.Conv2D(width, kernel, padding="same", activation="relu", name=f"{name}_conv1")(x)
-    return layers.Conv2D(width, kernel, padding="same", kernel_initializer=last_init, name=f"{name}_conv2")(y)
+    y = layers.Conv2D(width, kernel, padding="same", kernel_initializer=last_init, name=f"{name}_conv2")(y)
+    return layers.Add(name=f"{name}_add")([x, y])
 
 
 def nested_residual_group(x, blocks: int, name: str, kernel: int = 3, last_init: str = "glorot_uniform"):
     """The nested residual link of MADN Eq. 9, extended to `blocks` blocks.
 
-    P + R1(P) + R2(P + R1(P)) + ... : with R the residual branch the nested sum is, term by term, an ordinary chain of
-    residual blocks, and is built as that chain (a test keeps the dense sum beside it).
+    The sum is P + R1(P) + R2(P + R1(P)) + ..., with R the residual branch F of a block x + F(x). Term by term that is
+    an ordinary chain of residual blocks, and is built so; a test compares both. `name` is the prefix of the layers'
+    names, `kernel` the kernels' side in pixels, `last_init` the start of each block's second kernel.
     """
     for k in range(1, blocks + 1):
         x = residual_block(x, f"{name}_res{k}", kernel, last_init)

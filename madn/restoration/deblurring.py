@@ -164,8 +164,8 @@ def _restore_video(restorer: Restorer, job: Job[Path], share: Progress, tell: Ca
     written = video.restore_video(
         job.source, job.target, frame, lambda done, announced: share(done, max(announced or 0, done + 1))
     )
-    if written.shortfall:
-        tell(f"note: {job.source}: {written.shortfall} of {written.announced} frames that it announces are not in it")
+    for note in written.notes:
+        tell(f"note: {job.source}: {note}")
     return *first, f"first of {written.frames} frames, each restored by itself"
 
 

@@ -87,7 +87,8 @@ def load_network(
         source: the name of published weights (see madn.weights), a run folder, a `.weights.h5` file or a SavedModel
             folder. Text is a path where `registry.is_path` says so, a `Path` always; so nothing in the working
             directory takes a published name.
-        which: the "best" or the "last" checkpoint of a run folder.
+        which: the "best" or the "last" checkpoint of a run folder; of a run without held-out images the best is the
+            last, and the description says so.
         recipe: the recipe's name, for a weights file that does not say it; where it does, the two must agree.
         precision: "float32", or "bfloat16" for everything but images; a SavedModel has its own.
         trust_model: load any SavedModel, and so run what it says, not only those that `madn.export` wrote.
@@ -108,11 +109,16 @@ def load_network(
     source = Path(source)
     run = RunFolder(source)
     if run.settings() is not None:
-        file = run.generator(which)
+        file = run.chosen(which)
         if not file.is_file():
             raise UserError(
-                f"{source}: no {which} checkpoint yet; go on with python -m madn.train --run {source} --resume"
+                f"{source}: no {file.name.removesuffix(WEIGHTS)} checkpoint yet; go on with python -m madn.train "
+                f"--run {source} --resume"
             )
+        if file != run.generator(which):
+            loaded = _weights(file, recipe, precision)
+            said = f"{loaded.description}: the last checkpoint, since the run held no images out to choose one by"
+            return replace(loaded, description=said)
     elif source.is_file():
         file = source
     elif source.is_dir():
@@ -175,7 +181,11 @@ def _weights(file: Path, name: str | None, precision: str) -> Loaded:
     else:
         if name is not None and name != stored["recipe"]:
             raise UserError(f"{file}: weights of recipe {stored['recipe']}, not {name}; leave --recipe out")
-        name, recipe = stored["recipe"], recipes.from_fields(stored["recipe"], stored["fields"])
+        name = stored["recipe"]
+        try:
+            recipe = recipes.from_fields(name, stored["fields"])
+        except UserError as problem:
+            raise UserError(f"{file}: {problem}") from None
     limit = weights_at_most(hdf5.values(hdf5.whole(file)), file) if stored else nullcontext()
     with dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32"), limit:
         generator = recipe.without_downloads().build_generator()

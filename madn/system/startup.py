@@ -83,6 +83,11 @@ def device() -> str:
 
         if jax.default_backend() == "gpu":
             return jax.devices()[0].device_kind
+    return processor()
+
+
+def processor() -> str:
+    """The kind of processor."""
     return f"CPU {platform.processor() or platform.machine()}"
 
 

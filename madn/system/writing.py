@@ -72,8 +72,7 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
         # A folder that is not there yet, or another user's, holds nothing to remove.
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
-                # A video's part has the video's suffix behind it.
-                match = re.fullmatch(rf"(\..+)\.{HOST}-(\d{{1,9}})\.part(\.\w+)?", name)
+                match = re.fullmatch(rf"(\..+)\.{HOST}-(\d{{1,9}})\.part", name)
                 if match and match[1] in known and not psutil.pid_exists(int(match[2])):
                     (folder / name).unlink()
 

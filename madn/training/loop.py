@@ -123,7 +123,7 @@ def _train_stage(
     facts = {"recipe": name, "fields": recipe.fields()}
     devices = model.devices
     progress = Progress(model.step, total, hidden=not devices.chief)
-    record = Record(run, facts, place, run.rows(), "val_psnr" if validation else "psnr", model.step, progress.say)
+    record = Record(run, facts, place, run.rows(), validation is not None, model.step, progress.say)
     faults = Faults(run, source, recipe.batch, progress.say)
     checkpoints = Checkpoints(run, place, record.elapsed, faults.check, checkpoint_seconds, means)
     clock = Clock(record, seconds)

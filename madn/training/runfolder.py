@@ -3,7 +3,7 @@
 settings.json                     recipe, every field, data, versions, device, command
 checkpoints/state-*.weights.h5    generator, discriminators, optimisers at a step: what --resume reads; the last three
 checkpoints/last.weights.h5       the generator as it is
-checkpoints/best.weights.h5       the generator at its best validation PSNR
+checkpoints/best.weights.h5       the generator at its best PSNR on held-out crops, where some were held out
 log.csv, tensorboard/             every loss term, PSNR and learning rate
 samples/                          blurred | restored | sharp crops; latest.png is the newest
 """
@@ -45,6 +45,19 @@ class RunFolder:
     def generator(self, which: str) -> Path:
         """The weights file of the `best` or `last` generator."""
         return self.checkpoints / f"{which}.weights.h5"
+
+    def chosen(self, which: str) -> Path:
+        """The weights file that a user of the run takes: the best is the last where nothing was held out.
+
+        PSNR on training crops, whose blur differs from round to round, chooses no checkpoint. Runs of earlier versions
+        have a file of that name all the same. Raises `UserError` as `settings` does.
+        """
+        return self.generator("last" if which == "best" and not self.held_out() else which)
+
+    def held_out(self) -> bool:
+        """Whether images were held out of the training; of a run that does not say, it is presumed."""
+        pairs = (self.settings() or {}).get("pairs")
+        return not isinstance(pairs, dict) or pairs.get("validation") != []
 
     def state(self, step: int) -> Path:
         """The file of the whole training state after `step`."""
@@ -143,7 +156,7 @@ class RunFolder:
         line = f"step {row['step']}: training crops {score(float(row['psnr']), float(row['blurred_psnr']))}"
         if row.get("val_psnr"):
             line += f"; held-out crops {score(float(row['val_psnr']), float(row['val_blurred_psnr']))}"
-        return f"{line}\nweights {self.generator('best')}, pictures {self.samples / 'latest.png'}, log {self.log}"
+        return f"{line}\nweights {self.chosen('best')}, pictures {self.samples / 'latest.png'}, log {self.log}"
 
     def write_settings(self, settings: dict) -> None:
         """Raises `UserError` where the folder cannot be made or written."""

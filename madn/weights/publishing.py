@@ -129,7 +129,7 @@ def _generator_of(source: Path, which: str) -> tuple[Path, dict]:
     from madn.training.checkpoint import read_recipe
     from madn.training.runfolder import RunFolder
 
-    file = RunFolder(source).generator(which) if source.is_dir() else source
+    file = RunFolder(source).chosen(which) if source.is_dir() else source
     stored = read_recipe(file)
     if stored is None:
         raise UserError(f"{file}: does not say its recipe; take a generator's weights of a run folder")

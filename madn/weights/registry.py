@@ -17,14 +17,14 @@ from madn.system import hdf5
 from madn.system.reading import check_regular, read_text, sha256_of
 from madn.system.writing import WEIGHTS, atomic
 
-METRICS = {"psnr": 2, "ssim": 4, "ssim_matlab": 4}  # The table has so many decimals of each.
 DEFAULT = "madn-srn"  # madn.deblur takes this where no model is named.
 REGISTRY, VARIABLE = "registry.json", "MADN_WEIGHTS"
 
 
 @dataclass(frozen=True)
 class Score:
-    """Means over `pairs` images, a number for each of `METRICS`, and the command that prints them."""
+    """Means over `pairs` images, the same metrics of the blurred and of the restored ones, and the command that prints
+    them."""
 
     data: str
     protocol: str
@@ -117,15 +117,7 @@ def path(name: str) -> Path:
 def _entry(name: str, line: dict) -> Entry:
     line = dict(line)
     scores = tuple(
-        Score(
-            **{
-                **score,
-                **{
-                    which: {metric: float(score[which][metric]) for metric in METRICS}
-                    for which in ("blurred", "restored")
-                },
-            }
-        )
+        Score(**{**score, **{which: _numbers(score[which], score["restored"]) for which in ("blurred", "restored")}})
         for score in line.pop("scores", ())
     )
     entry = Entry(name=name, scores=scores, **line)
@@ -135,6 +127,12 @@ def _entry(name: str, line: dict) -> Entry:
     if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
         raise ValueError(f"{name}: sha256 must be 64 hexadecimal digits; it is {entry.sha256}")
     return entry
+
+
+def _numbers(scores: dict, metrics: dict) -> dict[str, float]:
+    if scores.keys() != metrics.keys() or not scores:
+        raise ValueError(f"blurred and restored need the same metrics; there is {', '.join(scores) or 'none'}")
+    return {metric: float(scores[metric]) for metric in metrics}
 
 
 def checked(entry: Entry) -> Path:

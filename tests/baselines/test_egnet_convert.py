@@ -147,6 +147,7 @@ def test_official_names():
     assert sum(int(np.prod(shape)) for shape in shapes.values()) - 54 == 20_127_073
 
 
+@pytest.mark.slow
 def test_converts_the_full_network(tmp_path, capsys):
     state = official_weights()
     file = write_zip(

@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
 
-from madn.nn.layers import InstanceNormalization, nested_residual_group, residual_branch, resize, sobel_magnitude
+from madn.nn.layers import InstanceNormalization, nested_residual_group, residual_block, resize, sobel_magnitude
 from madn.training.gradients import input_gradient, losses_and_gradients
 
 
@@ -99,7 +99,7 @@ def delta(channels):
 
 def test_residual_group_counts():
     x = keras.Input((None, None, 64))
-    block = keras.Model(x, residual_branch(x, "r"))
+    block = keras.Model(x, residual_block(x, "r"))
     assert block.count_params() == 73856
     assert [group(width).count_params() for width in (64, 128, 256)] == [295424, 1180672, 4720640]
 

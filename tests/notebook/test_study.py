@@ -24,7 +24,7 @@ MEAN = {
 @pytest.fixture(autouse=True)
 def workplace(tmp_path, monkeypatch):
     """A folder checkout/notebooks to work in, with pairs two folders above it."""
-    for variable in ("MADN_SCALE", "MADN_DATA", "MADN_VGG", "MADN_RUNS"):
+    for variable in ("MADN_SCALE", "MADN_DATA", "MADN_VGG", "MADN_RUNS", "MADN_REALBLUR"):
         monkeypatch.delenv(variable, raising=False)
     for name in "abc":
         sharp = to_float(data.astronaut()[100:164, 100:180])
@@ -274,6 +274,37 @@ def test_few_pairs_are_spread_over_the_set(asked, monkeypatch):
     here = Study("madn")
     here.measure("madn-small")
     assert here.every == 3 and ["--every", "3", "--limit", "1"] == asked[0][5:9]
+
+
+def test_realblur_is_measured_beside_the_studys_own_pairs(asked, workplace, monkeypatch):
+    image = np.full((32, 40, 3), 0.5, "float32")
+    for which in ("RealBlur-J_ECC", "RealBlur-R_BM3D"):
+        for number in (1, 2, 3):
+            for kind in ("gt", "blur"):
+                write_image(workplace / f"real/{which}/scene001/{kind}/{kind}_{number}.png", image)
+    assert Study("egnet").on_realblur() == []
+    monkeypatch.setitem(study.SCALES, "hand", study.Scale(4, 2))
+    here = Study("egnet", realblur="../../real")
+    run = here.train("a", "egnet-nosen")
+    places = [each.measure(model)["file"] for each in (here, *here.on_realblur()) for model in (run, "madn-small")]
+    own, shared = "runs/egnet-hand-GOPRO/a", "runs/shared-hand"
+    assert places == [
+        f"{own}/test/full.json",
+        f"{shared}-GOPRO/madn-small/test/full.json",
+        f"{own}/test-RealBlur-J_ECC/full.json",
+        f"{shared}-RealBlur-J_ECC/madn-small/test-RealBlur-J_ECC/full.json",
+        f"{own}/test-RealBlur-R_BM3D/full.json",
+        f"{shared}-RealBlur-R_BM3D/madn-small/test-RealBlur-R_BM3D/full.json",
+    ]
+    command = asked[3]  # behind the training and two measurements of the study's own pairs
+    assert command[:5] == [run, "--data", "../../real/RealBlur-J_ECC", "--split", "test"]
+    assert command[5:7] == ["--limit", "2"] and "last" in command
+    assert [pair.name for pair in here.on_realblur()[1].pairs] == ["scene001/1", "scene001/2"]
+    monkeypatch.setenv("MADN_REALBLUR", str(workplace / "real/RealBlur-R_BM3D"))
+    assert [each.data for each in Study("egnet").on_realblur()] == [str(workplace / "real/RealBlur-R_BM3D")]
+    with pytest.raises(UserError, match="GOPRO: laid out as GoPro is, not as RealBlur"):
+        monkeypatch.delenv("MADN_REALBLUR")
+        Study("egnet", realblur="../../GOPRO")
 
 
 def test_a_table_is_of_one_set_of_pairs():

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from imaging import awkward
+from imaging.videos import UNEVEN, make, read
 from PIL import Image
 
 from madn.errors import UserError, run_command
@@ -209,19 +210,14 @@ def test_report(network, capsys):
 
 def test_video(network, capsys):
     Path("in").mkdir()
-    writer = cv2.VideoWriter("in/a.mkv", cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"FFV1"), 25, (48, 32))
-    for k in range(3):
-        writer.write(np.ascontiguousarray(NOISE[k : k + 32, :48, ::-1]))
-    writer.release()
+    make(Path("in/a.mkv"), 3, times=UNEVEN[:3], height=32, width=48)
     photo("in/b.png")
     (Path("in") / "broken.mp4").write_bytes(b"no video")
     code, out, err = run(capsys, "in", "-o", "out", "--report", "report.html")
     assert code == 1 and out.startswith("video: each frame is restored by itself") and "2 of 3 restored" in out
     assert err == "madn: error: in/broken.mp4: cannot be read as a video (no MP4, MOV, AVI, MKV or WebM file)\n"
-    capture = cv2.VideoCapture("out/a.mkv")
-    for k in range(3):
-        np.testing.assert_array_equal(capture.read()[1][:, :, ::-1], 255 - NOISE[k : k + 32, :48])
-    assert not capture.read()[0]
+    np.testing.assert_array_equal(read("out/a.mkv").frames, 255 - read("in/a.mkv").frames)
+    np.testing.assert_allclose(read("out/a.mkv").times, UNEVEN[:3], atol=5e-4)
     assert "first of 3 frames, each restored by itself" in Path("report.html").read_text(encoding="utf-8")
 
 

@@ -49,6 +49,25 @@ def test_weights_file_and_run_folder_give_the_same_network(tmp_path, weights):
     np.testing.assert_array_equal(load_network(run, which="last").network(image), loaded.network(image))
 
 
+def test_without_held_out_images_the_last_checkpoint_is_taken_and_said(tmp_path, weights):
+    file, _ = weights
+    other = TINY.build_generator()
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    settings = {"recipe": "madn", "fields": TINY.fields(), "data": {}, "pairs": {"validation": []}}
+    (run / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="no last checkpoint yet"):
+        load_network(run)
+    save_generator(other, run / "checkpoints/best.weights.h5", "madn", TINY.fields(), step=4)  # an earlier version's
+    (run / "checkpoints/last.weights.h5").write_bytes(file.read_bytes())
+    image = np.random.default_rng(0).random((1, 32, 48, 3), dtype=np.float32)
+    loaded = load_network(run)
+    np.testing.assert_array_equal(loaded.network(image), load_network(file).network(image))
+    said = "last.weights.h5 (recipe madn, step 7): the last checkpoint, since the run held no images out"
+    assert said in loaded.description
+    assert "held no images out" not in load_network(run, which="last").description  # as it was asked for
+
+
 def test_what_is_no_network_is_named(tmp_path, weights):
     file, generator = weights
     (tmp_path / "empty").mkdir()
@@ -159,6 +178,7 @@ for name in names:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_what_load_gives_can_be_saved_and_loaded_elsewhere(tmp_path):
     """The networks of all papers, each into one .keras file: what a fresh process makes of it is the same."""
     image = np.random.default_rng(0).random((1, 64, 64, 3), dtype=np.float32)

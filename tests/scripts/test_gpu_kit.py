@@ -487,13 +487,13 @@ def test_a_row_says_its_share_of_the_matrix_rate():
 
 
 def test_a_batch_that_is_too_large_is_halved(monkeypatch):
-    from madn.benchmarks import step_timing as timed
+    from madn.benchmarks import timing as timed
 
     tried = []
 
-    def measure(job):
-        tried.append(job.batch)
-        if job.batch > 4:
+    def measure(batch, **others):
+        tried.append(batch)
+        if batch > 4:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
         return {"seconds": [1.0]}
 

@@ -49,7 +49,9 @@ def check(generator: keras.Model, tolerance: float) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * largest)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "egnet" else []) for name in NETWORKS]
+)
 def test_the_same_from_less_than_half(name):
     generator = network(name)
     check(generator, 1e-6)

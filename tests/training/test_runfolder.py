@@ -86,3 +86,21 @@ def test_settings_that_do_not_fit_leave_the_old_ones(run, monkeypatch):
     monkeypatch.undo()
     assert run.settings() == before
     assert [path.name for path in run.path.iterdir() if path.is_file()] == ["settings.json"]
+
+
+@pytest.mark.parametrize(
+    ("said", "best"),
+    [
+        ({"pairs": {"validation": ["scene/1"]}}, "best"),
+        ({"pairs": {"validation": []}}, "last"),
+        ({"pairs": {"train": "of an earlier version"}}, "best"),
+        ({}, "best"),
+        (None, "best"),
+    ],
+)
+def test_the_best_checkpoint_is_the_last_where_nothing_was_held_out(run, said, best):
+    if said is not None:
+        run.write_settings({"recipe": "madn", "fields": {}, "data": {}, **said})
+    assert [run.chosen(which) for which in ("best", "last")] == [run.generator(best), run.generator("last")]
+    run.add_row({"step": 4, "psnr": 25, "blurred_psnr": 24})
+    assert f"{best}.weights.h5" in run.result()

@@ -142,6 +142,7 @@ def test_a_mean_is_that_of_every_number_by_the_shares(tmp_path, run, capsys):
     assert load_network("mean").recipe == WHOLE
 
 
+@pytest.mark.slow
 def test_a_layer_that_a_file_lacks_is_the_mean_of_the_others(tmp_path, capsys):
     start, trained = filled(tmp_path / "start.weights.h5", START, 1.0), tmp_path / "trained.weights.h5"
     network = WHOLE.build_generator()
@@ -173,6 +174,7 @@ def test_a_layer_that_a_file_lacks_is_the_mean_of_the_others(tmp_path, capsys):
         assert values(out) == expected
 
 
+@pytest.mark.slow
 def test_means_that_make_no_sense_are_named_and_leave_nothing(tmp_path, run):
     plain, state = tmp_path / "plain.weights.h5", tmp_path / "there.weights.h5"
     TINY.build_generator().save_weights(plain)

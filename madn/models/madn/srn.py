@@ -70,7 +70,7 @@ class SrnOptions:
 
 
 def main(argv: list[str]) -> None:
-    """The command."""
+    """The command. Raises `UserError` for a checkpoint or a place at fault."""
     options = parse(SrnOptions, argv, PROG, __doc__)
     check_new_weights(options.out)
     start_keras()

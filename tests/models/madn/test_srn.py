@@ -137,6 +137,7 @@ def test_the_first_stage_leaves_srn_as_it_is(tmp_path):
     assert all(models[0]) and not any(models[1][:4])
 
 
+@pytest.mark.slow
 def test_what_is_not_srns_colour_model_is_named(tmp_path, variables, capsys):
     (tmp_path / "there.weights.h5").write_bytes(b"")
     (tmp_path / "noise.index").write_bytes(b"noise")

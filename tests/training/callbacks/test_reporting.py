@@ -141,7 +141,7 @@ def test_a_stop_saves_nothing_that_is_broken(run, model):
 
 def test_a_full_disk_ends_the_round_with_one_line_and_all_that_was_saved(run, model, monkeypatch):
     made = checkpoints(run, model)
-    record = Record(run, {"recipe": "madn", "fields": FEW.fields()}, Place(), [], "psnr")
+    record = Record(run, {"recipe": "madn", "fields": FEW.fields()}, Place(), [], False)
     record.set_model(model)
     model.optimizer.iterations.assign(2)
     made.on_epoch_end(0)
@@ -164,7 +164,7 @@ def test_a_full_disk_ends_the_round_with_one_line_and_all_that_was_saved(run, mo
 
 def test_the_log_has_the_share_of_the_waiting_and_what_is_said_of_the_critics(run, model, monkeypatch):
     said = []
-    record = Record(run, {"recipe": "madn", "fields": FEW.fields()}, Place(), [], "psnr", say=said.append)
+    record = Record(run, {"recipe": "madn", "fields": FEW.fields()}, Place(), [], False, say=said.append)
     record.set_model(model)
     terms = {
         "critic_image_real": 0.001,
