@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -142,7 +143,8 @@ class _Unpickler(pickle._Unpickler):
     hold one another several times are refused: forty of them, as the key of a dictionary, would take a day to hash.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # what is done for each of a pickle's operations
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # what is done for each operation of a pickle
+    stack: list
 
     def __init__(self, file, storages: _Storages):
         super().__init__(file, encoding="utf-8")
@@ -172,7 +174,7 @@ class _Unpickler(pickle._Unpickler):
         return self.storages.named(name)
 
 
-def _weighed(load: Callable[[_Unpickler], None]) -> Callable[[_Unpickler], None]:
+def _weighed(load: Callable[[Any], None]) -> Callable[[_Unpickler], None]:
     def loaded(unpickler: _Unpickler) -> None:
         load(unpickler)
         unpickler.weigh()
