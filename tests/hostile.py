@@ -115,7 +115,7 @@ WEIGHTS = {
     "recipe in brackets": recipe("[" * 60_000),
     "recipe that is not known": fields("os.system"),
     "recipe without fields": recipe('{"recipe": "madn"}'),
-    "field that is a module": fields("msr2b", d_activation={"module": "os", "class_name": "system"}),
+    "field that is a module": fields("sisnet", d_activation={"module": "os", "class_name": "system"}),
     "field that is not known": fields(activation={"module": "os"}),
     "field of another type": fields(widths="4096"),
     "ten million blocks": fields(res_blocks=10_000_000),

@@ -293,7 +293,7 @@ def test_recipes_that_download_nothing():
         ("madn", {"res_blocks": 1.5}),
         ("madn", {"res_blocks": None}),
         ("madn", {"residual": "os"}),
-        ("msr2b", {"d_activation": {"module": "os", "class_name": "system"}}),
+        ("sisnet", {"d_activation": {"module": "os", "class_name": "system"}}),
         ("egnet", {"parts": ["backbone", "os"]}),
     ],
 )
