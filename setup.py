@@ -36,6 +36,7 @@ setup(
         "tensorflow>=2.18",
         "keras>=3.15.1,<3.16",  # madn.nn.keras_private uses what may change with a minor version
         "tensorboard>=2.18",  # TensorFlow 2.21 no longer brings it
+        "filelock>=4.3",
         "h5py>=3.11",
         "jinja2>=3.1",
         "matplotlib>=3.10",

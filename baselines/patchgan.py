@@ -15,7 +15,7 @@ Differences from the texts, and why:
 
 import keras
 
-from baselines.layers import padded_conv
+from baselines.layers import normal, padded_conv
 from madn.nn.layers import InstanceNormalization, LeakyReLU
 
 
@@ -38,14 +38,9 @@ def build_patchgan(
     images = keras.Input((None, None, channels), name="images")
     x = images
     for k, (width, stride) in enumerate(zip(widths, strides[:-1], strict=True), start=1):
-        x = padded_conv(x, width, 4, stride, 1, kernel_initializer=_normal(), name=f"conv_{k}")
+        x = padded_conv(x, width, 4, stride, 1, kernel_initializer=normal(), name=f"conv_{k}")
         if normalize and (k > 1 or first_norm):
             x = InstanceNormalization(center=False, scale=False, name=f"conv_{k}_norm")(x)
         x = LeakyReLU(0.2, name=f"conv_{k}_leaky")(x)
-    scores = padded_conv(x, 1, 4, strides[-1], 1, kernel_initializer=_normal(), name="scores")
+    scores = padded_conv(x, 1, 4, strides[-1], 1, kernel_initializer=normal(), name="scores")
     return keras.Model(images, scores, name=name)
-
-
-def _normal():
-    """N(0, 0.02), as pix2pix's networks start; a new object each time, so that no two kernels start alike."""
-    return keras.initializers.RandomNormal(stddev=0.02)

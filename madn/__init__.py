@@ -15,6 +15,7 @@ Everywhere public, an image is float32 RGB in [0, 1] and a batch is NHWC.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Literal
 
 from madn.version import __version__
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from madn.restoration.restorer import Restorer
+
+if sys.argv[:1] == ["-m"]:  # `python -m madn...` imports the package first: a command begins.
+    from madn.errors import start_command
+
+    start_command()
 
 _ROOMS = ("data", "evaluation", "nn", "recipes", "training")
 __all__ = ["__version__", "deblur", "load", *_ROOMS]

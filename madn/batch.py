@@ -13,6 +13,7 @@ import tyro
 
 from madn.errors import UserError, run_command
 from madn.imaging.decoding import MEGAPIXELS
+from madn.restoration.model_source import find_model
 from madn.restoration.places import Source, absolute, find_sources, is_remote
 from madn.system.commandline import parse
 from madn.system.writing import WEIGHTS
@@ -64,6 +65,8 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{options.failed}: the list of failures is a .jsonl file")
     if is_remote(options.model) and not options.model.endswith(WEIGHTS):
         raise UserError(f"{options.model}: of a bucket only a {WEIGHTS} file is taken; others, local to the workers")
+    if not is_remote(options.model):  # The workers find the same: a local path is of a disk that they share.
+        find_model(options.model, options.which)
     sources = find_sources(options.inputs, output)
     return _run(options, sources, output, failed, argv[end + 1 :])
 

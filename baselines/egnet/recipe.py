@@ -303,7 +303,7 @@ def _backbone(summary: str, **changes) -> Named:
 
 
 RECIPES = {
-    "egnet": _variant(" as published"),
+    "egnet": Named(EGNET, "EGNet (Zhao et al.) as published"),
     "egnet-backbone": _backbone(", Table 4: without EGN, its backbone MPRNet"),
     # It has its own paper's loss. Not trained here: its authors' weights, converted, are Table 1's 32.66 dB.
     "egnet-mprnet": _backbone(", Table 1: MPRNet, for its authors' weights, converted", loss="mprnet"),

@@ -255,7 +255,7 @@ def _variant(summary: str, **changes) -> Named:
 
 
 RECIPES = {
-    "sisnet": _variant(" as published"),
+    "sisnet": Named(SISNET, "SIS-Net (Liu et al. 2020) as published"),
     # The paper's Table 2 has 28.21, 29.10 and 28.44 dB for these three.
     "sisnet-nolatent": _variant(", Table 2: Nolatent, no intermediate layer path", laterals=False),
     "sisnet-noploss": _variant(", Table 2: NoPloss, no perceptual loss", tau_2=0.0),

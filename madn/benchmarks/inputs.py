@@ -45,12 +45,12 @@ def input_rates(source: PairCrops, batch: int, seconds: float) -> tuple[float, f
     epoch = -(-len(source) // batch)
     rates = []
     for first_step, steps, limit in ((0, epoch, float("inf")), (epoch, None, seconds)):
-        drawn, start = 0, time.perf_counter()
+        count, start = 0, time.perf_counter()
         for _ in training_dataset(source, batch, first_step, steps):
-            drawn += 1
+            count += 1
             if time.perf_counter() - start > limit:
                 break
-        rates.append(drawn * batch / (time.perf_counter() - start))
+        rates.append(count * batch / (time.perf_counter() - start))
     first, later = rates
     return first, later
 

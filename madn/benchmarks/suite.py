@@ -20,7 +20,7 @@ from madn.system.startup import start_keras
 from madn.system.tables import markdown_lines
 from madn.system.writing import atomic
 
-TIMING = "madn.benchmarks.timing"  # By name, for this process starts no backend.
+TIMING = "madn.benchmarks.timing"  # It is named, not imported: this process starts no backend.
 RATES = ("s p50", "s p95", "of")
 RESTORATION = ("recipe", "precision", "photo", *RATES, "megapixels/s", "GMACs", "GMAC/s")
 RESTORATION += ("of convolutions", "of matrix peak", "peak GB")

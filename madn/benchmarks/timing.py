@@ -26,7 +26,7 @@ from madn.training.perceptual import PerceptualRecipe
 from madn.training.precision import dtype_policy
 from madn.training.recipe import Recipe
 
-CPU_BATCH, CPU_CROP = 2, 128  # A CPU's step is no larger, unless asked for, so that it ends.
+CPU_BATCH, CPU_CROP = 2, 128  # On a CPU a step is no larger by default: it would take minutes.
 
 
 def about(sources: Sequence[str], train: bool) -> dict:

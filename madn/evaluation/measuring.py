@@ -1,5 +1,6 @@
 """A network, or a traditional reference, measured on the images of a selection: table, JSON and pictures."""
 
+import contextlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +11,18 @@ from tqdm import tqdm
 from madn import recipes
 from madn.data.images import DecodedImages
 from madn.data.index import PairIndex, some_lines
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.evaluation.deconvolution import REFERENCES
 from madn.evaluation.restored import RestoredElsewhere, find_restored
 from madn.evaluation.scoring import RestorePair, evaluate_method
 from madn.evaluation.selection import Scorers, Selection
 from madn.imaging.grids import triple_labels, write_grid
 from madn.restoration.ensemble import ensembled
+from madn.restoration.model_source import find_model
 from madn.restoration.restorer import restore
-from madn.system.startup import device, processor, start_keras
+from madn.system.locking import held
+from madn.system.startup import device, processor, shown, start_keras
+from madn.system.writing import folder_name
 from madn.weights import registry
 
 
@@ -43,7 +47,8 @@ def measure(
         out: by default below the run folder, or in runs/evaluation for any other model.
         command: what was typed, for the JSON.
     """
-    out = out or _default_out(model, selection)
+    _check_method(model, which)
+    out = out or _default_out(model, which, ensemble, selection)
     selection.check_blur(out)
     images = DecodedImages("memory" if selection.blurs else "none", limit_gb=1.0)
     index = selection.open(images)
@@ -51,9 +56,10 @@ def measure(
     scorers = selection.scorers(index)
     method, about = _method(model, which, recipe, trust_model, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None, "notes": index.notes}
-    if selection.blurs:
-        index, about["photo_blur"] = selection.blur(index, images, out)
-    _measure(method, about, index, selection, scorers, out, pictures, command)
+    with _held(out):
+        if selection.blurs:
+            index, about["photo_blur"] = selection.blur(index, images, out)
+        _measure(method, about, index, selection, scorers, out, pictures, command)
 
 
 def measure_restored(
@@ -87,7 +93,7 @@ def measure_restored(
     asked = len(index.pairs)
     index = replace(index, pairs=restored.pairs, problems=(*index.problems, *restored.problems))
     for line in (*(f"left out: {problem}" for problem in restored.problems), *restored.notes):
-        print(line)
+        print(one_line(line))
     if restored.problems:
         print(f"{folder}: {len(restored.problems)} of {asked} pairs have no usable image; the mean is of the others")
     about: dict[str, object] = {
@@ -99,7 +105,13 @@ def measure_restored(
         "photo_blur": None,
         "notes": (*index.notes, *restored.notes),
     }
-    _measure(_InOrder(restored), about, index, selection, scorers, out, pictures, command, timed=False)
+    with _held(out):
+        _measure(_InOrder(restored), about, index, selection, scorers, out, pictures, command, timed=False)
+
+
+def _held(out: Path) -> contextlib.AbstractContextManager:
+    """A block in which no other process writes results into the folder."""
+    return held(out, "madn.evaluate", "wait until it has ended, or name another folder with --out")
 
 
 class _InOrder:
@@ -114,9 +126,9 @@ class _InOrder:
 
 def _say_left_out(index: PairIndex) -> None:
     for problem in index.problems:
-        print(f"left out: {problem}")
+        print(f"left out: {one_line(problem)}")
     if index.notes:
-        print(some_lines(index.notes))
+        print("\n".join(some_lines(index.notes)))
 
 
 def _measure(
@@ -139,7 +151,7 @@ def _measure(
 
             def show(result, *images, protocol=protocol, bar=bar):
                 if bar.n < pictures:
-                    place = out / "pictures" / f"{protocol}_{result.name.replace('/', '_')}.png"
+                    place = out / "pictures" / protocol / f"{result.name}.png"
                     write_grid(place, [images], [triple_labels(result.blurred.psnr, result.restored.psnr)])
                 bar.update()
 
@@ -166,22 +178,18 @@ def _method(
     name: str, which: str, recipe: str | None, trust_model: bool, ensemble: bool, blur_kind: str | None
 ) -> tuple[RestorePair, dict[str, object]]:
     """What restores the images, and what the JSON says of it."""
-    if name in REFERENCES:
+    if _is_reference(name):
         if recipe or which != "best" or ensemble:
             raise UserError(
                 f"{name}: there is no checkpoint, no recipe and no ensemble; leave --which, --recipe and --ensemble out"
             )
         about: dict[str, object] = {"model": REFERENCES[name].description, "recipe": None, "parameters": None}
         return REFERENCES[name], about | {"device": processor()}
-    start_keras()  # Keras starts late, so that a bad command line or folder is reported at once.
-    from madn.restoration.loading import load_network
+    with shown(f"loading {name}"):
+        start_keras()  # Keras starts late, so that a bad command line or folder is reported at once.
+        from madn.restoration.loading import load_network
 
-    try:
         loaded = load_network(name, which, recipe, trust_model=trust_model)
-    except UserError as problem:
-        if registry.is_path(name) or name in registry.entries():
-            raise
-        raise UserError(f"{problem} (without a network: {', '.join(REFERENCES)})") from None
     if loaded.recipe and blur_kind and loaded.recipe.blur_kind != blur_kind:
         print(f"note: trained on {loaded.recipe.blur_kind}, measured on {blur_kind}")
     changed = {}
@@ -207,10 +215,32 @@ def _method(
     )
 
 
-def _default_out(model: str, selection: Selection) -> Path:
+def _is_reference(name: str) -> bool:
+    return name in REFERENCES
+
+
+def _check_method(name: str, which: str) -> None:
+    """Raises `UserError` where there is no such network or reference, before images are read for it."""
+    if _is_reference(name):
+        return
+    try:
+        find_model(name, which)
+    except UserError as problem:
+        if registry.is_path(name) or name in registry.entries():
+            raise
+        raise UserError(f"{problem} (without a network: {', '.join(REFERENCES)})") from None
+
+
+def _default_out(model: str, which: str, ensemble: bool, selection: Selection) -> Path:
+    """The folder of a measurement's results, another one for whatever may change them."""
+    name = selection.folder_name()
+    if which != "best":
+        name += f"-{which}"
+    if ensemble:
+        name += "-ensemble"
     if registry.is_path(model) and (Path(model) / "settings.json").is_file():
-        return Path(model) / "evaluation" / selection.folder_name()
-    return Path("runs/evaluation") / Path(model).resolve().name / selection.folder_name()
+        return Path(model) / "evaluation" / name
+    return Path("runs/evaluation") / folder_name(model) / name
 
 
 def _as_folder(name: str) -> str:

@@ -48,7 +48,7 @@ def find_restored(
         raise UserError(f"{folder}: no such folder; --restored names the folder of the restored images")
     found = below(folder)
     if found.problems:
-        raise UserError(some_lines(f"{place}: {reason}" for place, reason in found.problems))
+        raise UserError(*some_lines(f"{place}: {reason}" for place, reason in found.problems))
     if not found.photos:
         raise UserError(f"{folder}: holds no images" + (f"; there is {found.remark()}" if found.remark() else ""))
     names = _spellings(whole_set)
@@ -86,11 +86,11 @@ def find_restored(
     if problems and (not skip_bad or not good):
         way_out = "no usable image is left" if skip_bad else "leave such pairs out with --skip-bad"
         raise UserError(
-            some_lines(problems) + f"\n{folder}: {len(problems)} of {len(pairs)} pairs have no usable image; {way_out}"
+            *some_lines(problems), f"{folder}: {len(problems)} of {len(pairs)} pairs have no usable image; {way_out}"
         )
     notes = []
     if extra:
-        notes = [*some_lines(f"{path}: of no pair of the set" for path in extra).splitlines()]
+        notes = some_lines(f"{path}: of no pair of the set" for path in extra)
         notes.append(f"{folder}: {len(extra)} of {len(found.photos)} images are of no pair, and are not scored")
     if found.remark():
         notes.append(f"{folder}: left out: {found.remark()}")

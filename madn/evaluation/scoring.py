@@ -18,12 +18,12 @@ from typing import Literal
 import numpy as np
 
 from madn.data.index import Pair
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.evaluation.metric_list import Scorer, Scores, choose
 from madn.imaging.arrays import read_image
 from madn.system.tables import score_text, text_table
 from madn.system.versions import versions
-from madn.system.writing import atomic
+from madn.system.writing import write_durably
 
 PROTOCOLS = {
     "full": "whole images",
@@ -85,17 +85,20 @@ class Evaluation:
         what = "whole images" if self.crop is None else f"{self.crop}x{self.crop} crops, seed {self.seed}"
         listed = self.images if len(self.images) <= LISTED else []
         titles = [f"{metric} {which}" for metric in self.restored for which in ("blurred", "restored")]
-        lines = [[image.name, *_cells(image.blurred, image.restored), _seconds(image.seconds)] for image in listed]
+        lines = [
+            [one_line(image.name), *_cells(image.blurred, image.restored), _seconds(image.seconds)] for image in listed
+        ]
         mean = [f"mean of {len(self.images)}", *_cells(self.blurred, self.restored), _seconds(self.seconds)]
         table = text_table(["image", *titles, "seconds"], [*lines, mean], [False, *[True] * (len(titles) + 1)])
         return f"protocol {self.protocol}: {what}; seconds of the mean line: median\n{table}"
 
     def write_json(self, path: str | Path, **about: object) -> None:
-        """Write everything as JSON, atomically; `about` says what was measured (model, data, blur kind).
+        """Write everything as JSON, whole or not at all; `about` says what was measured (model, data, blur kind).
 
         An infinite PSNR (identical images) is the string "inf", since JSON has no such number.
         """
         everything = {
+            "version": 1,
             **about,
             "protocol": self.protocol,
             "protocol_means": PROTOCOLS[self.protocol],
@@ -108,8 +111,7 @@ class Evaluation:
             "median_seconds": self.seconds,
             "images": [asdict(image) for image in self.images],
         }
-        with atomic(path) as part:
-            part.write_text(json.dumps(_finite(everything), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_durably(path, (json.dumps(_finite(everything), indent=1, allow_nan=False) + "\n").encode())
 
 
 OnResult = Callable[[ImageResult, np.ndarray, np.ndarray, np.ndarray], None]

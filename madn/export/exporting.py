@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,6 +29,7 @@ import tensorflow as tf
 
 from madn.errors import UserError
 from madn.export.serving import SIGNATURES, ServingModule, require_tensorflow
+from madn.system.json_files import read_json
 
 FACTS = "madn.json"
 CHECKED_SHAPES = ((2, 101, 77), (1, 192, 240))  # These are batch, height and width.
@@ -115,7 +117,7 @@ def export(
             if name in formats:
                 say(f"writing and checking {name} ...")
                 written[name] = _write(name, module, fresh, expected, litert_size if name == "litert" else None)
-        about = {**(facts or {}), "multiple": multiple, "formats": written}
+        about = {"version": 1, **(facts or {}), "multiple": multiple, "formats": written}
         if "savedmodel" in written:
             about["signatures"] = SIGNATURES
         (fresh / FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -227,8 +229,8 @@ def check_free(folder: Path, overwrite: bool) -> None:
 def _exported(folder: Path) -> bool:
     """Whether madn.json says that `export` wrote the folder."""
     try:
-        return "formats" in json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        return "formats" in read_json(folder / FACTS, dict[str, Any], "an export's facts", "")
+    except UserError:
         return False
 
 

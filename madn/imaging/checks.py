@@ -11,7 +11,6 @@ from madn.errors import UserError
 from madn.imaging import boxes, jpeg, png
 from madn.imaging.colours import CURVES, HDR, PRIMARIES
 from madn.imaging.exif import read_directory, tiff_head
-from madn.system import memory
 
 # Pixels of each of Pillow's modes are taken as the first of these modes, or with alpha as the second.
 MODES = {
@@ -30,10 +29,19 @@ MODES = {
 COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # A TIFF's photometric interpretation says the samples of a pixel; others have 1.
 DEFLATE = (8, 32946)  # A TIFF's compression by zlib, by its new and its old number.
 MOST_PAGES = 100  # A pyramid of reduced pictures has some 10, and thousands take minutes.
-WHOLE = ("WEBP", "AVIF", "HEIF")  # Their decoders hold the whole picture beside Pillow's: 16 bytes a pixel, measured.
-FREE = 300e6  # What needs no more bytes is read without asking for the memory that is left.
 MOST_RUNS = 25_000_000  # Pillow decodes run-length BMP in Python, at 4 to 5 megapixels a second.
 ALPHA = (1, 2, 999)  # These kinds of further samples are alpha; 999 is Corel Draw's.
+
+
+# Bytes of memory that decoding takes for each pixel at its worst, measured on photos of 6 megapixels with 8 bits; of 16
+# bits it takes twice as many. HEIF's are assumed.
+DECODING = {"PNG": 10, "JPEG": 10, "MPO": 10, "BMP": 10, "TIFF": 10, "AVIF": 14, "WEBP": 20, "HEIF": 20}
+
+
+def decoding_bytes(picture: Image.Image) -> float:
+    """Bytes of memory that decoding a picture takes for each pixel."""
+    deep = picture.mode.startswith("I;16") or ";16" in rawmode(picture)
+    return DECODING.get(picture.format or "", 20) * (2 if deep else 1)
 
 
 def rawmode(picture: Image.Image) -> str:
@@ -48,9 +56,7 @@ def whole(file: BinaryIO) -> bytes:
     return file.read()
 
 
-def check_picture(
-    path: str | Path, picture: Image.Image, file: BinaryIO, megapixels: float, most_bytes: float | None = None
-) -> None:
+def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapixels: float, room: float) -> None:
     """Raise `UserError` for a picture that `read_photo` does not read; its pixels are not decoded for that."""
     width, height = picture.size
     if width * height > megapixels * 1e6:
@@ -58,11 +64,10 @@ def check_picture(
             f"{path}: says it has {width}x{height} pixels, more than the {megapixels:g} megapixels that "
             "are read; if that is right, allow more (--max-megapixels)"
         )
-    needed = width * height * (16 if picture.format in WHOLE or picture.info.get("progressive") else 10)
-    if needed > FREE and needed > (most_bytes := memory.available() if most_bytes is None else most_bytes):
+    if (needed := width * height * decoding_bytes(picture)) > room:
         raise UserError(
-            f"{path}: its {width}x{height} pixels take {needed / 1e9:.1f} GB to be read, and there are "
-            f"{max(most_bytes, 0) / 1e9:.1f}: give more memory (--memory-gb), or save it smaller"
+            f"{path}: decoding its {width}x{height} pixels takes about {needed / 1e9:.1f} GB of memory, and "
+            f"{room / 1e9:.1f} GB are left for photos: give more --memory-gb"
         )
     if picture.format == "BMP" and picture.info.get("compression") in (1, 2) and width * height > MOST_RUNS:
         raise UserError(

@@ -14,6 +14,7 @@ needed by progressive JPEG and WebP, whose own decoders hold the whole image.
 """
 
 import io
+import math
 import re
 import stat
 import sys
@@ -54,29 +55,28 @@ class Photo:
     """What of the file is not among this, a sentence each: further pictures, records that are not kept."""
 
 
-def read_photo(path: str | Path, megapixels: float = MEGAPIXELS, most_bytes: float | None = None) -> Photo:
-    """Decode a photo file, in `most_bytes` of memory, by default what is free.
+def read_photo(path: str | Path, megapixels: float = MEGAPIXELS, room: float = math.inf) -> Photo:
+    """Decode a photo file, for which there are `room` bytes of memory.
 
     Raises `UserError` naming a file that is missing, no regular file, not readable, empty, truncated, otherwise no
     image of these formats, animated, of several pages, of an unsupported depth, or that says it has more than
-    `megapixels` (10^6 pixels) or takes more memory, which is looked at before anything is decoded.
+    `megapixels` (10^6 pixels) or ones that decoding takes more than `room` for, which is looked at before anything is
+    decoded.
     """
     path = Path(path)
     with faults(path):
         _check_file(path)
         with open(path, "rb") as file:
-            return decode_photo(file, path, megapixels, most_bytes)
+            return decode_photo(file, path, megapixels, room)
 
 
-def decode_photo(
-    file: BinaryIO, name: str | Path, megapixels: float = MEGAPIXELS, most_bytes: float | None = None
-) -> Photo:
+def decode_photo(file: BinaryIO, name: str | Path, megapixels: float = MEGAPIXELS, room: float = math.inf) -> Photo:
     """Decode a photo from an open file, in which it can go back and forth: `read_photo` of what lies elsewhere.
 
     Raises `UserError` as `read_photo` does, with `name` in it.
     """
     with faults(name), quiet, Image.open(file, formats=readable()) as picture:
-        check_picture(name, picture, file, megapixels, most_bytes)
+        check_picture(name, picture, file, megapixels, room)
         if picture.format == "PNG":  # Decoding does not look at a PNG's checksums.
             picture.verify()
             picture = _opened(file, "PNG")

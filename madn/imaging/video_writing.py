@@ -168,10 +168,8 @@ class VideoTarget:
         context.max_b_frames = 0
         if self.encoder is X265:
             context.codec_tag = "hvc1"  # Apple's players want this one.
-            context.options = {
-                **self.encoder.options,
-                "x265-params": ":".join(["log-level=-1", *hdr_parameters(first)]),
-            }
+            parameters = ":".join([self.encoder.options["x265-params"], *hdr_parameters(first)])
+            context.options = {**self.encoder.options, "x265-params": parameters}
         context.thread_type = "AUTO"
         context.flags |= av.codec.context.Flags.frame_duration
         if source.matrix:

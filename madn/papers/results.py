@@ -1,12 +1,12 @@
 """Evaluations on disk: the JSON files of `python -m madn.evaluate`, found and read again."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from madn.errors import UserError
 from madn.training.runfolder import RunFolder
+from madn.weights.measurements import OfARecipe, read_measured
 
 FILES = ("full.json", "crop.json")
 Result = dict  # It is an evaluation's JSON, and "file", the path that it was read from.
@@ -24,9 +24,7 @@ def find_results(places: Sequence[str | Path]) -> list[Result]:
             files = [file for name in FILES for file in place.rglob(name)]
             found |= {file.resolve(): read_result(file) for file in files}
         elif place.is_file():
-            found[place.resolve()] = result = read_result(place)
-            if result is None:
-                raise UserError(f"{place}: not a result of python -m madn.evaluate, or damaged")
+            found[place.resolve()] = _with_file(read_measured(place, OfARecipe), place)
         else:
             raise UserError(f"{place}: no such folder or file of results; name one that python -m madn.evaluate wrote")
     results = [result for result in found.values() if result]
@@ -36,20 +34,13 @@ def find_results(places: Sequence[str | Path]) -> list[Result]:
 def read_result(file: str | Path) -> Result | None:
     """An evaluation's JSON with its "file"; None where it is damaged or something else."""
     try:
-        result = json.loads(Path(file).read_text(encoding="utf-8"))
-        for scores in (result["mean"], *result["images"]):
-            for which in ("blurred", "restored"):
-                [float(scores[which][metric]) for metric in ("psnr", *result["mean"]["restored"])]
-        texts = [
-            result["data"],
-            result["model"],
-            result["recipe"] or "",
-            *(image[key] for image in result["images"] for key in ("name", "scene")),
-        ]
-        whole = result["protocol"] in ("full", "crop") and result["images"] and all(isinstance(x, str) for x in texts)
-    except (OSError, ValueError, KeyError, TypeError):
+        return _with_file(read_measured(Path(file), OfARecipe), Path(file))
+    except UserError:
         return None
-    return {**result, "file": Path(file).as_posix()} if whole else None
+
+
+def _with_file(result: dict, file: Path) -> Result:
+    return {**result, "file": file.as_posix()}
 
 
 def family(recipe: str) -> str:

@@ -87,9 +87,11 @@ def deblur_files(
                 problem(line)
 
         for number, job in enumerate(jobs):
-            bar.set_postfix_str(one_line(job.source.name))
+            name = one_line(job.source.name)
+            bar.set_postfix_str(name if number else f"{name}, compiling first")
 
-            def share(done: int, count: int, number: int = number) -> None:
+            def share(done: int, count: int, number: int = number, name: str = name) -> None:
+                bar.set_postfix_str(name, refresh=False)
                 bar.update(number + min(done / count, 1) - bar.n)
 
             try:
@@ -142,7 +144,8 @@ def _guarded(job: Job[Path]) -> Iterator[None]:
 def _restore_photo(
     restorer: Restorer, job: Job[Path], share: Progress, tell: Callable[[str], None], megapixels: float
 ) -> Shown:
-    photo = photos.read_photo(job.source, megapixels, restorer.budget - restorer.base)
+    photo = photos.read_photo(job.source, megapixels, restorer.room)
+    photos.check_target(job.target, photo, restorer.room)
     restored, *facts, said = _restore(restorer, job, photo.pixels, share, colours_of(photo.metadata.icc))
     for note in (*([said] if said else []), *photo.notes, *photos.write_photo(job.target, restored, photo)):
         tell(f"note: {job.source}: {note}")

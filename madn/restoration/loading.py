@@ -13,14 +13,13 @@ from madn.errors import UserError
 from madn.nn.limits import weights_at_most
 from madn.restoration import savedmodel
 from madn.restoration.inference import ELSEWHERE, Inference
+from madn.restoration.model_source import find_model, is_savedmodel
 from madn.restoration.restorer import Restorer
 from madn.restoration.scale import ScaledRestorer
 from madn.system import hdf5
-from madn.system.writing import WEIGHTS
 from madn.training.checkpoint import load_generator, read_recipe
 from madn.training.precision import dtype_policy
 from madn.training.recipe import Recipe
-from madn.training.runfolder import RunFolder
 from madn.weights import registry
 
 LARGEST_CONFIG = 20_000_000  # The largest of our networks is described in 1 MB.
@@ -96,36 +95,23 @@ def load_network(
         UserError: nothing there and no such name, a damaged file, weights of another recipe or width, or a SavedModel
             that may do more than compute (`madn.restoration.savedmodel`).
     """
-    if not registry.is_path(source):
-        return _published(str(source), which, recipe, precision)
-    if is_savedmodel(source):
+    found = find_model(source, which)
+    if found.is_saved_model:
         if precision != "float32":
             raise UserError(
                 f"{source}: a SavedModel has the precision that it was exported with; leave --precision out, "
                 "or give the run folder"
             )
-        network, facts = savedmodel.load(Path(source), trust_model)
+        network, facts = savedmodel.load(found.path, trust_model)
         return Loaded(network, f"SavedModel {source}", facts=facts)
-    source = Path(source)
-    run = RunFolder(source)
-    if run.settings() is not None:
-        file = run.chosen(which)
-        if not file.is_file():
-            raise UserError(
-                f"{source}: no {file.name.removesuffix(WEIGHTS)} checkpoint yet; go on with python -m madn.train "
-                f"--run {source} --resume"
-            )
-        if file != run.generator(which):
-            loaded = _weights(file, recipe, precision)
-            said = f"{loaded.description}: the last checkpoint, since the run held no images out to choose one by"
-            return replace(loaded, description=said)
-    elif source.is_file():
-        file = source
-    elif source.is_dir():
-        raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no {savedmodel.MODEL})")
-    else:
-        raise UserError(f"{source}: no such run folder, {WEIGHTS} file or SavedModel")
-    return _weights(file, recipe, precision)
+    if found.published:
+        file = registry.checked(found.published)
+        loaded = _weights(file, recipe, precision)
+        # The description leaves out where the file is installed.
+        inside = loaded.description.replace(str(file), file.name)
+        return replace(loaded, description=f"{found.published.name}, {found.published.short_hash}: {inside}")
+    loaded = _weights(found.path, recipe, precision)
+    return replace(loaded, description=f"{loaded.description}{found.remark}")
 
 
 def load_model(source: str | Path, which: str = "best") -> keras.Model:
@@ -151,25 +137,6 @@ def _keras_file(file: Path) -> keras.Model:
         raise
     except Exception as problem:  # Keras fails in any way that a file leads it to.
         raise UserError(f"{file}: not a Keras model of madn's ({' '.join(str(problem).split())[:160]})") from None
-
-
-def is_savedmodel(source: str | Path) -> bool:
-    """Whether a network's name is that of a SavedModel's folder."""
-    return registry.is_path(source) and (Path(source) / savedmodel.MODEL).is_file()
-
-
-def _published(name: str, which: str, recipe: str | None, precision: str) -> Loaded:
-    known = registry.entries()
-    if name not in known:
-        here = f"; what lies here under that name is ./{name}" if Path(name).exists() else ""
-        raise UserError(f"{name}: no published weights of that name: {registry.hint(name, known)}{here}")
-    if which != "best":
-        raise UserError(f"{name}: published weights have no {which} checkpoint; leave --which out")
-    file = registry.path(name)
-    loaded = _weights(file, recipe, precision)
-    # The description leaves out where the file is installed.
-    inside = loaded.description.replace(str(file), file.name)
-    return replace(loaded, description=f"{name}, {known[name].short_hash}: {inside}")
 
 
 def _weights(file: Path, name: str | None, precision: str) -> Loaded:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from madn.errors import UserError
-from madn.system.reading import read_text, sha256_of
+from madn.system.reading import read_content, sha256_of
 
 MODEL, FACTS = "saved_model.pb", "madn.json"
 LARGEST_GRAPH = 200_000_000  # The largest of our networks has a graph of 3 MB.
@@ -80,7 +80,7 @@ class _Stranger(Exception):
 def _facts(folder: Path) -> dict:
     """What an export says of itself; nothing where its file is damaged, or not ours."""
     try:
-        facts = json.loads(read_text(folder / FACTS))
+        facts = json.loads(read_content(folder / FACTS))
     except (UserError, ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -21,16 +21,14 @@ def check_regular(path: Path) -> int:
     return state.st_size
 
 
-def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
-    """A text file in UTF-8. Raises `UserError` where it is no regular one, cannot be read, or has too many bytes."""
+def read_content(path: Path, largest: int = LARGEST_TEXT) -> bytes:
+    """A small file. Raises `UserError` where it is no regular one, cannot be read, or has more bytes than that."""
     if check_regular(path) > largest:
         raise UserError(f"{path}: has more than the {largest / 1e6:g} MB that are read")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except OSError as problem:
         raise UserError(f"{path}: cannot be read ({problem.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: cannot be read (it is no UTF-8 text)") from None
 
 
 def sha256_of(path: Path) -> str:

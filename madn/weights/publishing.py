@@ -1,6 +1,5 @@
 """Weights to be published: a trained generator in float16 under a name, what it was measured at, means of weights."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from madn.system import hdf5
 from madn.system.startup import start_keras
 from madn.system.writing import WEIGHTS, atomic, check_new_weights
 from madn.weights import registry
+from madn.weights.measurements import read_measured
 from madn.weights.registry import Entry, Score
 
 
@@ -21,8 +21,8 @@ def add(source: Path, name: str, licence: str, trained_on: str, notes: str = "",
     Scores of the same file are kept, those of another one dropped. Raises `UserError` for weights without a recipe,
     weights that float16 cannot hold and a name that is no plain one.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"{name!r}: names of weights are letters, digits, dots, dashes and underscores")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == "version":  # The registry has a version.
+        raise UserError(f"{name!r}: names of weights are letters, digits, dots, dashes and underscores, not 'version'")
     source, stored = _generator_of(source, which)
     known = registry.entries() if (registry.folder() / registry.REGISTRY).is_file() else {}
     place = registry.folder() / f"{name}{WEIGHTS}"
@@ -41,19 +41,10 @@ def add_score(name: str, measured: Path, data: str, command: str) -> Score:
     Raises `UserError` where the JSON is not one, or of another network.
     """
     entry = registry.find(name)
-    try:
-        result = json.loads(measured.read_text(encoding="utf-8"))
-        score = Score(
-            data,
-            result["protocol"],
-            len(result["images"]),
-            result["mean"]["blurred"],
-            result["mean"]["restored"],
-            command,
-        )
-        model = result["model"]
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise UserError(f"{measured}: not what python -m madn.evaluate writes ({registry.in_short(problem)})") from None
+    result = read_measured(measured)
+    means = result["mean"]
+    score = Score(data, result["protocol"], len(result["images"]), means["blurred"], means["restored"], command)
+    model = result["model"]
     if entry.short_hash not in model:
         raise UserError(
             f"{measured}: measured with {model}, not with {name} ({entry.short_hash}); measure it again "

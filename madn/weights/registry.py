@@ -11,11 +11,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.system import hdf5
-from madn.system.reading import check_regular, read_text, sha256_of
-from madn.system.writing import WEIGHTS, atomic
+from madn.system.json_files import convert, read_json
+from madn.system.reading import check_regular, sha256_of
+from madn.system.writing import WEIGHTS, write_durably
 
 DEFAULT = "madn-srn"  # madn.deblur takes this where no model is named.
 REGISTRY, VARIABLE = "registry.json", "MADN_WEIGHTS"
@@ -83,13 +85,18 @@ def entries() -> dict[str, Entry]:
     file = folder() / REGISTRY
     if not file.exists():
         if os.environ.get(VARIABLE):
-            raise UserError(f"{file}: no such file; {VARIABLE} names a folder of weights with a {REGISTRY}") from None
+            raise UserError(f"{file}: no such file; {VARIABLE} names a folder of weights with a {REGISTRY}")
         return {}
-    try:
-        lines = json.loads(read_text(file))
-        return {name: _entry(name, line) for name, line in lines.items()}
-    except (RecursionError, ValueError, TypeError, KeyError, AttributeError) as problem:
-        raise UserError(f"{file}: not a registry of weights ({in_short(problem)})") from None
+    what, way_out = "a registry of weights", "restore it, or set MADN_WEIGHTS to another folder"
+    lines = read_json(file, dict[str, Any], what, way_out)
+    lines.pop("version", None)
+    found = {}
+    for name, line in lines.items():
+        fields = {**convert(line, dict[str, Any], str(file), what, way_out), "name": name}
+        found[name] = convert(fields, Entry, f"{file}: {one_line(name)}", "a line of such a registry", way_out)
+        if problem := _fault(found[name]):
+            raise UserError(f"{file}: {one_line(name)}: {problem}; {way_out}")
+    return found
 
 
 def find(name: str) -> Entry:
@@ -114,25 +121,17 @@ def path(name: str) -> Path:
     return checked(find(name))
 
 
-def _entry(name: str, line: dict) -> Entry:
-    line = dict(line)
-    scores = tuple(
-        Score(**{**score, **{which: _numbers(score[which], score["restored"]) for which in ("blurred", "restored")}})
-        for score in line.pop("scores", ())
-    )
-    entry = Entry(name=name, scores=scores, **line)
+def _fault(entry: Entry) -> str:
+    """What is wrong with an entry whose fields have the right types; empty where nothing is."""
     # A plain name leads to no other folder.
     if Path(entry.file).name != entry.file or not entry.file.endswith(WEIGHTS):
-        raise ValueError(f"{name}: file must be a plain name that ends with {WEIGHTS}; it is {entry.file}")
+        return f"file must be a plain name that ends with {WEIGHTS}; it is {entry.file}"
     if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
-        raise ValueError(f"{name}: sha256 must be 64 hexadecimal digits; it is {entry.sha256}")
-    return entry
-
-
-def _numbers(scores: dict, metrics: dict) -> dict[str, float]:
-    if scores.keys() != metrics.keys() or not scores:
-        raise ValueError(f"blurred and restored need the same metrics; there is {', '.join(scores) or 'none'}")
-    return {metric: float(scores[metric]) for metric in metrics}
+        return f"sha256 must be 64 hexadecimal digits; it is {entry.sha256}"
+    for score in entry.scores:
+        if score.blurred.keys() != score.restored.keys() or not score.restored:
+            return f"blurred and restored need the same metrics; there is {', '.join(score.blurred) or 'none'}"
+    return ""
 
 
 def checked(entry: Entry) -> Path:
@@ -158,10 +157,5 @@ def write(known: dict[str, Entry]) -> None:
         name: {key: value for key, value in dataclasses.asdict(entry).items() if key != "name"}
         for name, entry in known.items()
     }
-    with atomic(folder() / REGISTRY) as part:
-        part.write_text(json.dumps(lines, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def in_short(problem: Exception) -> str:
-    """An exception's message, cut to a line."""
-    return " ".join(str(problem).split())[:200]
+    text = json.dumps({"version": 1, **lines}, indent=2, ensure_ascii=False) + "\n"
+    write_durably(folder() / REGISTRY, text.encode())

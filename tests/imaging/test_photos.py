@@ -22,7 +22,7 @@ from madn.imaging import jpeg
 from madn.imaging.arrays import read_image
 from madn.imaging.decoding import Photo
 from madn.imaging.formats import FORMATS
-from madn.imaging.photos import read_photo, write_photo
+from madn.imaging.photos import check_target, read_photo, write_photo
 
 CAMERA, PLACE = 0x8769, 0x8825
 
@@ -295,7 +295,7 @@ def few_bytes(kind):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("webp", r"its 16383x16383 pixels take 4\.3 GB to be read, and there are 1\.0: give more memory"),
+        ("webp", r"decoding its 16383x16383 pixels takes about .* GB of memory, and 3\.0 GB are left"),
         ("bmp", r"run-length compressed BMP is read up to 25 megapixels"),
         ("tiff", "has more than 100 pictures"),
     ],
@@ -304,7 +304,7 @@ def test_a_small_file_that_asks_for_much_is_refused(tmp_path, kind, said):
     path = tmp_path / f"a.{kind}"
     path.write_bytes(few_bytes(kind))
     with pytest.raises(UserError, match=said):
-        read_photo(path, most_bytes=1e9)
+        read_photo(path, room=3e9)
 
 
 def test_more_passes_over_more_pixels_are_refused(tmp_path, monkeypatch):
@@ -336,6 +336,28 @@ def test_a_postscript_file_by_another_name_is_no_photo(tmp_path):
     for read in (read_photo, decode):
         with pytest.raises(UserError, match="not an image"):
             read(path)
+
+
+@pytest.mark.parametrize(("suffix", "each"), [(".png", 10), (".webp", 20), (".avif", 14), (".tif", 10), (".bmp", 10)])
+def test_the_memory_of_decoding_is_checked_before_decoding(tmp_path, monkeypatch, suffix, each):
+    """Of a photo of 6 megapixels decoding takes `each` bytes a pixel, as was measured."""
+    Image.new("RGB", (300, 200)).save(tmp_path / f"photo{suffix}")
+    assert read_photo(tmp_path / f"photo{suffix}", room=each * 60_000).pixels.shape == (200, 300, 3)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(UserError, match=r"decoding its 300x200 pixels takes about .* GB of memory.*--memory-gb$"):
+        read_photo(tmp_path / f"photo{suffix}", room=each * 60_000 - 1)
+
+
+def test_what_cannot_be_written_is_known_before_the_work():
+    photo = Photo(np.zeros((100, 200, 3), np.uint8), np.zeros((100, 200), np.uint8), "PNG")
+    check_target("out.png", photo, room=200_000)
+    for name, room, message in (
+        ("out.png", 199_999, "writing PNG of this size takes about 0.0 GB of memory.* more --memory-gb$"),
+        ("out.webp", 799_999, "writing WEBP of this size .*, or write a .png or .tif$"),
+        ("out.jpg", 10**9, "JPEG cannot hold the photo's transparency"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_target(name, photo, room)
 
 
 def test_pillows_own_limit_stays_out_of_the_way(folder, files, monkeypatch):

@@ -287,6 +287,9 @@ def test_further_streams_are_copied_or_named(tmp_path, suffix):
     assert sorted(after.kinds, key=str) == sorted(before.kinds, key=str)
     assert [p for p, _ in after.packets[2]] == [p for p, _ in before.packets[2]]
     assert b"hello" in after.packets[3][0][0]
+    if suffix == ".mkv":
+        with av.open(str(tmp_path / "out.mkv")) as file:
+            assert [each.data for each in file.streams.attachments] == [b"no font"]
     if suffix == ".mp4":
         covers = [each.packets[each.kinds.index(("video", "mjpeg"))] for each in (before, after)]
         assert covers[0] == covers[1]

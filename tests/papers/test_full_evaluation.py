@@ -1,5 +1,5 @@
-"""A user with all of GoPro's test part fills every cell of the papers' tables that images can fill; which stay empty,
-and why, stands here."""
+"""A user with all of GoPro's test part, RealBlur's and Köhler's benchmark fills every cell of the papers' tables that
+images can fill; which stay empty, and why, stands here."""
 
 import json
 import shutil
@@ -32,7 +32,6 @@ SCENES = {
 }
 STORE = "store=GOPR0385_11_01/003011"  # Whichever pair the user takes for it.
 EMPTY = {
-    "of Köhler's benchmark, which is not GoPro": lambda cell: cell.data == "Köhler",
     "a count, by python -m madn.bench --counts": lambda cell: cell.metric in ("gflops", "size"),
     "asked of people": lambda cell: cell.metric == "score",
     "HSIC, which EGNet's notebook measures": lambda cell: cell.metric == "hsic",
@@ -77,7 +76,8 @@ def runs(tmp_path, monkeypatch):
     everything |= {f"method-{name}": {"recipe": None, "method": name, "median_seconds": None} for name in others}
     for place, facts in everything.items():
         keep(f"GoPro/{place}", **facts)
-        # The tables of RealBlur are means over all pairs, so that their names do not matter.
+        # The tables of the other sets are means over all pairs, so that their names do not matter.
+        keep(f"Köhler/{place}", layout="Köhler", data="Köhler", images=whole["images"][:1], **facts)
         for which in "JR" if "egnet" in place or "method" in place else "":
             of = {"layout": "RealBlur", "data": f"RealBlur_{which}_test_list.txt", "images": whole["images"][:1]}
             keep(f"RealBlur-{which}/{place}", **of, **facts)

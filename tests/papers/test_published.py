@@ -384,11 +384,15 @@ def test_damaged_and_foreign_files(tmp_path):
         text.replace('"recipe"', '"receipt"'),
         text.replace('"psnr": 20,', '"psnr": "dark",'),
         "\xff",
+        "[" * 100_000,
+        text.replace('"psnr": 20,', '"psnr": NaN,'),
+        text.replace("{", '{"version": 2, ', 1),
+        text[:-40],
     ]
     for k, content in enumerate(bad):
         (tmp_path / f"{k}").mkdir()
         (tmp_path / f"{k}/full.json").write_bytes(content.encode("latin-1"))
-        with pytest.raises(UserError, match="full.json: not a result of python -m madn.evaluate"):
+        with pytest.raises(UserError, match="full.json: (not what python -m madn.evaluate|written by a newer)"):
             find_results([tmp_path / f"{k}/full.json"])
     write(tmp_path / "other.json")
     assert [result["file"] for result in find_results([tmp_path, good])] == [good]

@@ -55,11 +55,14 @@ def test_a_run_becomes_a_name(tmp_path, run, capsys):
 def test_scores_belong_to_the_file_that_was_measured(tmp_path, run):
     entry = publishing.add(run, "tiny", "MIT", "nothing")
     means = {"psnr": 24.0, "ssim": 0.7, "ssim_matlab": 0.8}
+    both = {"blurred": means, "restored": {**means, "psnr": 25.0}}
     result = {
         "model": load_network("tiny").description,
+        "recipe": "madn",
+        "data": "pairs",
         "protocol": "full",
-        "images": [{}, {}],
-        "mean": {"blurred": means, "restored": {**means, "psnr": 25.0}},
+        "images": [{"name": "a", "scene": "", **both}, {"name": "b", "scene": "", **both}],
+        "mean": both,
     }
     (tmp_path / "full.json").write_text(json.dumps(result))
     for _ in range(2):  # a second measurement takes the place of the first

@@ -1,6 +1,6 @@
 """Callbacks that show how a run goes: progress, logs, the best and the last generator, pictures, and the clock."""
 
-import math
+import contextlib
 import shutil
 import sys
 import time
@@ -9,12 +9,14 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from madn.errors import one_line
 from madn.imaging.grids import triple_labels, write_grid
 from madn.nn.losses import batch_psnr
 from madn.system.writing import atomic
 from madn.training.callbacks.events import Events
 from madn.training.checkpoint import Place, save_generator
 from madn.training.gan_monitor import MEANING
+from madn.training.kept import best_score
 from madn.training.runfolder import RunFolder
 
 EARLY = 100  # In so many steps of a stage a discriminator cannot have learned much.
@@ -38,7 +40,8 @@ class Progress(keras.callbacks.Callback):
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self.bar.write(line, file=sys.stderr)
+        with contextlib.suppress(OSError):  # The terminal may have been closed.
+            self.bar.write(one_line(line), file=sys.stderr)
 
     def close(self):
         self.bar.close()
@@ -67,9 +70,7 @@ class Record(keras.callbacks.Callback):
         super().__init__()
         self.run, self.facts, self.validated, self.say = run, facts, validated, say
         self.started = time.monotonic() - max(place.seconds, float(rows[-1]["seconds"]) if rows else 0)
-        # A new stage may have another network, whose score is worse at first: it has a best of its own.
-        scores = [float(row["val_psnr"]) for row in rows if row.get("val_psnr") and int(row["step"]) > place.first_step]
-        self.best = max(scores, default=-math.inf)
+        self.best = best_score(run, rows, place.first_step)
         self.events = Events(run.tensorboard, step + 1)
         self.judged_from, self.verdicts = place.first_step + EARLY, {}
 
