@@ -47,6 +47,7 @@ def deblur(
     precision: Literal["float32", "bfloat16"] = "float32",
     ensemble: bool = False,
     scale: float | Literal["auto"] = "auto",
+    trust_model: bool = False,
 ) -> np.ndarray:
     """Deblur one image of any size.
 
@@ -63,6 +64,8 @@ def deblur(
         ensemble: the mean over the image's eight flips and turns: a little closer, in eight times the time.
         scale: of the image at which it is restored; what that changes is added to the image's own pixels. "auto": the
             scale at which the network sees the image's blur best, measured on the image (`madn.restoration.scale`).
+        trust_model: load a SavedModel that madn.export did not write: it is a program, and may do whatever its maker
+            wants.
 
     Returns:
         The restored image, an array of the shape and type of `image` (of its upright pixels, for a file; alpha is
@@ -74,7 +77,7 @@ def deblur(
     """
     from madn.restoration import deblurring
 
-    return deblurring.deblur(image, model, memory_gb, tile, precision, ensemble, scale)
+    return deblurring.deblur(image, model, memory_gb, tile, precision, ensemble, scale, trust_model)
 
 
 def load(name_or_path: str | Path, which: Literal["best", "last"] = "best") -> keras.Model:

@@ -283,3 +283,27 @@ def test_recipes_that_download_nothing():
     sisnet = recipes.get("sisnet")
     assert sisnet.without_downloads() == dataclasses.replace(sisnet, backbone_weights="none")
     assert recipes.get("madn").without_downloads() == recipes.get("madn")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("madn", {"widths": "4096"}),
+        ("madn", {"widths": [8, 16]}),
+        ("madn", {"res_blocks": 1.5}),
+        ("madn", {"res_blocks": None}),
+        ("madn", {"residual": "os"}),
+        ("sisnet", {"d_activation": {"module": "os", "class_name": "system"}}),
+        ("egnet", {"parts": ["backbone", "os"]}),
+    ],
+)
+def test_a_stored_value_of_another_type_is_refused_before_anything_is_built(name, fields):
+    (field,) = fields
+    with pytest.raises(UserError, match=f"^recipe {name}: {field} cannot be ") as problem:
+        recipes.from_fields(name, fields)
+    assert "\n" not in str(problem.value)
+
+
+def test_stored_values_come_back_as_the_fields_types():
+    recipe = recipes.from_fields("madn", {"widths": [8, 16, 32], "clip_norm": 1, "steps": None})
+    assert recipe.widths == (8, 16, 32) and recipe.clip_norm == 1 and recipe.steps is None

@@ -32,6 +32,7 @@ def measure(
     *,
     which: str = "best",
     recipe: str | None = None,
+    trust_model: bool = False,
     ensemble: bool = False,
     out: Path | None = None,
     pictures: int = 12,
@@ -40,7 +41,8 @@ def measure(
     """Print the scores of a model, and write them, with the first `pictures` side by side, into a folder.
 
     Args:
-        model: one of `REFERENCES`, or what `madn.restoration.loading.load_network` takes, with `which` and `recipe`.
+        model: one of `REFERENCES`, or what `madn.restoration.loading.load_network` takes, with `which`, `recipe` and
+            `trust_model`.
         ensemble: measure the mean over the eight flips and turns of each image.
         out: by default below the run folder, or in runs/evaluation for any other model.
         command: what was typed, for the JSON.
@@ -52,7 +54,7 @@ def measure(
     index = selection.open(images)
     _say_left_out(index)
     scorers = selection.scorers(index)
-    method, about = _method(model, which, recipe, ensemble, index.blur_kind)
+    method, about = _method(model, which, recipe, trust_model, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None, "notes": index.notes}
     with _held(out):
         if selection.blurs:
@@ -173,7 +175,7 @@ def _measure(
 
 
 def _method(
-    name: str, which: str, recipe: str | None, ensemble: bool, blur_kind: str | None
+    name: str, which: str, recipe: str | None, trust_model: bool, ensemble: bool, blur_kind: str | None
 ) -> tuple[RestorePair, dict[str, object]]:
     """What restores the images, and what the JSON says of it."""
     if _is_reference(name):
@@ -187,7 +189,7 @@ def _method(
         start_keras()  # Keras starts late, so that a bad command line or folder is reported at once.
         from madn.restoration.loading import load_network
 
-        loaded = load_network(name, which, recipe)
+        loaded = load_network(name, which, recipe, trust_model=trust_model)
     if loaded.recipe and blur_kind and loaded.recipe.blur_kind != blur_kind:
         print(f"note: trained on {loaded.recipe.blur_kind}, measured on {blur_kind}")
     changed = {}
@@ -214,7 +216,7 @@ def _method(
 
 
 def _is_reference(name: str) -> bool:
-    return name in REFERENCES and not Path(name).exists()
+    return name in REFERENCES
 
 
 def _check_method(name: str, which: str) -> None:
@@ -224,7 +226,7 @@ def _check_method(name: str, which: str) -> None:
     try:
         find_model(name, which)
     except UserError as problem:
-        if Path(name).exists() or name in registry.entries():
+        if registry.is_path(name) or name in registry.entries():
             raise
         raise UserError(f"{problem} (without a network: {', '.join(REFERENCES)})") from None
 
@@ -236,7 +238,7 @@ def _default_out(model: str, which: str, ensemble: bool, selection: Selection) -
         name += f"-{which}"
     if ensemble:
         name += "-ensemble"
-    if (Path(model) / "settings.json").is_file():
+    if registry.is_path(model) and (Path(model) / "settings.json").is_file():
         return Path(model) / "evaluation" / name
     return Path("runs/evaluation") / folder_name(model) / name
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from madn.errors import UserError, run_command
-from madn.restoration.model_source import find_model
+from madn.restoration.model_source import find_model, is_savedmodel
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
 from madn.system.versions import versions
@@ -61,9 +61,9 @@ def main(argv: list[str]) -> None:
 
     from madn.restoration.loading import load_network
 
-    loaded = load_network(options.run, options.which, options.recipe)
-    if loaded.model is None:
+    if is_savedmodel(options.run):
         raise UserError(f"{options.run} is a SavedModel already: give a run folder or a weights file")
+    loaded = load_network(options.run, options.which, options.recipe)
     for name in exporting.FORMATS:
         if not options.formats and name not in formats:
             print(f"{name} is left out; to have it: {exporting.how_to_install(name)}")

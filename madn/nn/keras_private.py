@@ -2,8 +2,17 @@
 
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.models.functional import Functional
-from keras.src.saving.saving_lib import H5IOStore, _save_state
+from keras.src.saving.saving_lib import H5IOStore, _load_state, _raise_loading_failure, _save_state
 
-__all__ = ["Functional", "H5IOStore", "get_stateless_scope", "save_state_to"]
+__all__ = ["Functional", "H5IOStore", "get_stateless_scope", "load_state_from", "save_state_to"]
 
 save_state_to = _save_state
+
+
+def load_state_from(saveable, store: H5IOStore) -> None:
+    """What `load_weights` does, of a file that lies in memory. Raises `ValueError` where the weights do not fit."""
+    failed: set[int] = set()
+    errors: dict[int, tuple] = {}
+    _load_state(saveable, store, None, "", visited_saveables=set(), failed_saveables=failed, error_msgs=errors)
+    if failed:
+        _raise_loading_failure(errors, warn_only=False)

@@ -43,6 +43,8 @@ class DeblurOptions:
     """Checkpoint of a run folder."""
     recipe: str | None = None
     """Recipe that a .weights.h5 file was trained with."""
+    trust_model: bool = False
+    """Load a SavedModel that madn.export did not write: it is a program, and may do whatever its maker wants."""
     overwrite: bool = False
     """Restore again what is there already; by default an existing result is skipped, so that a stopped run goes on."""
     report: Path | None = None
@@ -92,7 +94,9 @@ def main(argv: list[str]) -> int:
                 start_keras()  # Keras starts late, so that a missing photo is reported at once.
                 from madn.restoration.loading import load_network
 
-                loaded = load_network(options.model, options.which, options.recipe, options.precision)
+                loaded = load_network(
+                    options.model, options.which, options.recipe, options.precision, options.trust_model
+                )
             restored, failed = restore_files(loaded, todo, options, scope)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_way_on(todo, options)) from None

@@ -25,11 +25,14 @@ class ModelSource:
 def find_model(source: str | Path, which: str = "best") -> ModelSource:
     """Find a run folder's `which` checkpoint, a weights file, a SavedModel folder or published weights.
 
-    What exists under the path `source` comes before published weights of that name. Raises `UserError` where there is
-    nothing, or no such checkpoint.
+    Text is a path where `registry.is_path` says so, a `Path` always, and a published name otherwise: so nothing that
+    lies in the working directory takes a published name. Raises `UserError` where there is nothing, or no such
+    checkpoint.
     """
-    name, path = str(source), Path(source)
-    if (path / "saved_model.pb").is_file():
+    if not registry.is_path(source):
+        return _published(str(source), which)
+    path = Path(source)
+    if is_savedmodel(source):
         return ModelSource(path, is_saved_model=True)
     run = RunFolder(path)
     if run.settings() is not None:
@@ -44,13 +47,21 @@ def find_model(source: str | Path, which: str = "best") -> ModelSource:
         return ModelSource(file)
     if path.is_file():
         return ModelSource(path)
-    if name in (known := registry.entries()):  # A folder of that name, such as madn/ in a checkout, does not matter.
-        if which != "best":
-            raise UserError(f"{name}: published weights have no {which} checkpoint; leave --which out")
-        return ModelSource(registry.folder() / known[name].file, known[name])
     if path.is_dir():
         raise UserError(f"{path}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
-    raise UserError(
-        f"{path}: no such run folder, {WEIGHTS} file or SavedModel, and no published weights of that "
-        f"name: {registry.hint(name, known)}"
-    )
+    raise UserError(f"{path}: no such run folder, {WEIGHTS} file or SavedModel")
+
+
+def is_savedmodel(source: str | Path) -> bool:
+    """Whether a network's name is that of a SavedModel's folder."""
+    return registry.is_path(source) and (Path(source) / "saved_model.pb").is_file()
+
+
+def _published(name: str, which: str) -> ModelSource:
+    known = registry.entries()
+    if name not in known:
+        here = f"; what lies here under that name is ./{name}" if Path(name).exists() else ""
+        raise UserError(f"{name}: no published weights of that name: {registry.hint(name, known)}{here}")
+    if which != "best":
+        raise UserError(f"{name}: published weights have no {which} checkpoint; leave --which out")
+    return ModelSource(registry.folder() / known[name].file, known[name])

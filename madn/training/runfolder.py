@@ -27,6 +27,7 @@ import msgspec
 
 from madn.data.fingerprint import changes
 from madn.errors import UserError
+from madn.system import hdf5
 from madn.system.json_files import convert, decode_json, read_json
 from madn.system.locking import held
 from madn.system.seals import is_whole
@@ -210,7 +211,7 @@ class RunFolder:
             with contextlib.suppress(OSError, UserError):
                 if not is_whole(state.read_bytes()):
                     continue
-                with h5py.File(state) as file:
+                with h5py.File(hdf5.whole(state)) as file:
                     text = file.attrs.get(STORED_SETTINGS)
                 if text is not None:
                     settings = decode_json(text, dict[str, Any], str(state), "a run's settings", "")

@@ -111,7 +111,7 @@ def test_overwrites_only_when_told(weights, tmp_path):
 @pytest.mark.parametrize(
     "argv, line",
     [
-        (["savedmodel", "out"], "savedmodel is a SavedModel already"),
+        (["./savedmodel", "out"], "./savedmodel is a SavedModel already"),
         (["runs/a", "photos"], "photos holds other files"),
         (["runs/a", "out"], "runs/a: no such run folder"),
         (["runs/a", "out", "--which", "first"], "--which"),

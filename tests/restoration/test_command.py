@@ -340,6 +340,7 @@ def test_a_full_disk_of_the_report_is_not_told_of_a_photo(network, capsys, monke
     [
         MemoryError(),
         type("ResourceExhaustedError", (Exception,), {})("OOM when ..."),
+        type("AbortedError", (Exception,), {})("Operation received an exception:Status: 1, message: could not ..."),
         type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
     ],
 )
