@@ -28,7 +28,7 @@ def brightening(monkeypatch):
     """What was asked to be loaded."""
     calls = []
 
-    def load(*arguments):
+    def load(*arguments, trust_model=False):
         calls.append(arguments)
         recipe = SimpleNamespace(multiple=16, blur_kind="blur")
         return loading.Loaded(lambda batch: batch / np.float32(0.8), "a brightening network", recipe)
@@ -266,7 +266,7 @@ def test_sharp_photographs_are_measured_against_themselves(folder, tmp_path, cap
 
 
 def test_the_ensemble_is_the_mean_of_eight_views(folder, tmp_path, monkeypatch):
-    def load(*_):
+    def load(*_, **__):
         """Brightens the left of what it is given, and darkens the right."""
         network = lambda batch: batch / 0.8 + np.linspace(0.1, -0.1, batch.shape[2], dtype=np.float32)[:, None]
         return loading.Loaded(network, "a slanting network", SimpleNamespace(multiple=16, blur_kind="blur"))
@@ -395,18 +395,18 @@ def test_measurements_that_differ_lie_in_different_folders(folder, tmp_path, bri
         assert len(set(tmp_path.rglob("full.json")) - before) == 1, options
 
 
-def test_a_folder_of_that_name_comes_first(folder, tmp_path, brightening, monkeypatch):
+def test_a_folder_is_told_from_a_reference_of_its_name_by_its_path(folder, tmp_path, brightening, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "deconvolution-blind").mkdir()
-    evaluate.main(["deconvolution-blind", "--data", str(folder), "--pictures", "0"])
-    assert brightening == [("deconvolution-blind", "best", None)]
+    evaluate.main(["./deconvolution-blind", "--data", str(folder), "--pictures", "0"])
+    assert brightening == [("./deconvolution-blind", "best", None)]
 
 
 def test_an_unknown_model_is_told_the_references(folder, monkeypatch, capsys):
     monkeypatch.setattr(measuring, "find_model", find_model)
     monkeypatch.setattr(measuring, "start_keras", lambda: pytest.fail("too late"))
     with pytest.raises(
-        UserError, match=r"no such run folder.* \(without a network: deconvolution-fitted, deconvolution"
+        UserError, match=r"no published weights of that name.* \(without a network: deconvolution-fitted, deconvolution"
     ):
         evaluate.main(["deconvolution-blnd", "--data", str(folder)])
     with pytest.raises(UserError, match=r"neither a run folder .*\)$"):

@@ -96,9 +96,9 @@ def _no_new_settings() -> Iterator[None]:
             del os.environ["KERAS_HOME"]
         else:
             os.environ["KERAS_HOME"] = before
-    from keras.src.backend import config
+    from madn.system.keras_private import download_to
 
-    config._KERAS_DIR = str(folder)
+    download_to(folder)
 
 
 def _one_operation_at_a_time() -> None:

@@ -20,9 +20,9 @@ import msgspec
 import numpy as np
 
 from madn.errors import UserError
-from madn.nn.keras_private import H5IOStore, load_state_from, save_state_to
 from madn.system import hdf5
 from madn.system.json_files import Version, check_version, decode_json
+from madn.system.keras_private import H5IOStore, load_state_from, save_state_to
 from madn.system.seals import is_sealed, is_whole, seal
 from madn.system.writing import WEIGHTS, write_durably
 from madn.training.recipe import Recipe

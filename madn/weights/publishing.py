@@ -147,7 +147,8 @@ def store_float16(source: Path, target: Path) -> None:
     import h5py
     import numpy as np
 
-    with h5py.File(hdf5.whole(source)) as before, h5py.File(target, "w") as after:
+    # The target is a part file, which `atomic` has locked for this process.
+    with h5py.File(hdf5.whole(source)) as before, h5py.File(target, "w", locking=False) as after:
         after.attrs.update(before.attrs)
 
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:

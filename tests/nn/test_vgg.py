@@ -103,7 +103,7 @@ def test_missing_foreign_and_undownloadable_weights(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="nothing.h5: no such file"):
         PerceptualLoss("vgg19", "block3_conv3", str(tmp_path / "nothing.h5"))
     (tmp_path / "text.h5").write_text("no weights")
-    with pytest.raises(UserError, match="text.h5: not VGG19 weights, without the top, in keras.applications' format"):
+    with pytest.raises(UserError, match="text.h5: not a readable .weights.h5 file"):
         PerceptualLoss("vgg19", "block3_conv3", str(tmp_path / "text.h5"))
 
     def offline(**_):

@@ -103,7 +103,10 @@ def test_one_photo_to_a_file_and_into_a_folder(network, capsys):
         == 0
     )
     assert is_inverted("new/out.png", 35, 21) and is_inverted("new/in.png", 35, 21)
-    assert network.loads == [(DEFAULT, "best", None, "float32"), ("run", "last", "madn", "bfloat16")]
+    assert network.loads == [
+        (DEFAULT, "best", None, "float32", False),
+        ("run", "last", "madn", "bfloat16", False),
+    ]
     assert network.restorers == [(None, None, False, None), (2.5, 300, False, 0.5)] and network.widths == [48, 48]
 
 
