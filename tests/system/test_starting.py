@@ -27,8 +27,13 @@ def command(tmp_path):
     env = os.environ | {"PYTHONPATH": f"{tmp_path / 'fake'}{os.pathsep}{ROOT}"}
 
     def start(*words, **options):
-        argv = [sys.executable, "-m", *words]
-        return subprocess.Popen(argv, cwd=tmp_path, env=env, text=True, stderr=subprocess.PIPE, **options)
+        # Tests that run in the background ignore Ctrl-C, and so would what they start.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            argv = [sys.executable, "-m", *words]
+            return subprocess.Popen(argv, cwd=tmp_path, env=env, text=True, stderr=subprocess.PIPE, **options)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return start
 
