@@ -245,6 +245,7 @@ def test_what_a_notebook_measures_is_kept():
     assert json.loads(study.Path(kept["file"]).read_text()) == {"with EGN": 1.25}
 
 
+@pytest.mark.slow
 def test_a_restored_image_keeps_size_and_range(workplace):
     image = read_image(workplace / "GOPRO/test/scene/blur/a.png")
     restored = Study("madn").restored("madn-small", image)

@@ -153,6 +153,7 @@ def test_common_options():
     ]
 
 
+@pytest.mark.slow
 def test_each_seed_has_a_run_of_its_own_and_one_timing(tmp_path, commands, monkeypatch):
     monkeypatch.setattr(comparison, "check_backend", lambda: None)
     three = Contest(tmp_path / "runs", 1.0, ["--data", "GOPRO"], "GOPRO", seeds=3)
