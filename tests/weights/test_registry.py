@@ -109,7 +109,10 @@ def test_a_registry_that_is_none_is_named(site, text, said):
         ({"scores": [{"data": "x"}]}, "missing required field"),
         ({"scores": [{"data": "x"}, 3]}, "scores"),
         ({"scores": [{**SCORE, "blurred": {**MEANS, "psnr": "high"}}]}, "Expected `float`, got `str`"),
-        ({"scores": [{**SCORE, "blurred": {"psnr": 24.0}}]}, "blurred and restored need the same metrics; there is psnr"),
+        (
+            {"scores": [{**SCORE, "blurred": {"psnr": 24.0}}]},
+            "blurred and restored need the same metrics; there is psnr",
+        ),
         ({"bytes": "many"}, "Expected `int`, got `str`"),
         ({"colour": 1}, "unknown field `colour`"),
     ],
