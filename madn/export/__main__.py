@@ -1,8 +1,8 @@
 """`python -m madn.export RUN DIR`: a trained network in formats that need neither madn nor Keras.
 
 SavedModel (signatures `serving_default`, float32 in [0, 1], `uint8`, and `bytes`, JPEG or PNG files), ONNX and LiteRT;
-any height, width and batch, and examples. Every file is run by its own runtime and compared with the Keras network on a photograph
-before the folder takes its place. madn.json inside it says what it is.
+any height, width and batch, and examples. Every file is run by its own runtime and compared with the Keras network on
+a photograph before the folder takes its place. madn.json inside it says what it is.
 """
 
 from dataclasses import dataclass
