@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
@@ -35,7 +36,7 @@ TITLES = {
 }
 SPREAD = 30  # Positive curves whose values differ by more than this factor get a logarithmic axis.
 GREY = "#808080"  # It can be read on a light and on a dark page.
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",  # Text stays text.
     "font.family": "sans-serif",
     "font.size": 9,
@@ -94,9 +95,7 @@ def _facts(run: RunFolder, settings: dict, rows: list[dict[str, str]]) -> dict[s
         "run folder": str(run.path),
         "paper": settings.get("paper"),
         "trained on": pairs.get("train"),
-        "steps": f"{rows[-1]['step']} of {settings['total_steps']}"
-        if settings.get("total_steps")
-        else rows[-1]["step"],
+        "steps": rows[-1]["step"] + (f" of {settings['total_steps']}" if settings.get("total_steps") else ""),
         "hours": f"{float(rows[-1].get('seconds') or 0) / 3600:.2f}",
         "device": settings.get("device"),
         "started": settings.get("started"),
@@ -138,7 +137,7 @@ def _svg(group: str, steps: list[int], curves: dict[str, list[float]]) -> Markup
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({**STYLE, "svg.hashsalt": group}):  # The same log gives the same page.
+    with rc_context(STYLE | {"svg.hashsalt": group}):  # The same log gives the same page.
         figure = Figure(figsize=(4.8, 3 + 0.16 * ((len(curves) + 1) // 2)), layout="constrained")
         axes = figure.subplots()
         for name, values in curves.items():
