@@ -25,6 +25,7 @@ setup(
         "baselines": ["py.typed"],
         "madn.papers": ["published.json"],
         "madn.restoration": ["report*.html", "report.css", "report.js"],
+        "madn.training": ["run_report.html"],
         "madn.export": ["examples/*.py"],
         "madn.published_weights": ["registry.json", "*.weights.h5", "README.md", "LICENSE-SRN"],
     },

@@ -230,7 +230,10 @@ def _train_held(
             print(f"\nstopped and saved; go on with: {PROG} --run {run.path} --resume", flush=True)
         return 130
     if devices.chief:
+        from madn.training.run_report import write_run_report
+
         print(run.result())
+        print(f"curves {write_run_report(run)}")
     return None
 
 

@@ -1,8 +1,8 @@
 """`python -m madn.export RUN DIR`: a trained network in formats that need neither madn nor Keras.
 
-SavedModel (signatures `serving_default`, float32 in [0, 1], and `uint8`), ONNX and LiteRT; any height, width and batch,
-and an example for each. Every file is run by its own runtime and compared with the Keras network on a photograph
-before the folder takes its place. madn.json inside it says what it is.
+SavedModel (signatures `serving_default`, float32 in [0, 1], `uint8`, and `bytes`, JPEG or PNG files), ONNX and LiteRT;
+any height, width and batch, and examples. Every file is run by its own runtime and compared with the Keras network on
+a photograph before the folder takes its place. madn.json inside it says what it is.
 """
 
 from dataclasses import dataclass
@@ -81,6 +81,9 @@ def main(argv: list[str]) -> None:
     for name, about in written.items():
         size = "x".join(map(str, about["shape"][1:3])) + " only" if "shape" in about else "any size"
         print(f"  {name:<11}{size}, at most {about['largest_difference']:.1e} away from Keras")
+        if name == "savedmodel":
+            for signature, what in exporting.SIGNATURES.items():
+                print(f"    signature {signature}: {what}")
 
 
 def facts(loaded: "Loaded") -> dict:

@@ -3,6 +3,7 @@
 An exported folder holds
 
     saved_model.pb, variables/     for TensorFlow
+    assets.extra/                  a warm-up file for TensorFlow Serving
     model.onnx                     for onnxruntime and others
     model.tflite                   for LiteRT
     example_*.py                   for each of them, from a photo to a photo: its runtime, NumPy and Pillow
@@ -163,7 +164,8 @@ def _write(
         )
     files = sorted(path for path in set(folder.rglob("*")) - before if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    shutil.copyfile(EXAMPLES / chosen.example, folder / chosen.example)
+    for example in EXAMPLES.glob(f"{Path(chosen.example).stem}*.py"):  # Those for tiles have a longer name.
+        shutil.copyfile(example, folder / example.name)
     about = {
         "file": chosen.file,
         "sha256": hashes,

@@ -6,6 +6,8 @@ Padding, clipping and the way to and from uint8 are inside the graph, so that a 
     deblur = tf.saved_model.load("deblur").signatures["uint8"]
     restored = deblur(tf.io.decode_image(tf.io.read_file("photo.jpg"), channels=3)[None])["deblurred"]
 
+Behind a server the signature `bytes` takes the files themselves, JPEG or PNG, and answers with PNG files.
+
 madn.export.exporting writes it, checked, together with the other formats.
 """
 
@@ -14,14 +16,19 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import skimage.data
 import tensorflow as tf
 
 from madn.errors import UserError
+from madn.export.photo_bytes import decode_photo
+from madn.export.warm_up import write_warm_up
 
 SIGNATURES = {
     "serving_default": "blurred float32 (batch, height, width, 3) RGB in [0, 1] -> deblurred, the same",
     "uint8": "blurred uint8 (batch, height, width, 3) RGB -> deblurred, the same",
+    "bytes": "blurred_bytes string (batch,), JPEG or PNG files of any sizes -> deblurred_bytes, PNG files",
 }
+WARM_UP_SIZE = 256  # The height and width of the photo in the warm-up file.
 
 
 class ServingModule(tf.Module):
@@ -55,6 +62,20 @@ class ServingModule(tf.Module):
         deblurred = self.restore(tf.cast(blurred, tf.float32) / 255.0)["deblurred"]
         return {"deblurred": tf.cast(tf.round(deblurred * 255.0), tf.uint8)}
 
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="blurred_bytes")])
+    def restore_bytes(self, blurred_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Restore files, JPEG or PNG, each of its own size: `deblurred_bytes` are PNG files, 8 bits, upright.
+
+        One photo follows the other, so a batch takes no more memory than its largest photo. The names end as
+        TensorFlow Serving's REST interface asks of bytes, which it then sends as base64.
+        """
+
+        def restore(contents: tf.Tensor) -> tf.Tensor:
+            return tf.io.encode_png(self.restore_uint8(decode_photo(contents)[None])["deblurred"][0])
+
+        files = tf.map_fn(restore, blurred_bytes, fn_output_signature=tf.string, parallel_iterations=1)
+        return {"deblurred_bytes": files}
+
 
 def reflected_indices(size: tf.Tensor, multiple: int = 16) -> tf.Tensor:
     """Indices that pad an axis of `size` at its end to a multiple of `multiple`, as `numpy.pad(mode="reflect")` does.
@@ -68,8 +89,14 @@ def reflected_indices(size: tf.Tensor, multiple: int = 16) -> tf.Tensor:
 
 
 def write_savedmodel(module: ServingModule, folder: Path) -> None:
-    """Write `module` into `folder`, with the signatures `serving_default` and `uint8`."""
-    tf.saved_model.save(module, str(folder), {"serving_default": module.restore, "uint8": module.restore_uint8})
+    """Write `module` into `folder` with the `SIGNATURES`, and the warm-up file for TensorFlow Serving."""
+    functions = {"serving_default": module.restore, "uint8": module.restore_uint8, "bytes": module.restore_bytes}
+    tf.saved_model.save(module, str(folder), functions)
+    photo = np.asarray(skimage.data.astronaut()[:WARM_UP_SIZE, :WARM_UP_SIZE])
+    floats = photo[None].astype(np.float32) / 255
+    file = tf.io.encode_jpeg(photo)[None]
+    inputs = [("serving_default", "blurred", floats), ("uint8", "blurred", photo[None])]
+    write_warm_up(folder, [*inputs, ("bytes", "blurred_bytes", file)])
 
 
 def load_savedmodel(folder: Path) -> Callable[[np.ndarray], np.ndarray]:

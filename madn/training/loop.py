@@ -134,7 +134,7 @@ def _train_stage(
     stop = StopCleanly(checkpoints)
     callbacks = [progress, faults, clock, Waiting()]
     if devices.chief:
-        callbacks[2:2] = [record, Pictures(run, *fixed.floats(PICTURES)), checkpoints, stop]
+        callbacks[2:2] = [record, Pictures(run, *fixed.floats(PICTURES), events=record.events), checkpoints, stop]
     try:
         with stop if devices.chief else signals_left_to_the_chief(), input_errors():
             for first, steps, rounds in segments(model.step, last_step, round_steps):

@@ -6,6 +6,7 @@ checkpoints/state-*.weights.h5    generator, discriminators, optimisers at a ste
 checkpoints/last.weights.h5       the generator as it is
 checkpoints/best.weights.h5       the generator at its best PSNR on held-out crops, where some were held out
 log.csv, tensorboard/             every loss term, PSNR and learning rate
+report.html                       the curves of the log in one page
 samples/                          blurred | restored | sharp crops; latest.png is the newest
 """
 

@@ -7,6 +7,7 @@ python -m madn.weights mean FILE FILE --out OUT.weights.h5               the mea
 python -m madn.weights add RUN NAME --licence MIT --trained-on "..."     the file, and its line in the registry
 python -m madn.evaluate NAME --data DIR --out OUT                        measures the file that was written
 python -m madn.weights score NAME OUT/full.json --data "..." --command "..."
+python -m madn.weights card NAME DIR      the file with a Hugging Face model card in a folder, ready for `hf upload`
 """
 
 import inspect
@@ -21,7 +22,7 @@ from madn.errors import UserError, run_command
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
 from madn.system.tables import score_text, text_table
-from madn.weights import publishing, registry
+from madn.weights import cards, publishing, registry
 
 PROG = "python -m madn.weights"
 
@@ -67,6 +68,16 @@ class ScoreOptions:
 
 
 @dataclass(frozen=True)
+class CardOptions:
+    """Whose card, and where it goes with its file. Nothing is uploaded."""
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """The weights."""
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """A new folder."""
+
+
+@dataclass(frozen=True)
 class MeanOptions:
     """The mean of generators' weights, layer by layer: of two trainings, or of a training and what it started from.
 
@@ -93,10 +104,17 @@ def main(argv: list[str]) -> int:
         start_keras()
         entry = publishing.add(asked.run, asked.name, asked.licence, asked.trained_on, asked.notes, asked.which)
         print(f"wrote {registry.folder() / entry.file}: {entry.bytes:,} bytes, {entry.short_hash}")
+        cards.write_cards()
     elif what == "score":
         asked = parse(ScoreOptions, argv[1:], f"{PROG} score", __doc__)
         score = publishing.add_score(asked.name, asked.file, asked.data, asked.command)
         print(f"{asked.name} on {score.data}: {float(score.blurred['psnr']):.2f} -> {score.restored['psnr']:.2f} dB")
+        cards.write_cards()
+    elif what == "card":
+        asked = parse(CardOptions, argv[1:], f"{PROG} card", inspect.getdoc(CardOptions))
+        for file in cards.write_upload(asked.name, asked.folder):
+            print(f"wrote {file}")
+        print(f"to upload it: pip install huggingface_hub; hf auth login; hf upload USER/{asked.name} {asked.folder}")
     elif what == "mean":
         asked = parse(MeanOptions, argv[1:], f"{PROG} mean", inspect.getdoc(MeanOptions))
         of = publishing.write_mean(asked.files, asked.out, asked.shares, asked.which)
@@ -106,8 +124,8 @@ def main(argv: list[str]) -> int:
                 print(f"layer {name}: of {' and '.join(map(str, files))} alone; the others lack it")
     elif what and not what.startswith("-"):
         raise UserError(
-            f"{what}: {PROG} adds, scores and averages weights: {PROG} add RUN NAME, {PROG} score NAME JSON, "
-            f"or {PROG} mean FILE FILE"
+            f"{what}: {PROG} adds, scores, averages and describes weights: {PROG} add RUN NAME, "
+            f"{PROG} score NAME JSON, {PROG} mean FILE FILE, or {PROG} card NAME DIR"
         )
     elif parse(WeightsOptions, argv, PROG, __doc__).check:
         return _check_all()

@@ -45,6 +45,8 @@ def test_writes_a_checked_savedmodel_and_says_what_it_is(weights, recipe, tmp_pa
     said = capsys.readouterr().out
     assert f"wrote {out}" in said and "recipe msr2b, step 7" in said
     assert re.search(r"savedmodel +any size, at most [0-9.]+e[-+]\d\d away from Keras", said)
+    assert "signature bytes: blurred_bytes string (batch,), JPEG or PNG files" in said
+    assert (out / "example_tensorflow_tiles.py").is_file()
     images = np.random.default_rng(0).random((1, 37, 53, 3), dtype=np.float32)
     np.testing.assert_allclose(restore(load_network(out), images), restore(load_network(weights), images), atol=1e-4)
     about = json.loads((out / "madn.json").read_text())

@@ -47,9 +47,9 @@ def test_the_folder_says_what_is_in_it(exported):
     folder, written, lines = exported
     about = json.loads((folder / "madn.json").read_text())
     assert about["description"] == "half" and about["multiple"] == 4
-    assert set(about["signatures"]) == {"serving_default", "uint8"}
+    assert set(about["signatures"]) == {"serving_default", "uint8", "bytes"}
     assert about["formats"] == written and list(written) == ["savedmodel", "onnx", "litert"]
-    files = {"madn.json", *(each.example for each in FORMATS.values())}
+    files = {"madn.json", "example_tensorflow_tiles.py", *(each.example for each in FORMATS.values())}
     for name, each in written.items():
         assert (folder / each["file"]).exists() and each["dynamic"] == ["batch", "height", "width"]
         assert 0 <= each["largest_difference"] < 1e-6

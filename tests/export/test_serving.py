@@ -14,7 +14,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("a SavedModel is written on the TensorFlow backend", allow_module_level=True)
 import tensorflow as tf
 
-from madn.export.serving import ServingModule, reflected_indices, write_savedmodel
+from madn.export.serving import SIGNATURES, ServingModule, reflected_indices, write_savedmodel
 
 SIZES = ((32, 48), (37, 53), (64, 80), (1, 1))
 
@@ -119,3 +119,21 @@ def test_outputs_are_clipped(tmp_path):
 def test_padding_is_numpys_reflection_at_any_size(size):
     expected = np.pad(np.arange(size), (0, -size % 16), mode="reflect")
     np.testing.assert_array_equal(reflected_indices(tf.constant(size)), expected)
+
+
+def test_files_of_two_sizes_come_back_as_png_files_of_the_uint8_signature(signatures):
+    random = np.random.default_rng(4)
+    photos = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((19, 30), (40, 21))]
+    files = tf.constant([tf.io.encode_png(photo).numpy() for photo in photos])
+    restored = signatures["bytes"](blurred_bytes=files)["deblurred_bytes"].numpy()
+    for photo, file in zip(photos, restored, strict=True):
+        assert file.startswith(b"\x89PNG")
+        expected = signatures["uint8"](tf.constant(photo[None]))["deblurred"][0]
+        np.testing.assert_array_equal(tf.io.decode_png(file), expected)
+
+
+def test_the_signatures_are_those_that_are_described(signatures):
+    assert set(signatures) == set(SIGNATURES)
+    for name, text in SIGNATURES.items():
+        (given,), (taken,) = signatures[name].structured_outputs, signatures[name].structured_input_signature[1]
+        assert text.startswith(f"{taken} ") and f"-> {given}, " in text

@@ -7,6 +7,7 @@ import time
 
 import keras
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from madn.errors import one_line
@@ -17,6 +18,7 @@ from madn.training.callbacks.events import Events
 from madn.training.checkpoint import Place, save_generator
 from madn.training.gan_monitor import MEANING
 from madn.training.kept import best_score
+from madn.training.log_groups import group_of
 from madn.training.runfolder import RunFolder
 
 EARLY = 100  # In so many steps of a stage a discriminator cannot have learned much.
@@ -97,12 +99,19 @@ class Record(keras.callbacks.Callback):
         row |= {name: float(value) for name, value in logs.items()}
         facts = {"step": step, **{name: row[name] for name in ("val_psnr", "val_blurred_psnr") if name in row}}
         with self.run.writing():
-            self.events.write(step, row)
+            self.events.write(
+                step, {f"{group_of(name)}/{name}": value for name, value in row.items() if name != "step"}
+            )
             self.run.add_row(row | self._critics(row))
             save_generator(self.model.generator, self.run.generator("last"), **self.facts, **facts)
             if self.validated and row["val_psnr"] > self.best:
                 self.best = row["val_psnr"]
                 save_generator(self.model.generator, self.run.generator("best"), **self.facts, **facts)
+        if self.validated:
+            self.say(
+                f"step {step}: held-out crops {row['val_psnr']:.2f} dB (blurred {row['val_blurred_psnr']:.2f} dB, "
+                f"best {self.best:.2f} dB)"
+            )
 
     def _critics(self, row: dict) -> dict:
         """Judge the discriminators: returns their column of the log, and prints a line where a verdict changes."""
@@ -144,10 +153,14 @@ class Pictures(keras.callbacks.Callback):
 
     Args:
         blurred, sharp: a few float32 crops (n, height, width, 3) in [0, 1].
+        events: take the picture of each round for TensorBoard.
     """
 
-    def __init__(self, run: RunFolder, blurred: np.ndarray, sharp: np.ndarray, keep: int = 20):
+    def __init__(
+        self, run: RunFolder, blurred: np.ndarray, sharp: np.ndarray, keep: int = 20, events: Events | None = None
+    ):
         super().__init__()
+        self.events = events
         self.run, self.blurred, self.sharp, self.keep = run, blurred, sharp, keep
 
     def on_epoch_end(self, epoch, logs=None):
@@ -159,6 +172,9 @@ class Pictures(keras.callbacks.Callback):
             write_grid(newest, rows, labels)
             with atomic(self.run.samples / "latest.png") as part:
                 shutil.copyfile(newest, part)
+            if self.events:
+                with Image.open(newest) as picture:
+                    self.events.write(self.model.step, {}, {"crops/blurred, restored, sharp": picture})
             wanted = {self._file(step) for step in evenly([int(row["step"]) for row in self.run.rows()], self.keep)}
             for picture in set(self.run.samples.glob("step-*.png")) - wanted:
                 picture.unlink()

@@ -213,6 +213,21 @@ def test_the_log_has_the_share_of_the_waiting_and_what_is_said_of_the_critics(ru
     assert len(said) == 1 and "step 103: the image discriminator has won: " in said[0] and "lower --lr-d" in said[0]
 
 
+def test_the_held_out_score_is_said_at_each_round_beside_the_best(run, model):
+    said = []
+    record = Record(run, {"recipe": "madn", "fields": FEW.fields()}, Place(), [], True, say=said.append)
+    record.set_model(model)
+    for step, score in ((1, 24.5), (2, 24.25)):
+        model.optimizer.iterations.assign(step)
+        record.on_epoch_begin(0)
+        record.on_train_batch_end(0)
+        record.on_epoch_end(0, {"loss": 0.1, "psnr": 20.0, "val_psnr": score, "val_blurred_psnr": 24.0})
+    assert said == [
+        "step 1: held-out crops 24.50 dB (blurred 24.00 dB, best 24.50 dB)",
+        "step 2: held-out crops 24.25 dB (blurred 24.00 dB, best 24.50 dB)",
+    ]
+
+
 @pytest.mark.parametrize("count", [2, 7, 20])
 def test_pictures_are_spread_over_the_run_whatever_was_interrupted(count):
     for rounds in range(1, 100):
