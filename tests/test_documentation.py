@@ -19,14 +19,7 @@ from madn.train import RunOptions
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = ("weights/README.md", "notebooks/README.md", "scripts/gpu/README.md")
 PAGES = sorted(
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-        "SECURITY.md",
-        *CARDS,
-        *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")),
-    ]
+    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *CARDS, *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
 )
 OPTIONS = {  # command -> where its dataclasses are; train's depend on the recipe
     "deblur": ("madn.restoration.command", ("DeblurOptions",)),
@@ -36,6 +29,8 @@ OPTIONS = {  # command -> where its dataclasses are; train's depend on the recip
     "weights add": ("madn.weights.__main__", ("AddOptions",)),
     "weights score": ("madn.weights.__main__", ("ScoreOptions",)),
     "weights mean": ("madn.weights.__main__", ("MeanOptions",)),
+    "weights card": ("madn.weights.__main__", ("CardOptions",)),
+    "report": ("madn.report", ("ReportOptions",)),
     "compare": ("madn.compare", ("CompareOptions",)),
     "bench": ("madn.bench", ("BenchOptions",)),
     "batch": ("madn.batch", ("BatchOptions",)),
@@ -70,7 +65,7 @@ def commands(lines: list[str]) -> list[tuple[str, list[str]]]:
                 words = shlex.split(rest.replace("$COMMON", " "), comments=True)
                 if name == "batch" and "--" in words:
                     words = words[: words.index("--")]
-                if name == "weights" and words and words[0] in ("add", "score", "mean"):
+                if name == "weights" and words and words[0] in ("add", "score", "mean", "card"):
                     name, words = f"weights {words[0]}", words[1:]
                 found.append((name, words))
     return found

@@ -23,7 +23,8 @@ def test_grey_of_any_depth_is_seen_as_it_is(example, name, tmp_path, monkeypatch
         grey = Image.fromarray((RAMP // 257).astype(np.uint8))
         (grey.convert("LA") if name == "alpha.png" else grey).save(place)
     code = example.read_text(encoding="utf-8")
-    reading = code[code.index("photo = ") : code.index('.convert("RGB")') + len('.convert("RGB")')]
+    start, end = code.index("photo = "), code.index('.convert("RGB")')
+    reading = code[start : code.index("\n", end)]
     monkeypatch.setattr(sys, "argv", ["example", str(place), "out.png"])
     found = {"sys": sys, "np": np, "Image": Image, "ImageOps": ImageOps}
     exec(reading, found)
