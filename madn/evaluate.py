@@ -14,18 +14,20 @@ from madn.errors import UserError, run_command
 from madn.evaluation.measuring import measure
 from madn.evaluation.selection import Selection
 from madn.papers.published import report
+from madn.restoration.runtimes import RuntimeOptions
 from madn.system.commandline import parse
 
 PROG = "python -m madn.evaluate"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(Selection):
+class EvaluateOptions(RuntimeOptions, Selection):
     """What to measure, on which pairs."""
 
     model: Annotated[str | None, tyro.conf.Positional] = None
-    """A published name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder; or, without a
-    network, deconvolution-fitted (an oracle: it is given the sharp image) or deconvolution-blind."""
+    """A published name (python -m madn.weights), a run folder, a .weights.h5 file, a SavedModel folder or an ONNX
+    file; or, without a network, deconvolution-fitted (an oracle: it is given the sharp image) or
+    deconvolution-blind."""
     out: Path | None = None
     """Folder for JSON and pictures; by default below the run folder, or in runs/evaluation for any other model."""
     pictures: int = 12
@@ -57,6 +59,7 @@ def main(argv: list[str]) -> None:
         options,
         which=options.which,
         recipe=options.recipe,
+        runtime=options,
         ensemble=options.ensemble,
         out=options.out,
         pictures=options.pictures,

@@ -376,7 +376,7 @@ def test_a_folder_of_that_name_comes_first(folder, tmp_path, brightening, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "deconvolution-blind").mkdir()
     evaluate.main(["deconvolution-blind", "--data", str(folder), "--pictures", "0"])
-    assert brightening == [("deconvolution-blind", "best", None)]
+    assert brightening == [("deconvolution-blind", "best", None, "float32")]
 
 
 def test_an_unknown_model_is_told_the_references(folder, monkeypatch, capsys):

@@ -12,9 +12,9 @@ from madn.evaluation.deconvolution import REFERENCES
 from madn.evaluation.scoring import RestorePair, evaluate_method
 from madn.evaluation.selection import Selection
 from madn.imaging.grids import triple_labels, write_grid
+from madn.restoration import runtimes
 from madn.restoration.ensemble import ensembled
 from madn.restoration.restorer import restore
-from madn.system.startup import start_keras
 from madn.weights import registry
 
 
@@ -24,6 +24,7 @@ def measure(
     *,
     which: str = "best",
     recipe: str | None = None,
+    runtime: runtimes.RuntimeOptions | None = None,
     ensemble: bool = False,
     out: Path | None = None,
     pictures: int = 12,
@@ -32,7 +33,8 @@ def measure(
     """Print the scores of a model, and write them, with the first `pictures` side by side, into a folder.
 
     Args:
-        model: one of `REFERENCES`, or what `madn.restoration.loading.load_network` takes, with `which` and `recipe`.
+        model: one of `REFERENCES`, or what `madn.restoration.runtimes.load` takes, with `which`, `recipe` and
+            `runtime`.
         ensemble: measure the mean over the eight flips and turns of each image.
         out: by default below the run folder, or in runs/evaluation for any other model.
         command: what was typed, for the JSON.
@@ -45,7 +47,7 @@ def measure(
         print(f"left out: {problem}")
     if index.notes:
         print(some_lines(index.notes))
-    method, about = _method(model, which, recipe, ensemble, index.blur_kind)
+    method, about = _method(model, which, recipe, runtime, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None}
     if selection.blurs:
         index, about["photo_blur"] = selection.blur(index, images, out)
@@ -77,7 +79,12 @@ def measure(
 
 
 def _method(
-    name: str, which: str, recipe: str | None, ensemble: bool, blur_kind: str | None
+    name: str,
+    which: str,
+    recipe: str | None,
+    runtime: runtimes.RuntimeOptions | None,
+    ensemble: bool,
+    blur_kind: str | None,
 ) -> tuple[RestorePair, dict[str, object]]:
     """What restores the images, and what the JSON says of it."""
     there = Path(name).exists()
@@ -87,11 +94,8 @@ def _method(
                 f"{name}: there is no checkpoint, no recipe and no ensemble; leave --which, --recipe and --ensemble out"
             )
         return REFERENCES[name], {"model": REFERENCES[name].description, "recipe": None, "parameters": None}
-    start_keras()  # Keras starts late, so that a bad command line or folder is reported at once.
-    from madn.restoration.loading import load_network
-
-    try:
-        loaded = load_network(name, which, recipe)
+    try:  # The runtime starts late, so that a bad command line or folder is reported at once.
+        loaded = runtimes.load(name, which, recipe, options=runtime)
     except UserError as problem:
         if there or name in registry.entries():
             raise
@@ -113,6 +117,7 @@ def _method(
         lambda blurred, sharp: ensembled(restored, blurred) if ensemble else restored(blurred),
         {
             "model": loaded.description,
+            "runtime": loaded.runtime,
             "recipe": loaded.recipe_name,
             "changed": changed,
             "parameters": loaded.model.count_params() if loaded.model else None,

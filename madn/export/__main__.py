@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from madn.errors import UserError, run_command
+from madn.restoration.loaded import BLEND
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
 from madn.system.versions import versions
 
 if TYPE_CHECKING:
-    from madn.restoration.loading import Loaded
+    from madn.restoration.loaded import Loaded
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,16 @@ def main(argv: list[str]) -> None:
 
 
 def facts(loaded: "Loaded") -> dict:
-    """What madn.json says of a loaded network: its name, recipe and versions, and what the tiles of a SavedModel go
-    by, the memory for each pixel and the most pixels."""
+    """What madn.json says of a loaded network: its name, recipe and versions, and what tiles go by where it is restored
+    with: the memory for each pixel, the most pixels, and over how many pixels they fade into each other."""
+    statistics = loaded.network.knows_tiles  # An exported network cannot be told those of the whole photo.
     return {
         "description": loaded.description,
         "recipe": loaded.recipe_name,
         "fields": loaded.recipe.fields(),
         "bytes_per_pixel": loaded.network.bytes_per_pixel(),
         "tile_pixels": loaded.recipe.tile_pixels,
+        "tile_blend": BLEND if statistics else loaded.recipe.tile_blend,
         "versions": versions(),
     }
 

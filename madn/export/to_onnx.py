@@ -4,6 +4,7 @@ Input `blurred` and output `deblurred`, float32 (batch, height, width, 3) RGB in
 are inside the graph.
 """
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,12 @@ from tf2onnx import optimizer, tf_loader
 from tf2onnx.tfonnx import process_tf_graph
 
 from madn.export.serving import ServingModule
+from madn.restoration.onnx_network import FACTS
 
 OPSET = 18  # tf2onnx writes no newer one; onnxruntime reads it from 1.14 on.
 SIMPLIFICATIONS = ("fold_constants", "merge_duplication", "remove_identity")  # With these, weights are stored once.
 AXES = ("batch", "height", "width")
+TILES = ("recipe", "multiple", "bytes_per_pixel", "tile_pixels", "tile_blend", "reach")
 
 
 def write_onnx(module: ServingModule, file: Path) -> None:
@@ -53,6 +56,27 @@ def write_onnx(module: ServingModule, file: Path) -> None:
     model.opset_import.extend(standard)  # An operator outside the standard now fails the check.
     onnx.checker.check_model(model)
     onnx.save(model, file)
+
+
+def describe(model: onnx.ModelProto, facts: dict) -> None:
+    """Write what a caller goes by into the model's metadata.
+
+    `layout`, `range`, `multiple` and `color_space` are for everybody; `madn` has what `madn.restoration.onnx_network`
+    takes for tiles, as JSON.
+    """
+    tiles = {name: facts.get(name) for name in TILES if facts.get(name) is not None}
+    about = {
+        "description": str(facts.get("description", "")),
+        "layout": "NHWC",
+        "range": "0..1",
+        "color_space": "sRGB",
+        "channels": "RGB",
+        "multiple": "1",
+        FACTS: json.dumps(tiles),
+    }
+    del model.metadata_props[:]
+    for key, value in about.items():
+        model.metadata_props.add(key=key, value=value)
 
 
 def _floor_mod(context, node, name, arguments) -> None:

@@ -12,19 +12,22 @@ from madn.errors import UserError, one_line
 from madn.imaging.decoding import MEGAPIXELS
 from madn.imaging.finding import counted
 from madn.imaging.video import NOTE
+from madn.restoration import runtimes
+from madn.restoration.runtimes import RuntimeOptions
 from madn.restoration.targets import Failure, Job, find_jobs
 from madn.system.commandline import parse
-from madn.system.startup import start_keras
 from madn.system.writing import remove_leftovers
 from madn.version import __version__
 from madn.weights.registry import DEFAULT
 
-if TYPE_CHECKING:  # Importing it starts Keras.
-    from madn.restoration.loading import Loaded
+if TYPE_CHECKING:
+    from madn.restoration.loaded import Loaded
+
+FEW = 8  # The start of the runtime counts for at most so many photos.
 
 
 @dataclass(frozen=True)
-class DeblurOptions:
+class DeblurOptions(RuntimeOptions):
     """Which files, and by what."""
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN...")]
@@ -32,7 +35,8 @@ class DeblurOptions:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """A folder; for one file also a file, whose suffix says the format."""
     model: str = DEFAULT
-    """A published name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder."""
+    """A published name (python -m madn.weights), a run folder, a .weights.h5 file, a SavedModel folder or an ONNX
+    file."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
     recipe: str | None = None
@@ -74,12 +78,11 @@ def main(argv: list[str]) -> int:
     restored = failed = 0
     by = ""
     if todo:
-        start_keras()  # Keras starts late, so that a missing photo is reported at once.
-        from madn.restoration.loading import load_network
-
-        loaded = load_network(options.model, options.which, options.recipe, options.precision)
+        few = len(todo) <= FEW and not any(job.is_video for job in todo)
+        # The runtime starts late, so that a missing photo is reported at once.
+        loaded = runtimes.load(options.model, options.which, options.recipe, options.precision, options, few)
         restored, failed = restore_files(loaded, todo, options, problems)
-        by = f", by {loaded.description}"
+        by = f", by {loaded.description}" + (f", on {loaded.runtime}" if loaded.runtime else "")
     counts = [f"{restored} of {len(jobs)} restored to {options.output}{by}"]
     if failed:
         counts.append(f"{failed} failed")
@@ -117,6 +120,7 @@ def restore_files(
         options.report,
         {
             "model": loaded.description,
+            "runtime": loaded.runtime,
             "precision": options.precision,
             "tiles": tiles,
             "scale": str(options.scale),

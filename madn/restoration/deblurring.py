@@ -233,9 +233,6 @@ def _with_alpha(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def _restorer(
     model: str, memory_gb: float | None, tile: int | None, precision: str, ensemble: bool, scale: float | None
 ) -> Restorer:
-    from madn.system.startup import start_keras
+    from madn.restoration import runtimes
 
-    start_keras()
-    from madn.restoration.loading import load_network
-
-    return load_network(model, precision=precision).restorer(memory_gb, tile, ensemble, scale)
+    return runtimes.load(model, precision=precision).restorer(memory_gb, tile, ensemble, scale)

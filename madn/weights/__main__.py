@@ -9,6 +9,7 @@ python -m madn.evaluate NAME --data DIR --out OUT                        measure
 python -m madn.weights score NAME OUT/full.json --data "..." --command "..."
 """
 
+import functools
 import inspect
 import sys
 from dataclasses import dataclass
@@ -141,13 +142,15 @@ def weights_table(known: dict[str, registry.Entry]) -> str:
 
 def _check_all() -> int:
     known, bad = registry.entries(), []
-    for entry in known.values():
+    checks = [functools.partial(registry.checked, entry) for entry in known.values()]
+    checks += [functools.partial(registry.checked_twin, entry) for entry in known.values() if entry.onnx]
+    for check in checks:
         try:
-            print(f"{registry.checked(entry)}: as the registry says")
+            print(f"{check()}: as the registry says")
         except UserError as problem:
             bad.append(problem)
             print(f"madn: error: {problem}", file=sys.stderr)
-    print(f"{len(known) - len(bad)} of {len(known)} files in {registry.folder()} are what the registry says")
+    print(f"{len(checks) - len(bad)} of {len(checks)} files in {registry.folder()} are what the registry says")
     return 1 if bad else 0
 
 

@@ -18,6 +18,7 @@ from madn.system.writing import WEIGHTS, atomic
 
 METRICS = {"psnr": 2, "ssim": 4, "ssim_matlab": 4}  # The table has so many decimals of each.
 DEFAULT = "madn-srn"  # madn.deblur takes this where no model is named.
+ONNX = ".onnx"
 REGISTRY, VARIABLE = "registry.json", "MADN_WEIGHTS"
 
 
@@ -34,6 +35,19 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Twin:
+    """The same network as an ONNX file, which takes its weights from the weights file beside it.
+
+    `largest_difference` is the one from Keras that was found on photographs when it was written.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+    largest_difference: float
+
+
+@dataclass(frozen=True)
 class Entry:
     """A line of the registry. `bytes` and `sha256` are the file's."""
 
@@ -46,6 +60,7 @@ class Entry:
     trained_on: str
     scores: tuple[Score, ...] = ()
     notes: str = ""
+    onnx: Twin | None = None
 
     @property
     def short_hash(self) -> str:
@@ -115,17 +130,31 @@ def _entry(name: str, line: dict) -> Entry:
         )
         for score in line.pop("scores", ())
     )
-    entry = Entry(name=name, scores=scores, **line)
-    # A plain name leads to no other folder.
-    if Path(entry.file).name != entry.file or not entry.file.endswith(WEIGHTS):
-        raise ValueError(f"{name}: file must be a plain name that ends with {WEIGHTS}; it is {entry.file}")
-    if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
-        raise ValueError(f"{name}: sha256 must be 64 hexadecimal digits; it is {entry.sha256}")
+    twin = line.pop("onnx", None)
+    entry = Entry(name=name, scores=scores, onnx=Twin(**twin) if twin else None, **line)
+    for each, suffix in ((entry, WEIGHTS), (entry.onnx, ONNX)):
+        if each is None:
+            continue
+        # A plain name leads to no other folder.
+        if Path(each.file).name != each.file or not each.file.endswith(suffix):
+            raise ValueError(f"{name}: file must be a plain name that ends with {suffix}; it is {each.file}")
+        if not re.fullmatch("[0-9a-f]{64}", each.sha256):
+            raise ValueError(f"{name}: sha256 must be 64 hexadecimal digits; it is {each.sha256}")
     return entry
 
 
 def checked(entry: Entry) -> Path:
     """The file of an entry. Raises `UserError` where it is not what the registry says."""
+    return _checked(entry, entry.name)
+
+
+def checked_twin(entry: Entry) -> Path:
+    """The ONNX file of an entry that has one; its weights file is checked, too."""
+    checked(entry)
+    return _checked(entry.onnx, f"{entry.name}'s ONNX file")
+
+
+def _checked(entry: Entry | Twin, what: str) -> Path:
     file = folder() / entry.file
     way_out = f"restore it (git checkout, or install madn again), or set {VARIABLE} to another folder"
     try:
@@ -134,7 +163,7 @@ def checked(entry: Entry) -> Path:
         raise UserError(f"{file}: cannot be read ({problem.strerror}); {way_out}") from None
     if (size, digest) != (entry.bytes, entry.sha256):
         raise UserError(
-            f"{file}: damaged, or not the weights that {REGISTRY} means by {entry.name}: expected sha256 "
+            f"{file}: damaged, or not the weights that {REGISTRY} means by {what}: expected sha256 "
             f"{entry.sha256} ({entry.bytes} bytes), found {digest} ({size} bytes); {way_out}"
         )
     return file
@@ -149,7 +178,11 @@ def sha256_of(file: Path) -> str:
 def write(known: dict[str, Entry]) -> None:
     """Write the registry anew, atomically."""
     lines = {
-        name: {key: value for key, value in dataclasses.asdict(entry).items() if key != "name"}
+        name: {
+            key: value
+            for key, value in dataclasses.asdict(entry).items()
+            if key != "name" and not (key == "onnx" and value is None)
+        }
         for name, entry in known.items()
     }
     with atomic(folder() / REGISTRY) as part:
