@@ -33,6 +33,12 @@ class ExportOptions:
     """Formats to write; by default all whose packages are installed."""
     litert_size: tuple[int, int] | None = None
     """Height and width of the only photos that the LiteRT file takes, in less memory. By default any."""
+    onnx_layout: Literal["nhwc", "nchw"] = "nhwc"
+    """Layout of the ONNX file; image editors expect nchw."""
+    onnx_precision: Literal["float32", "float16"] = "float32"
+    """Float16: half the size; normalisation and statistics stay in float32."""
+    onnx_size: tuple[int, int] | None = None
+    """Height and width of the only images that the ONNX file takes. By default any."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
     recipe: str | None = None
@@ -44,10 +50,16 @@ class ExportOptions:
 def main(argv: list[str]) -> None:
     """The command."""
     options = parse(ExportOptions, argv, "python -m madn.export", __doc__)
-    if options.litert_size and min(options.litert_size) < 1:
-        raise UserError("--litert-size takes a height and a width of at least 1")
-    if options.litert_size and options.formats and "litert" not in options.formats:
-        raise UserError("--litert-size has no use without litert in --formats")
+    for name, size in (("litert", options.litert_size), ("onnx", options.onnx_size)):
+        if size and min(size) < 1:
+            raise UserError(f"--{name}-size takes a height and a width of at least 1")
+        if size and options.formats and name not in options.formats:
+            raise UserError(f"--{name}-size has no use without {name} in --formats")
+    onnx = {"layout": options.onnx_layout, "precision": options.onnx_precision, "size": options.onnx_size}
+    if onnx != {"layout": "nhwc", "precision": "float32", "size": None} and "onnx" not in (
+        options.formats or ("onnx",)
+    ):
+        raise UserError("--onnx-layout and --onnx-precision have no use without onnx in --formats")
     start_keras()
     try:  # This comes first, for loading the network takes longer.
         from madn.export import exporting
@@ -74,6 +86,7 @@ def main(argv: list[str]) -> None:
         options.overwrite,
         loaded.multiple,
         options.litert_size,
+        onnx,
         say=lambda line: print(line, flush=True),
     )
     print(f"wrote {options.folder}: {loaded.description}")
