@@ -3,8 +3,8 @@
 NHWC: input `blurred` and output `deblurred`, float32 (batch, height, width, 3) RGB in [0, 1]. NCHW, as editors have it:
 input `input` and output `output`, (batch, 3, height, width). Padding, cropping and clipping are inside the graph.
 
-float16 halves the file: convolutions and what lies directly between them are computed in float16. Images, resizing,
-normalisation and all other statistics stay in float32, and so do input and output.
+float16 halves the file: convolutions are computed in float16, with weights stored so. Everything else stays in float32:
+images, resizing, normalisation and all other statistics, input and output.
 """
 
 import json
@@ -19,6 +19,7 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 import tf2onnx
+from onnx import numpy_helper
 from tf2onnx import optimizer, tf_loader
 from tf2onnx.tfonnx import process_tf_graph
 
@@ -29,9 +30,6 @@ OPSET = 18  # tf2onnx writes no newer one; onnxruntime reads it from 1.14 on.
 SIMPLIFICATIONS = ("fold_constants", "merge_duplication", "remove_identity")  # With these, weights are stored once.
 AXES = ("batch", "height", "width")
 TILES = ("recipe", "multiple", "bytes_per_pixel", "tile_pixels", "tile_blend", "reach")
-
-
-HALVED = {"Conv", "ConvTranspose", "Relu", "LeakyRelu", "Transpose", "Concat"}  # These are computed in float16.
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def write_onnx(module: ServingModule, file: Path, variant: Variant | None = None
             else:
                 axis.dim_param = name
     if variant.precision == "float16":
-        model = _halved(model)
+        _halve(model)
     if variant.layout == "nchw":
         _with_channels_first(model)
     describe(model, facts or {}, variant.layout)
@@ -97,15 +95,33 @@ def write_onnx(module: ServingModule, file: Path, variant: Variant | None = None
     onnx.save(model, file)
 
 
-def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with `HALVED` in float16; what they share with others is cast where it passes."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
-
-    others = sorted({node.op_type for node in model.graph.node} - HALVED)
-    model = convert_float_to_float16(model, keep_io_types=True, op_block_list=others, disable_shape_infer=True)
-    OnnxModel(model).topological_sort()  # Casts were put behind the nodes that take them.
-    return model
+def _halve(model: onnx.ModelProto) -> None:
+    """Compute all convolutions in float16, and store their weights so; what goes in and comes out is cast."""
+    graph, half = model.graph, onnx.TensorProto.FLOAT16
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose"):
+            nodes.append(node)
+            continue
+        for i, name in enumerate(node.input):
+            node.input[i] = f"{name}/float16"
+            if name not in stored:
+                # A name that two convolutions take is cast for each of them, under names of their own.
+                node.input[i] = f"{name}/float16/{node.output[0]}"
+                nodes.append(onnx.helper.make_node("Cast", [name], [node.input[i]], to=half))
+            elif node.input[i] not in stored:
+                values = numpy_helper.to_array(stored[name]).astype(np.float16)
+                stored[node.input[i]] = numpy_helper.from_array(values, node.input[i])
+                graph.initializer.append(stored[node.input[i]])
+        output = node.output[0]
+        node.output[0] = f"{output}/float16"
+        nodes += [node, onnx.helper.make_node("Cast", [node.output[0]], [output], to=onnx.TensorProto.FLOAT)]
+    taken = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in taken]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(kept)
+    graph.node.extend(nodes)
 
 
 def _with_channels_first(model: onnx.ModelProto) -> None:
