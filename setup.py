@@ -25,7 +25,7 @@ setup(
         "baselines": ["py.typed"],
         "madn.papers": ["published.json"],
         "madn.restoration": ["report*.html", "report.css", "report.js"],
-        "madn.export": ["examples/*.py"],
+        "madn.export": ["examples/*.py", "web/*"],
         "madn.published_weights": ["registry.json", "*.weights.h5", "*.onnx", "README.md", "LICENSE-SRN"],
     },
     entry_points={"console_scripts": ["madn = madn.__main__:console"]},

@@ -29,8 +29,8 @@ class ExportOptions:
     """A run folder, a .weights.h5 file or the name of published weights."""
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Folder for the exported network."""
-    formats: tuple[Literal["savedmodel", "onnx", "litert"], ...] = ()
-    """Formats to write; by default all whose packages are installed."""
+    formats: tuple[Literal["savedmodel", "onnx", "litert", "web"], ...] = ()
+    """Formats to write; by default all whose packages are installed. Web: a page that restores photos in a browser."""
     litert_size: tuple[int, int] | None = None
     """Height and width of the only photos that the LiteRT file takes, in less memory. By default any."""
     onnx_layout: Literal["nhwc", "nchw"] = "nhwc"
@@ -39,6 +39,8 @@ class ExportOptions:
     """Float16: half the size; normalisation and statistics stay in float32."""
     onnx_size: tuple[int, int] | None = None
     """Height and width of the only images that the ONNX file takes. By default any."""
+    onnxruntime_web: Path | None = None
+    """Folder of the npm package onnxruntime-web for the page; by default it is fetched from npm."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
     recipe: str | None = None
@@ -60,6 +62,10 @@ def main(argv: list[str]) -> None:
         options.formats or ("onnx",)
     ):
         raise UserError("--onnx-layout and --onnx-precision have no use without onnx in --formats")
+    web = "web" in options.formats
+    if web and onnx != {"layout": "nhwc", "precision": "float32", "size": None}:
+        raise UserError("the page's network is NHWC, float32 and of any size; leave the options --onnx-... out")
+    asked = tuple(dict.fromkeys("onnx" if name == "web" else name for name in options.formats))
     start_keras()
     try:  # This comes first, for loading the network takes longer.
         from madn.export import exporting
@@ -67,8 +73,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"exports are made by TensorFlow, and {missing.name} is not installed here") from None
     exporting.require_tensorflow()
     exporting.check_free(options.folder, options.overwrite)
-    exporting.check_installed(options.formats)
-    formats = options.formats or [name for name, each in exporting.FORMATS.items() if not each.missing]
+    exporting.check_installed(asked)
+    formats = asked or [name for name, each in exporting.FORMATS.items() if not each.missing]
 
     from madn.restoration.loading import load_network
 
@@ -88,11 +94,21 @@ def main(argv: list[str]) -> None:
         options.litert_size,
         onnx,
         say=lambda line: print(line, flush=True),
+        finish=(lambda fresh: _add_page(loaded, fresh, options.onnxruntime_web)) if web else lambda fresh: None,
     )
+    if web:
+        print(f"the page: python -m http.server -d {options.folder}, then http://localhost:8000")
     print(f"wrote {options.folder}: {loaded.description}")
     for name, about in written.items():
         size = "x".join(map(str, about["shape"][1:3])) + " only" if "shape" in about else "any size"
         print(f"  {name:<11}{size}, at most {about['largest_difference']:.1e} away from Keras")
+
+
+def _add_page(loaded: "Loaded", folder: Path, runtime: Path | None) -> None:
+    from madn.export.to_web import write_page
+
+    print("writing the page ...", flush=True)
+    write_page(folder, {"multiple": loaded.multiple, "reach": loaded.restorer(scale=1.0).reach}, runtime)
 
 
 def facts(loaded: "Loaded") -> dict:

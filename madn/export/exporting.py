@@ -79,6 +79,7 @@ def export(
     litert_size: tuple[int, int] | None = None,
     onnx: dict[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    finish: Callable[[Path], None] = lambda folder: None,
 ) -> dict[str, dict]:
     """Write `generator` to `folder` in each of `formats` ("savedmodel", "onnx", "litert"), with examples.
 
@@ -93,6 +94,7 @@ def export(
         litert_size: (height, width) of the only photos that the LiteRT file takes; by default it takes all.
         onnx: the `layout`, `precision` and `size` of the ONNX file; see `madn.export.to_onnx.Variant`.
         say: is told what is being done, in lines.
+        finish: is given the new folder before it takes its place, and may add to it.
     Returns:
         For each format its `file`, the `sha256` of each file, `runtime` and its version, the `largest_difference`
         from Keras, and the `dynamic` axes.
@@ -124,6 +126,7 @@ def export(
         if "savedmodel" in written:
             about["signatures"] = SIGNATURES
         (fresh / FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        finish(fresh)
         if folder.exists():
             os.replace(folder, old)
         try:
