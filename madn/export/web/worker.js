@@ -1,7 +1,6 @@
 // Restores photos one after the other: decoded upright, cut into tiles, put together, encoded as PNG and JPEG.
 
-const facts = await (await fetch("facts.json")).json();
-let session = null, ort = null, queue = Promise.resolve();
+let facts = null, session = null, ort = null, queue = Promise.resolve();
 
 async function start() {
   const attempts = navigator.gpu ? [["ort.webgpu.min.mjs", "webgpu"], ["ort.wasm.min.mjs", "wasm"]] : [["ort.wasm.min.mjs", "wasm"]];
@@ -81,6 +80,8 @@ async function photo(id, file) {
   bitmap.close();
   const pixels = context.getImageData(0, 0, width, height).data, begin = performance.now();
   postMessage({ id, kind: "progress", done: 0, tiles: 1, left: null });
+  // Not at the top of the file: a worker that waits there loses the messages that come meanwhile.
+  facts ??= await (await fetch("facts.json")).json();
   if (!session) await start();
   const { result, tiles } = await restore(id, pixels, width, height), seconds = (performance.now() - begin) / 1000;
   const canvas = canvasOf(result, width, height);
