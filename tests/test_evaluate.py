@@ -13,12 +13,12 @@ from skimage import data
 from madn import evaluate
 from madn.data.images import decode
 from madn.errors import UserError
-from madn.evaluation import measuring, selection
+from madn.evaluation import selection
 from madn.evaluation.scoring import score
 from madn.evaluation.selection import Selection
 from madn.imaging.arrays import read_image, to_float, write_image
 from madn.imaging.finding import image_files
-from madn.restoration import loading
+from madn.restoration import loading, runtimes
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def folder(tmp_path):
 
 def test_table_json_and_pictures(folder, tmp_path, brightening, capsys):
     evaluate.main(["runs/a", "--data", str(folder), "--out", f"{tmp_path}/out", "--pictures", "2", "--which", "last"])
-    assert brightening == [("runs/a", "last", None)]
+    assert brightening == [("runs/a", "last", None, "float32")]
     said = capsys.readouterr().out
     assert "a brightening network" in said and "3 pairs" in said and "blur kind: blur" in said
     assert "psnr restored" in said and "mean of 3" in said and "SSIM" not in said
@@ -360,7 +360,7 @@ def test_tables_start_neither_keras_nor_tensorflow():
 def test_traditional_references_are_measured_like_a_network(
     name, says, folder, tmp_path, brightening, monkeypatch, capsys
 ):
-    monkeypatch.setattr(measuring, "start_keras", lambda: pytest.fail("needs no network"))
+    monkeypatch.setattr(runtimes, "start_keras", lambda: pytest.fail("needs no network"))
     evaluate.main([name, "--data", str(folder), "--out", f"{tmp_path}/out", "--pictures", "1"])
     assert brightening == [] and "mean of 3" in capsys.readouterr().out
     read = json.loads((tmp_path / "out/full.json").read_text())

@@ -74,6 +74,7 @@ def page(tmp_path_factory):
     yield driver
     driver.quit()
     server.shutdown()
+    server.server_close()
 
 
 def restored(driver, file: Path) -> tuple[np.ndarray | None, str]:
@@ -133,7 +134,7 @@ def test_nothing_is_asked_of_another_server(page):
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
     asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
     assert page.address in asked
-    assert [url for url in asked if not url.startswith((page.address, "blob:", "data:"))] == []
+    assert [url for url in asked if not url.startswith((page.address, "blob:", "data:", "chrome:"))] == []
     page.set_window_size(500, 800)
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
