@@ -7,13 +7,15 @@
 #                                JAX=1 those that need JAX
 #   make lint                    style and formatting by ruff, types by mypy
 #   make notebooks               execute all notebooks into build/notebooks; runs go to notebooks/runs
-#   make notebooks SCALE=full DATA=../GOPRO     tiny, hand or full; VGG=FOLDER; ONE=madn for one of them
+#   make notebooks SCALE=full DATA=../GOPRO     tiny, hand or full; VGG=FOLDER; REALBLUR=FOLDER; ONE=madn for one of
+#                                them
 #   make notebooks KEEP=1        execute them in place, and keep what their numbers come from in notebooks/records
 #   make check-tf215             the exported network and our instance normalisation under TensorFlow 2.15
 #   make check-beam              madn.batch on Apache Beam's direct runner
 #   make docs                    the documentation site, in build/docs
 #   make gpu-kit DATA="../GOPRO ../REDS" PHOTOS=../photos WEIGHTS=../weights
 #                                build/gpu-kit, for a GPU machine without a network: scripts/gpu/README.md
+#   make audit                   known weaknesses of all pinned packages, by pip-audit; asks the package index
 #   make env                     the environment alone, in .venv
 #
 # PYTHON=/path/to/python chooses the interpreter that environments are made from.
@@ -24,7 +26,7 @@ JOBS ?= 2
 ONE ?= *
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test test-all lint notebooks env docs gpu-kit check-tf215 check-beam
+.PHONY: train test test-all lint notebooks env docs gpu-kit check-tf215 check-beam audit
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -46,11 +48,12 @@ notebooks: .venv/installed .venv/notebooks-installed
 	@$(if $(filter 1,$(KEEP)),$(call copy_records,notebooks/runs,notebooks/records,-path './*-hand-GOPRO/*'))
 	@$(if $(filter 1,$(KEEP)),$(call copy_records,runs/compare,notebooks/records/compare,! -path './timing/*'))
 
-# DATA and VGG may be relative to here; a notebook works in its own folder.
+# DATA, VGG and REALBLUR may be relative to here; a notebook works in its own folder.
 execute-%:
 	@echo "executing notebooks/$*.ipynb"
 	@$(if $(SCALE),MADN_SCALE=$(SCALE)) $(if $(DATA),MADN_DATA="$(call place,$(DATA))") \
-	  $(if $(VGG),MADN_VGG="$(call place,$(VGG))") .venv/bin/jupyter execute --kernel_name=python3 \
+	  $(if $(VGG),MADN_VGG="$(call place,$(VGG))") \
+	  $(if $(REALBLUR),MADN_REALBLUR="$(call place,$(REALBLUR))") .venv/bin/jupyter execute --kernel_name=python3 \
 	  $(if $(filter 1,$(KEEP)),--inplace,--output=../build/notebooks/{notebook_name}.ipynb) notebooks/$*.ipynb
 
 env: .venv/installed
@@ -71,6 +74,11 @@ check-tf215: .venv/installed .venv-tf215/installed
 
 check-beam: .venv-beam/installed
 	.venv-beam/bin/python -m pytest tests/test_batch.py
+
+# TensorFlow 2.15's environment is left out: it is an old generation on purpose, and reads nothing but our own files.
+audit: .venv-audit/installed
+	.venv-audit/bin/pip-audit --no-deps --disable-pip --progress-spinner off \
+	  $(patsubst %,-r %,$(filter-out requirements/tf215.txt,$(wildcard requirements/*.txt)))
 
 # The stamps are written last: an install that was interrupted is begun again, a finished one is not repeated.
 .venv/installed: requirements/dev.txt setup.py
@@ -109,6 +117,11 @@ check-beam: .venv-beam/installed
 .venv-beam/installed: requirements/beam.txt
 	@$(call make_venv,$(PYTHON),311 <= v <= 313,3.11 to 3.13,.venv-beam)
 	.venv-beam/bin/python $(PIP_INSTALL) -r requirements/beam.txt
+	@touch $@
+
+.venv-audit/installed: requirements/audit.txt
+	@$(call make_venv,$(PYTHON),311 <= v <= 313,3.11 to 3.13,.venv-audit)
+	.venv-audit/bin/python $(PIP_INSTALL) -r requirements/audit.txt
 	@touch $@
 
 # $(call place,FOLDER): as seen from the notebooks' folder; "samples" is no folder.

@@ -36,12 +36,15 @@ setup(
         "tensorflow>=2.18",
         "keras>=3.15.1,<3.16",  # madn.nn.keras_private uses what may change with a minor version
         "tensorboard>=2.18",  # TensorFlow 2.21 no longer brings it
+        "filelock>=4.3",
         "h5py>=3.11",
         "jinja2>=3.1",
         "matplotlib>=3.10",
+        "msgspec>=0.20",
         "numpy>=1.26",
         "opencv-python-headless>=4.10",  # madn opens no windows, and a server has no libGL
-        "pillow>=12",
+        # 13.0 mends Pillow's JPEG decoder, and pip takes it; apache-beam 2.77 holds those who install it at 12.3.
+        "pillow>=12.3",
         "psutil>=5.9",
         "scikit-image>=0.25",
         "scipy>=1.13",
@@ -52,10 +55,12 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18"],
         "torch": ["torch>=2.6"],
+        "metrics": ["torch>=2.6", "torchvision>=0.21", "torchmetrics>=1.6"],  # LPIPS and DISTS
         # Beam's handler of TensorFlow models imports tensorflow-hub, and that pkg_resources.
         "beam": ["apache-beam>=2.77", "tensorflow-hub>=0.16.1", "setuptools<82"],
         "jax": ["jax>=0.10"],
         "heif": ["pillow-heif>=1.0"],  # photos of phones: .heic, .heif
+        "video": ["av>=18"],  # videos, through FFmpeg's libraries, which its wheels bring along
         "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "nbclient>=0.10"],
         # A few photos restored without TensorFlow's start. requirements/light.txt needs no TensorFlow at all.
         "onnx": ["onnxruntime>=1.20"],

@@ -7,6 +7,11 @@ import keras
 from keras import layers, ops
 
 
+def normal() -> keras.initializers.Initializer:
+    """N(0, 0.02), as pix2pix starts its networks; a new object each time, for one used twice gives the same numbers."""
+    return keras.initializers.RandomNormal(stddev=0.02)
+
+
 def padded_conv(x, width: int, kernel: int, strides: int = 1, padding: int | None = None, *, name: str, **options):
     """A convolution with `padding` zeros on all four sides, by default (kernel - 1) // 2.
 
@@ -51,12 +56,6 @@ class ClipImages(layers.Layer):
 
     def call(self, images, training=False):
         return images if training and self.when == "inference" else ops.clip(images, 0.0, 1.0)
-
-    def compute_output_shape(self, shape):
-        return shape
-
-    def get_config(self):
-        return {**super().get_config(), "when": self.when}
 
 
 @keras.saving.register_keras_serializable("madn")

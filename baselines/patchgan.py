@@ -1,4 +1,4 @@
-"""PatchGAN: a fully convolutional critic whose every output judges one patch of the image.
+"""PatchGAN: a fully convolutional discriminator whose every output judges one patch of the image.
 
 Paper: Isola, Zhu, Zhou, Efros, "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017,
 section 3.2.2 and appendix 6.1.2; used by MSR2B-CGAN (section 3.2) and Structures Guided. Licence of this file: MIT.
@@ -9,12 +9,13 @@ A 256x256 image gives a 30x30 map, each score from a patch of 70x70. The score o
 
 Differences from the texts, and why:
 - no normalisation on the first layer, as Isola et al. have it; MSR2B-CGAN's text has one there too (`first_norm`).
-- instance normalisation has no scale and shift of its own. The output is linear: WGAN's critic is not a probability.
+- instance normalisation has no scale and shift of its own. The output is linear: the score of a
+  Wasserstein GAN is not a probability.
 """
 
 import keras
 
-from baselines.layers import padded_conv
+from baselines.layers import normal, padded_conv
 from madn.nn.layers import InstanceNormalization, LeakyReLU
 
 
@@ -26,7 +27,7 @@ def build_patchgan(
     first_norm: bool = False,
     name: str = "patchgan",
 ) -> keras.Model:
-    """The critic D as a functional model, for images of any size from 24 pixels.
+    """D as a functional model, for images of any size from 24 pixels.
 
     Takes images (batch, height, width, channels) in [-1, 1]; returns linear scores (batch, h, w, 1), one a patch:
     30x30 for 256x256. 2,764,737 parameters. `strides` has one more entry than `widths`, the last for the output
@@ -37,14 +38,9 @@ def build_patchgan(
     images = keras.Input((None, None, channels), name="images")
     x = images
     for k, (width, stride) in enumerate(zip(widths, strides[:-1], strict=True), start=1):
-        x = padded_conv(x, width, 4, stride, 1, kernel_initializer=_normal(), name=f"conv_{k}")
+        x = padded_conv(x, width, 4, stride, 1, kernel_initializer=normal(), name=f"conv_{k}")
         if normalize and (k > 1 or first_norm):
             x = InstanceNormalization(center=False, scale=False, name=f"conv_{k}_norm")(x)
         x = LeakyReLU(0.2, name=f"conv_{k}_leaky")(x)
-    scores = padded_conv(x, 1, 4, strides[-1], 1, kernel_initializer=_normal(), name="scores")
+    scores = padded_conv(x, 1, 4, strides[-1], 1, kernel_initializer=normal(), name="scores")
     return keras.Model(images, scores, name=name)
-
-
-def _normal():
-    """N(0, 0.02), as pix2pix starts its networks; a new object each time, so that no two kernels start alike."""
-    return keras.initializers.RandomNormal(stddev=0.02)

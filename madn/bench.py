@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from madn import recipes
-from madn.benchmarks.measurements import Precision
 from madn.benchmarks.suite import run_suite
 from madn.data.sets import open_pairs
 from madn.errors import UserError, run_command
 from madn.papers.published import PAPERS
+from madn.restoration.model_source import find_model
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
 from madn.weights.registry import DEFAULT
@@ -37,7 +37,7 @@ class BenchOptions:
     recipes to count; by default those, EGNet's parts, and the ones for equal compute (-budget)."""
     only: Literal["restoration", "training"] | None = None
     """One of the two tables."""
-    precision: tuple[Precision, ...] = ("float32",)
+    precision: tuple[Literal["float32", "mixed_bfloat16"], ...] = ("float32",)
     """What the networks compute in; one line of the tables for each."""
     size: str | None = None
     """Width and height of the photo, such as 1280x720, which is the default on a GPU; 640x360 on a CPU."""
@@ -100,7 +100,7 @@ class BenchOptions:
 
 
 def main(argv: list[str]) -> int | None:
-    """The tables that are asked for; 1 where a measurement failed, when the others are done."""
+    """The command: prints the tables asked for. Returns 1 where a measurement failed, after the others."""
     options = parse(BenchOptions, argv, PROG, __doc__)
     command = shlex.join([*PROG.split(), *argv])
     if not (options.data or options.counts or options.memory or options.restore):
@@ -117,19 +117,23 @@ def main(argv: list[str]) -> int | None:
             command=command,
         )
     pairs = open_pairs(options.data).pairs if options.data else ()
+    if options.restore:
+        find_model(options.model)
+        if not options.restore.exists():
+            raise UserError(f"{options.restore}: no such file")
     start_keras()
     if options.counts:
-        from madn.benchmarks.recipe_costs import cost_table
+        from madn.benchmarks.tables import cost_table
 
         _print(cost_table(options.recipes or default_recipes()))
     if options.memory:
-        from madn.benchmarks.memory_table import memory_table
+        from madn.benchmarks.tables import memory_table
 
         _print(memory_table(options.recipes or ("madn",), options.batch, options.crop, options.vgg_weights))
     if options.restore:
-        from madn.benchmarks.ways import restoration_table
+        from madn.benchmarks.tables import restoration_table
 
-        _print(restoration_table(options.model, options.restore, options.tile or 512, out=options.out))
+        _print(restoration_table(options.model, options.restore, options.tile or 512, options.out))
     if options.data:
         from madn.benchmarks.inputs import input_lines
 

@@ -1,20 +1,27 @@
 """Train a recipe: python -m madn.train --recipe madn --data GOPRO --run runs/madn"""
 
 import argparse
+import contextlib
 import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from madn import recipes
+from madn.data.fingerprint import fingerprints
 from madn.data.sets import DataOptions, open_source
-from madn.errors import UserError, run_command
+from madn.errors import UserError, one_line, run_command
 from madn.system.commandline import parse_groups
+from madn.system.json_files import convert
+from madn.system.memory import shortage
 from madn.system.startup import compute_deterministically, start_keras
 from madn.system.tables import text_table
 from madn.training.recipe import Recipe
-from madn.training.runfolder import RunFolder
+from madn.training.runfolder import SETTINGS, RunFolder
+
+if TYPE_CHECKING:  # Importing it starts Keras.
+    from madn.training.distribution import Devices
 
 PROG = "python -m madn.train"
 # A resumed run keeps these, unless the command line says otherwise.
@@ -58,8 +65,8 @@ def main(argv: list[str]) -> int | None:
     stored = run.settings_to_go_on(asked.recipe, asked.resume)
     name, why = _which_recipe(asked, stored)
     recipe = recipes.from_fields(name, stored["fields"]) if stored else recipes.get(name)
-    data = _data_options(stored["data"]) if stored else DataOptions()
-    options = RunOptions(**stored.get("options", {})) if stored else RunOptions()
+    data = _data_options(stored["data"], run) if stored else DataOptions()
+    options = _checked(stored.get("options", {}), RunOptions, run) if stored else RunOptions()
     before = {**recipe.fields(), **dataclasses.asdict(data)}
     options, data, recipe = parse_groups(
         [options, data, recipe],
@@ -69,9 +76,17 @@ def main(argv: list[str]) -> int | None:
     )
     if stored:
         run.check_same(before, {**recipe.fields(), **dataclasses.asdict(data)})
+    data.check_folders()
+    if options.weights and not Path(options.weights).is_file() and not run.states():
+        raise UserError(f"{options.weights}: no such weights file")
     start_keras(training=True)  # Keras starts late, so that a bad command line is reported at once.
     print(f"recipe {name}{why}: {recipes.named()[name].summary}")
-    return _train(name, recipe, options, data, run, stored, shlex.join([*PROG.split(), *argv]))
+    with shortage(
+        f"{run.path}: training ran out of memory: go on with --resume when other programs have ended, or start "
+        "another --run with --precision mixed_bfloat16, --remat blocks, --accumulate 2 or a smaller --batch; a smaller "
+        "--cache-gb needs no other run"
+    ):
+        return _train(name, recipe, options, data, run, stored, shlex.join([*PROG.split(), *argv]))
 
 
 def _which_recipe(asked: argparse.Namespace, stored: dict | None) -> tuple[str, str]:
@@ -85,13 +100,18 @@ def _which_recipe(asked: argparse.Namespace, stored: dict | None) -> tuple[str, 
     return "madn-sample", ", for the samples"
 
 
-def _data_options(stored: dict) -> DataOptions:
+def _data_options(stored: dict, run: RunFolder) -> DataOptions:
     """The options that a run folder keeps, those of earlier versions included."""
     stored = dict(stored)
     if "shrink" in stored:
         shrink = stored["shrink"]
         stored["shrink"] = tuple(shrink) if isinstance(shrink, list) else (stored.pop("least_shrink", 1.0), shrink)
-    return DataOptions(**stored)
+    return _checked(stored, DataOptions, run)
+
+
+def _checked(stored: dict, kind: type, run: RunFolder):
+    """Options of a run folder, each of a known name and of the right type."""
+    return convert(stored, kind, str(run.path / SETTINGS), "a run's settings", "choose another --run")
 
 
 def _first_look(argv: list[str]) -> argparse.Namespace:
@@ -111,12 +131,7 @@ def _first_look(argv: list[str]) -> argparse.Namespace:
 def _train(
     name: str, recipe: Recipe, options: RunOptions, data: DataOptions, run: RunFolder, stored: dict | None, command: str
 ) -> int | None:
-    from madn.training.callbacks.safety import Stopped
-    from madn.training.checkpoint import load_start
     from madn.training.distribution import Devices
-    from madn.training.loop import train
-    from madn.training.settings import describe
-    from madn.training.step_memory import check_memory
 
     if options.round_steps < 0:
         raise UserError(f"--round-steps must be 0 or more; received {options.round_steps}")
@@ -129,6 +144,29 @@ def _train(
     if options.deterministic:
         compute_deterministically()
     devices = Devices(options.strategy)
+    with run.held() if devices.chief else contextlib.nullcontext():
+        if devices.chief and run.settings_to_go_on(name, options.resume) != stored:
+            raise UserError(f"{run.path}: another training has just ended here; give the command again")
+        return _train_held(name, recipe, options, data, run, stored, command, devices)
+
+
+def _train_held(
+    name: str,
+    recipe: Recipe,
+    options: RunOptions,
+    data: DataOptions,
+    run: RunFolder,
+    stored: dict | None,
+    command: str,
+    devices: "Devices",
+) -> int | None:
+    """Train while no other process does in this run folder."""
+    from madn.training.callbacks.safety import Stopped
+    from madn.training.checkpoint import load_start
+    from madn.training.loop import train
+    from madn.training.settings import describe
+    from madn.training.step_memory import check_memory
+
     started = bool(run.states())
     if started and options.weights not in (None, stored.get("weights")):
         raise UserError(f"{run.path}: this run has weights of its own to go on from; leave --weights out")
@@ -140,15 +178,20 @@ def _train(
     elif first_stage.needs_weights and not started:
         raise UserError(f"recipe {name} starts from trained weights: give --weights FILE")
     prepared = recipe.prepare()
+    # Earlier versions kept it beside the rest.
+    kept = {**(stored or {}), **(stored or {}).get("prepared", {})}
     for key, facts in prepared.items():
-        before = (stored or {}).get(key, facts)["weights"]
+        before = kept.get(key, facts)["weights"]
         if facts["weights"] != before:
             raise UserError(f"{run.path}: this run has other weights for its {key} loss: {before}")
     source, validation, summary = open_source(
         data, recipe.crop, recipe.multiple, recipe.seed, recipe.augment, recipe.blur_kind
     )
     for line in summary["left_out"] + summary["notes"]:
-        print(line)
+        print(one_line(line))
+    files = fingerprints(summary.pop("files"))
+    if started:
+        run.check_data(files)
     check_memory(first_stage)
     settings = describe(
         name,
@@ -160,12 +203,13 @@ def _train(
             "total_steps": recipe.total_steps(len(source)),
             "weights": options.weights,
             "options": {key: getattr(options, key) for key in KEPT},
-            **prepared,
+            "prepared": prepared,
         },
         stored,
     )
     if devices.chief:
         run.write_settings(settings)
+        run.write_data(files)
     print(f"{name} on {summary['train']} ({settings['device']}); run folder {run.path}", flush=True)
     try:
         with devices.lost_workers():
@@ -182,7 +226,8 @@ def _train(
                 devices,
             )
     except Stopped:
-        print(f"\nstopped and saved; go on with: {PROG} --run {run.path} --resume")
+        with contextlib.suppress(OSError):  # The terminal may have been closed.
+            print(f"\nstopped and saved; go on with: {PROG} --run {run.path} --resume", flush=True)
         return 130
     if devices.chief:
         print(run.result())

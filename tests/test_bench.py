@@ -49,6 +49,7 @@ def test_one_line_per_crop_size_with_all_three_rates(tmp_path, capsys):
     assert row["pairs"] == 3 and round(row["cached_crops_per_second"]) == cached
 
 
+@pytest.mark.slow
 def test_the_table_of_counts_has_a_line_per_recipe(capsys):
     main(["--counts", "--recipes", "madn-sample", "madn"])
     head, _, sample, full = capsys.readouterr().out.splitlines()

@@ -19,7 +19,14 @@ from madn.train import RunOptions
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = ("weights/README.md", "notebooks/README.md", "scripts/gpu/README.md")
 PAGES = sorted(
-    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *CARDS, *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        *CARDS,
+        *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")),
+    ]
 )
 OPTIONS = {  # command -> where its dataclasses are; train's depend on the recipe
     "deblur": ("madn.restoration.command", ("DeblurOptions",)),

@@ -9,7 +9,7 @@ import pytest
 from madn import recipes
 from madn.data.sets import DataOptions
 from madn.errors import UserError
-from madn.models.madn.recipe import FIGURE_9A, FIGURE_9B, FIGURE_9C, MADN, MADN_SRN
+from madn.models.madn.recipe import MADN, MADN_SRN
 from madn.models.madn_small.recipe import SMALL
 from madn.train import RunOptions
 from madn.training.perceptual import PerceptualRecipe
@@ -31,10 +31,10 @@ def test_the_default_is_the_published_setting():
 
 
 def test_figure_9_changes_the_loss_alone():
-    assert set(recipes.differences(MADN, FIGURE_9A)) == {"adversarial_domains", "phi1", "gradient_weight"}
-    assert set(recipes.differences(FIGURE_9A, FIGURE_9B)) == {"adversarial_domains"}
-    assert FIGURE_9C == MADN
-    assert not FIGURE_9A.build_critics() and set(FIGURE_9B.build_critics()) == {"image"}
+    a, b, c = (recipes.get(f"madn-fig9{letter}") for letter in "abc")
+    assert set(recipes.differences(MADN, a)) == {"adversarial_domains", "phi1", "gradient_weight"}
+    assert set(recipes.differences(a, b)) == {"adversarial_domains"} and c == MADN
+    assert not a.build_critics() and set(b.build_critics()) == {"image"}
 
 
 # Fields whose values the paper gives: in its words and equations, its printed numbers, or (SIS-Net) its authors' code.
@@ -101,7 +101,8 @@ def test_madn_srn_trains_what_is_new_first_and_the_whole_at_a_low_rate():
 def test_figure_9_from_srns_weights_has_the_papers_losses():
     nine = {letter: recipes.get(f"madn-srn-fig9{letter}") for letter in "abc"}
     losses = ("adversarial", "adversarial_domains", "phi1", "alpha", "gradient_weight", "image_weight", "error")
-    for letter, expected in (("c", MADN), ("b", FIGURE_9B), ("a", FIGURE_9A)):
+    for letter in "abc":
+        expected = recipes.get(f"madn-fig9{letter}")
         assert {name: getattr(nine[letter], name) for name in losses} == {
             name: getattr(expected, name) for name in losses
         }
@@ -245,23 +246,23 @@ def test_unknown_names():
     ("name", "count"),
     [
         ("madn", 29_071_817),
-        ("sisnet-nosis", 35_122_915),
-        ("sisnet-nolatent", 48_722_659),
-        ("sisnet-inception-v3", 40_009_123),
-        ("structure_guided", 5_371_475),
-        ("structure_guided-norgcl", 5_762_395),
-        ("structure_guided-nombrb", 5_489_195),
+        pytest.param("sisnet-nosis", 35_122_915, marks=pytest.mark.slow),
+        pytest.param("sisnet-nolatent", 48_722_659, marks=pytest.mark.slow),
+        pytest.param("sisnet-inception-v3", 40_009_123, marks=pytest.mark.slow),
+        pytest.param("structure_guided", 5_371_475, marks=pytest.mark.slow),
+        pytest.param("structure_guided-norgcl", 5_762_395, marks=pytest.mark.slow),
+        pytest.param("structure_guided-nombrb", 5_489_195, marks=pytest.mark.slow),
         ("structure_guided-nogradientnet", 756_739),
-        ("structure_guided-fnorm", 5_371_475),
+        pytest.param("structure_guided-fnorm", 5_371_475, marks=pytest.mark.slow),
         ("structure_guided-parallel", 4_769_380),
-        ("structure_guided-noresidual", 5_371_475),
+        pytest.param("structure_guided-noresidual", 5_371_475, marks=pytest.mark.slow),
         ("msr2b-k3", 2_313_443),
-        ("msr2b-k6", 3_879_107),
-        ("msr2b-k12", 7_010_435),
+        pytest.param("msr2b-k6", 3_879_107, marks=pytest.mark.slow),
+        pytest.param("msr2b-k12", 7_010_435, marks=pytest.mark.slow),
         ("msr2b-narrow", 2_625_107),
-        ("egnet-backbone", 20_127_073),
-        ("egnet-mprnet", 20_127_073),
-        ("egnet-nosen", 26_560_235),
+        pytest.param("egnet-backbone", 20_127_073, marks=pytest.mark.slow),
+        pytest.param("egnet-mprnet", 20_127_073, marks=pytest.mark.slow),
+        pytest.param("egnet-nosen", 26_560_235, marks=pytest.mark.slow),
         ("egnet", 26_611_255),
     ],
 )
@@ -282,3 +283,27 @@ def test_recipes_that_download_nothing():
     sisnet = recipes.get("sisnet")
     assert sisnet.without_downloads() == dataclasses.replace(sisnet, backbone_weights="none")
     assert recipes.get("madn").without_downloads() == recipes.get("madn")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("madn", {"widths": "4096"}),
+        ("madn", {"widths": [8, 16]}),
+        ("madn", {"res_blocks": 1.5}),
+        ("madn", {"res_blocks": None}),
+        ("madn", {"residual": "os"}),
+        ("sisnet", {"d_activation": {"module": "os", "class_name": "system"}}),
+        ("egnet", {"parts": ["backbone", "os"]}),
+    ],
+)
+def test_a_stored_value_of_another_type_is_refused_before_anything_is_built(name, fields):
+    (field,) = fields
+    with pytest.raises(UserError, match=f"^recipe {name}: {field} cannot be ") as problem:
+        recipes.from_fields(name, fields)
+    assert "\n" not in str(problem.value)
+
+
+def test_stored_values_come_back_as_the_fields_types():
+    recipe = recipes.from_fields("madn", {"widths": [8, 16, 32], "clip_norm": 1, "steps": None})
+    assert recipe.widths == (8, 16, 32) and recipe.clip_norm == 1 and recipe.steps is None

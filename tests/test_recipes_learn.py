@@ -79,6 +79,7 @@ def test_each_player_moves_its_own_weights_alone(name, monkeypatch):
         assert updates == (1, 5 if name in ("structure_guided", "msr2b") else 1)
 
 
+@pytest.mark.slow
 def test_egnet_trains_its_parts_one_after_the_other():
     """The frozen backbone does not move while EGN trains, nor both while the self-ensemble network does."""
     recipe = narrow("egnet", parts=("backbone", "egn", "sen"))

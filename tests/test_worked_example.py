@@ -32,6 +32,7 @@ def pairs(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_page_runs(pairs, monkeypatch):
     monkeypatch.chdir(pairs)
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S))

@@ -1,6 +1,6 @@
 """`python -m baselines.egnet.convert MODEL.pth OUT.weights.h5`: MPRNet's published weights as EGNet's backbone.
 
-Reads the authors' `model_deblurring.pth` (github.com/swz30/MPRNet) without running anything that it says, and writes
+Reads the authors' `model_deblurring.pth` (github.com/swz30/MPRNet) without running anything in it, and writes
 weights of the recipe egnet-mprnet, from which `python -m madn.train --recipe egnet-official --weights OUT` starts.
 The weights keep their licence, which is an academic, non-commercial one. Licence of this file: MIT.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 RECIPE = "egnet-mprnet"
-# MPRNet's names that have an underscore in them; every other underscore of a layer's name is a dot there.
+# These names of MPRNet have an underscore in them; every other underscore of a layer's name here is a dot there.
 MODULES = (
     r"shallow_feat\d|stage\d_(?:encoder|decoder|orsnet)|(?:encoder|decoder)_level\d|conv_du|csff_(?:enc|dec)\d"
     r"|skip_attn\d|(?:up|conv)_(?:enc|dec)\d|[^_]+"
@@ -32,7 +32,7 @@ MODULES = (
 
 @dataclass(frozen=True)
 class Options:
-    """From where, and where to."""
+    """Which checkpoint is converted, and where to."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL.pth")]
     """MPRNet's PyTorch checkpoint."""
@@ -41,7 +41,7 @@ class Options:
 
 
 def main(argv: list[str]) -> None:
-    """The command."""
+    """The command. Raises `UserError` for a checkpoint or a place at fault."""
     options = parse(Options, argv, "python -m baselines.egnet.convert", __doc__)
     check_new_weights(options.out)
     state = official_state(options.checkpoint)
@@ -84,8 +84,8 @@ def official_name(layer: str) -> str:
 def load_official(generator: "keras.Model", state: dict[str, np.ndarray], source: str = "the weights") -> None:
     """Load MPRNet's state dictionary into a network with its layers.
 
-    Kernels go from (out, in, height, width) to (height, width, in, out). The PReLU that all of the network shares
-    stands there once for each block.
+    Kernels go from (out, in, height, width) to (height, width, in, out). The whole network shares one
+    PReLU, which the file repeats for each block.
     Raises `UserError`, naming the entries, where one is missing, spare, of another shape or not finite, or where the
     PReLUs differ; the network is then unchanged.
     """
@@ -131,7 +131,7 @@ def _require(source: str, problem: str, names: list[str]) -> None:
 
 
 def _plain(name: str) -> str:
-    """A name from a file, without what a terminal would obey."""
+    """A name from a file, with its control characters escaped."""
     return ascii(name)[1:-1]
 
 

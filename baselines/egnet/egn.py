@@ -29,7 +29,7 @@ from baselines.egnet.gradient_map import gradient_map
 from baselines.egnet.mprnet import ScalarPReLU, channel_attention, conv
 from baselines.egnet.position_attention import PositionAttention
 
-DOWN = 4  # the deepest level of the encoder, as a part of the patch's side
+DOWN = 4  # The encoder's deepest level has a patch's height and width divided by this.
 
 
 @keras.saving.register_keras_serializable("madn")
@@ -38,31 +38,6 @@ class GradientMap(layers.Layer):
 
     def call(self, images):
         return gradient_map(images)
-
-    def compute_output_shape(self, shape):
-        return shape
-
-
-@keras.saving.register_keras_serializable("madn")
-class SpaceToDepth(layers.Layer):
-    """(batch, h, w, c) -> (batch, h / block, w / block, block^2 c), every block's pixels row by row."""
-
-    def __init__(self, block: int, **kwargs):
-        super().__init__(**kwargs)
-        self.block = block
-
-    def call(self, x):
-        batch, height, width, channels = ops.shape(x)
-        h, w, block = height // self.block, width // self.block, self.block
-        x = ops.transpose(ops.reshape(x, (batch, h, block, w, block, channels)), (0, 1, 3, 2, 4, 5))
-        return ops.reshape(x, (batch, h, w, block * block * channels))
-
-    def compute_output_shape(self, shape):
-        batch, height, width, channels = shape
-        return (batch, height and height // self.block, width and width // self.block, channels * self.block**2)
-
-    def get_config(self):
-        return {**super().get_config(), "block": self.block}
 
 
 @keras.saving.register_keras_serializable("madn")
@@ -80,23 +55,6 @@ class RandomInput(layers.Layer):
 
     def call(self, x):
         return ops.zeros_like(x) + ops.cast(self.vector, x.dtype)
-
-    def compute_output_shape(self, shape):
-        return shape
-
-    def get_config(self):
-        return {**super().get_config(), "mean": self.mean, "std": self.std}
-
-
-@keras.saving.register_keras_serializable("madn")
-class ChannelMeanAndMax(layers.Layer):
-    """(batch, h, w, c) -> (batch, h, w, 2): AP and MP of Eq. 4."""
-
-    def call(self, x):
-        return ops.concatenate([ops.mean(x, axis=-1, keepdims=True), ops.max(x, axis=-1, keepdims=True)], axis=-1)
-
-    def compute_output_shape(self, shape):
-        return (*shape[:-1], 2)
 
 
 def enhanced_gradient_network(
@@ -116,7 +74,7 @@ def enhanced_gradient_network(
     """
     gradient = keras.Input((None, None, 3))
     prelu = ScalarPReLU(name=f"{name}_prelu")
-    x = SpaceToDepth(DOWN, dtype="float32", name=f"{name}_space_to_depth")(gradient)
+    x = ops.space_to_depth(gradient, DOWN)
     if random:
         x = RandomInput(*random, name=f"{name}_random")(x)
     x = conv(width, 3, f"{name}_head")(x)
@@ -145,7 +103,8 @@ def residual_spatial_attention(x, prelu, name: str):
     """RSA, Eq. 4; the convolution of the mean and the maximum is 7x7, as its source [24] has it."""
     width = x.shape[-1]
     t = conv(width, 3, f"{name}_c2")(prelu(conv(width, 3, f"{name}_c1")(x)))
-    weights = conv(1, 7, f"{name}_c3", activation="sigmoid")(ChannelMeanAndMax()(t))
+    pooled = ops.concatenate([ops.mean(t, axis=-1, keepdims=True), ops.max(t, axis=-1, keepdims=True)], axis=-1)
+    weights = conv(1, 7, f"{name}_c3", activation="sigmoid")(pooled)
     return layers.Add()([x, layers.Multiply()([t, weights])])
 
 

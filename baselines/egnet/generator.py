@@ -90,7 +90,7 @@ def build_egnet(
     prelu = ScalarPReLU(name="prelu")
     output_options = {"kernel_initializer": "zeros"} if zero_outputs else {}
     blurred = keras.Input((None, None, 3), name="blurred")
-    # Images stay float32 under mixed precision; bfloat16's 8 bits would blur what is looked for.
+    # Images stay float32 under mixed precision: bfloat16 keeps 8 bits, too few for small differences.
     image = RequireMultiple(8, dtype="float32", name="image")(blurred)
     halves = SplitPatches(2, 1, dtype="float32", name="halves")(image)
     quarters = SplitPatches(2, 2, dtype="float32", name="quarters")(image)
@@ -182,9 +182,6 @@ class InferenceAverage(layers.Layer):
         image, *images = inputs
         return image if training else sum(images) / len(images)
 
-    def compute_output_shape(self, shapes):
-        return shapes[0]
-
 
 def self_ensemble_network(branches: int) -> keras.Model:
     """Eqs. 10-12: images [I_1, ...] -> their weighted sum, the weights of a pixel adding up to 1; in float32."""
@@ -200,16 +197,5 @@ def self_ensemble_network(branches: int) -> keras.Model:
     x = layers.Add(dtype="float32")(maps)
     x = layer(SEN_WIDTH, "c4", "relu")(layer(SEN_WIDTH, "c3", "relu")(x))
     weights = layers.Softmax(dtype="float32", name="sen_weights")(layer(branches, "c5")(x))
-    return keras.Model(images, WeightedSum(dtype="float32", name="sen_sum")([weights, *images]), name="sen")
-
-
-@keras.saving.register_keras_serializable("madn")
-class WeightedSum(layers.Layer):
-    """[z, I_1, ..., I_n] -> sum_i z_i I_i, z (batch, h, w, n)."""
-
-    def call(self, inputs):
-        weights, *images = inputs
-        return sum(weights[..., i : i + 1] * image for i, image in enumerate(images))
-
-    def compute_output_shape(self, shapes):
-        return shapes[1]
+    restored = sum(weights[..., i : i + 1] * image for i, image in enumerate(images))
+    return keras.Model(images, restored, name="sen")

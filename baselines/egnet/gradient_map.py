@@ -46,12 +46,14 @@ def pyramid_edges(images):
     """The finest level of a Laplacian pyramid, as the edge loss of MPRNet takes it; borders repeated."""
     height, width = ops.shape(images)[1], ops.shape(images)[2]
     even_rows, even_columns = (ops.cast(ops.arange(n) % 2 == 0, "float32") for n in (height, width))
-    kept = 4 * even_rows[:, None, None] * even_columns[None, :, None]  # one pixel in four, at four times its value
+    kept = (
+        4 * even_rows[:, None, None] * even_columns[None, :, None]
+    )  # One pixel in four stays, at four times its value.
     return images - _blur(kept * _blur(images))
 
 
 def _normalise(x):
-    """G: minimum and maximum of each image and channel, to 0 and 1, are constants for the derivative."""
+    """G: each image and channel to [0, 1]; minimum and maximum are constants for the derivative."""
     low, high = map(ops.stop_gradient, image_range(x))
     return (x - low) / (high - low + 1e-8)
 

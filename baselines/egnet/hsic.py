@@ -6,8 +6,9 @@ one, by the Hilbert-Schmidt independence criterion as Ma, Lewis and Kleijn have 
     K_ij = exp(-||x_i - x_j||^2 / (2 sigma^2 d)),  sigma = 5, d the length of x_i
     HSIC(X, Y) = tr(K H L H) / m^2,  H = I - 1/m;     nHSIC = HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y))
 
-What a sample is, the paper does not say. Here: m = 2000 pixels of an image, drawn at random; x is the pixel's features,
-y the 7x7 pixels of the image around it; each of their numbers has zero mean and unit variance over the samples. The
+The paper does not say what a sample is. Here it is a pixel, m = 2000 random ones of an image: x has the pixel's
+features, y the 7x7 pixels of the image around it, each of their numbers with zero mean and unit variance over the
+samples. The
 paper's absolute values (1.68 and 1.81) therefore need not come out; their order may. Two independent samples do not
 score 0 but about sqrt(d_x d_y) / m.
 """
@@ -37,7 +38,7 @@ def hsic_ratio(features, sharp, blurred, samples: int = 2000, seed: int = 0) -> 
         sharp, blurred: (batch, height, width, 3) in [0, 1].
         samples: pixels of each image, the same ones of all images; all pixels that have a whole patch where those
             are fewer.
-        seed: of the choice of pixels.
+        seed: decides the choice of pixels.
     Raises:
         ValueError: where the three do not have one batch, height and width, or a side is shorter than 7 pixels.
     """
@@ -49,7 +50,7 @@ def hsic_ratio(features, sharp, blurred, samples: int = 2000, seed: int = 0) -> 
         )
     height, width = (side - PATCH + 1 for side in features.shape[1:3])
     chosen = np.random.default_rng(seed).permutation(height * width)[:samples]
-    rows, columns = np.unravel_index(chosen, (height, width))  # of each patch's first pixel
+    rows, columns = np.unravel_index(chosen, (height, width))  # These are the first pixels of the patches.
     ratios = []
     for feature, *images in zip(features, sharp, blurred, strict=True):
         x = _standardise(feature[rows + PATCH // 2, columns + PATCH // 2])

@@ -20,7 +20,7 @@ from keras import layers, ops
 from madn.nn.layers import Resize
 from madn.nn.statistics import is_tile
 
-REDUCTION = 4  # of the channels inside channel attention
+REDUCTION = 4  # Channel attention divides the channels by this.
 
 
 @keras.saving.register_keras_serializable("madn")
@@ -32,9 +32,6 @@ class ScalarPReLU(layers.Layer):
 
     def call(self, x):
         return ops.where(x > 0, x, ops.cast(self.slope, x.dtype) * x)
-
-    def compute_output_shape(self, shape):
-        return shape
 
 
 @keras.saving.register_keras_serializable("madn")
@@ -66,9 +63,6 @@ class SplitPatches(layers.Layer):
             width and width // self.columns,
             channels,
         )
-
-    def get_config(self):
-        return {**super().get_config(), "rows": self.rows, "columns": self.columns}
 
 
 @keras.saving.register_keras_serializable("madn")
@@ -129,7 +123,7 @@ def up_sample(x, width: int, name: str):
 
 
 def shallow_features(width: int, prelu, name: str) -> keras.Model:
-    """An image in, `width` channels out: one convolution and one CAB; each stage has its own."""
+    """An image (h, w, 3) -> (h, w, width): one convolution and one CAB; each stage has its own."""
     image = keras.Input((None, None, 3))
     return keras.Model(image, cab(conv(width, 3, f"{name}_0")(image), prelu, f"{name}_1"), name=name)
 

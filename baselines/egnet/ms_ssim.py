@@ -57,7 +57,7 @@ def scale_weights(height: int | None, width: int | None) -> tuple[float, ...]:
     if not scales:
         raise ValueError(f"MS-SSIM needs sides of {WINDOW} pixels or more; received {height} x {width}")
     if scales == len(WEIGHTS):
-        return WEIGHTS  # their sum is 1.0001, as printed
+        return WEIGHTS  # Their sum is 1.0001, as they are printed.
     return tuple(weight / sum(WEIGHTS[:scales]) for weight in WEIGHTS[:scales])
 
 

@@ -7,7 +7,7 @@ around it are in egn.py. Licence of this file: MIT.
 import keras
 from keras import layers, ops
 
-MASKED = -1e9  # the score of a position that is padding
+MASKED = -1e9  # Positions that are padding get this score.
 
 
 @keras.saving.register_keras_serializable("madn")

@@ -166,7 +166,7 @@ class EGNetRecipe(Recipe):
                     "built; earlier versions of madn read what has it"
                 )
             fields["egn_input"] = known[fields["egn_input"], *spread]
-        if fields.get("pa_mode") in ("dense", "chunked"):  # ways to compute the same function
+        if fields.get("pa_mode") in ("dense", "chunked"):  # These compute the same function.
             fields["pa_mode"] = "auto"
         window, crop = fields.pop("pa_window", None), fields.get("crop", cls.crop)
         if window and fields.get("pa_mode", "auto") != "auto" and 8 * window != crop:
@@ -190,7 +190,7 @@ class EGNetRecipe(Recipe):
             egm_per_stage=self.egm_per_stage,
             pa_dim=self.pa_dim,
             pa_mode=self.pa_mode,
-            pa_window=self.crop // 8,  # rows of a stage-1 patch at the encoder's deepest level
+            pa_window=self.crop // 8,  # A stage-1 patch has so many rows at the encoder's deepest level.
             zero_outputs=self.zero_outputs,
         )
         if "sen" in self.parts:
@@ -217,7 +217,7 @@ class EGNetRecipe(Recipe):
 
     @property
     def frozen(self):
-        """With `train="last"`: every layer with weights but those of the last part."""
+        """Every layer with weights but those of the last part, where `train` is "last"."""
         if self.train != "last":
             return ()
         layers = {"backbone": BACKBONE, "egn": ("egn1", "egn2"), "sen": ("sen",)}
@@ -263,55 +263,9 @@ class EGNetRecipe(Recipe):
 EGNET = EGNetRecipe()
 """The published setting."""
 
-TABLE_4_BACKBONE = replace(EGNET, parts=("backbone",), steps=6_000_000)
-"""Without EGN: MPRNet."""
-
-TABLE_4_EGN = replace(EGNET, parts=("backbone", "egn"), steps=12_000_000)
-"""With EGN, without the self-ensemble network."""
-
-MPRNET = replace(TABLE_4_BACKBONE, loss="mprnet")
-"""The backbone with its own loss. Not trained here: its authors' weights, converted, are Table 1's MPRNet, 32.66 dB."""
-
-TABLE_3_NO_ATTENTION = replace(TABLE_4_EGN, egn_attention=False)
-"""Plain convolutions in EGN."""
-
-TABLE_3_RANDOM_ADD = replace(TABLE_4_EGN, egn_input="random_add")
-"""A learned vector from N(0, 0.02) in place of the gradient map."""
-
-TABLE_3_RANDOM_ADD_WIDE = replace(TABLE_4_EGN, egn_input="random_add_wide")
-"""A learned vector from N(0, 0.2)."""
-
-TABLE_3_RANDOM_MUL = replace(TABLE_4_EGN, egn_input="random_mul")
-"""A learned vector from N(1, 0.02), whose result is multiplied."""
-
-TABLE_3_RANDOM_ADD_NO_ATTENTION, TABLE_3_RANDOM_ADD_WIDE_NO_ATTENTION, TABLE_3_RANDOM_MUL_NO_ATTENTION = (
-    replace(each, egn_attention=False) for each in (TABLE_3_RANDOM_ADD, TABLE_3_RANDOM_ADD_WIDE, TABLE_3_RANDOM_MUL)
-)
-"""The three, with plain convolutions in EGN."""
-
-TABLE_6_NO_GRADIENT_LOSS = replace(EGNET, beta=0.0)
-"""Without the gradient loss."""
-
-AVERAGE = replace(TABLE_4_EGN, test_average=True)
-"""The plain average that section 3.2 compares the self-ensemble network with; no training of its own."""
-
-MPRNET_LOSS = replace(EGNET, loss="mprnet")
-"""With the backbone's own loss."""
-
-OFFICIAL = replace(EGNET, train="rest", steps=6_100_000)
-"""From the authors' MPRNet weights, converted by baselines.egnet.convert and given by --weights."""
-
-TRAIN_LONGER = replace(EGNET, parts=("backbone", "backbone"), steps=12_000_000)
-"""A control that the paper has not: the second half of the steps trains the backbone, without EGN."""
-
-WINDOW = replace(EGNET, pa_mode="window")
-"""Position attention within windows of as many positions as a training crop has."""
-
-POOLED = replace(EGNET, pa_mode="pooled")
-"""Position attention to at most 1,024 averaged positions, 2,048 in stage 2."""
-
 BUDGET = replace(
-    TABLE_4_EGN,
+    EGNET,
+    parts=("backbone", "egn"),
     n_feat=12,
     scale_unetfeats=6,
     scale_orsnetfeats=4,
@@ -332,38 +286,58 @@ scales of MS-SSIM as they allow), batches of 2, a higher learning rate, turned i
 itself, and no self-ensemble network, which would more than double the compute of an image.
 """
 
+
+def _variant(summary: str, **changes) -> Named:
+    """The published setting with other values; `summary` says of what."""
+    return Named(replace(EGNET, **changes), f"EGNet (Zhao et al.){summary}")
+
+
+def _without_sen(summary: str, **changes) -> Named:
+    """A variant of backbone and EGN, which Tables 3 and 4 compare without the self-ensemble network."""
+    return _variant(summary, parts=("backbone", "egn"), steps=12_000_000, **changes)
+
+
+def _backbone(summary: str, **changes) -> Named:
+    """A variant of the backbone alone."""
+    return _variant(summary, parts=("backbone",), steps=6_000_000, **changes)
+
+
 RECIPES = {
     "egnet": Named(EGNET, "EGNet (Zhao et al.) as published"),
-    "egnet-backbone": Named(TABLE_4_BACKBONE, "EGNet (Zhao et al.), Table 4: without EGN, its backbone MPRNet"),
-    "egnet-mprnet": Named(MPRNET, "EGNet (Zhao et al.), Table 1: MPRNet, for its authors' weights, converted"),
-    "egnet-nosen": Named(TABLE_4_EGN, "EGNet (Zhao et al.), Table 4: with EGN, without the self-ensemble network"),
-    "egnet-noattention": Named(TABLE_3_NO_ATTENTION, "EGNet (Zhao et al.), Table 3: EGN of plain convolutions"),
-    "egnet-random-add": Named(TABLE_3_RANDOM_ADD, "EGNet (Zhao et al.), Table 3: random input N(0, 0.02), added"),
-    "egnet-random-add-wide": Named(
-        TABLE_3_RANDOM_ADD_WIDE, "EGNet (Zhao et al.), Table 3: random input N(0, 0.2), added"
+    "egnet-backbone": _backbone(", Table 4: without EGN, its backbone MPRNet"),
+    # It has its own paper's loss. Not trained here: its authors' weights, converted, are Table 1's 32.66 dB.
+    "egnet-mprnet": _backbone(", Table 1: MPRNet, for its authors' weights, converted", loss="mprnet"),
+    "egnet-nosen": _without_sen(", Table 4: with EGN, without the self-ensemble network"),
+    "egnet-noattention": _without_sen(", Table 3: EGN of plain convolutions", egn_attention=False),
+    # A learned vector takes the place of the gradient map.
+    "egnet-random-add": _without_sen(", Table 3: random input N(0, 0.02), added", egn_input="random_add"),
+    "egnet-random-add-wide": _without_sen(", Table 3: random input N(0, 0.2), added", egn_input="random_add_wide"),
+    "egnet-random-mul": _without_sen(", Table 3: random input N(1, 0.02), multiplied", egn_input="random_mul"),
+    "egnet-random-add-noattention": _without_sen(
+        ", Table 3: random input N(0, 0.02), added; plain convolutions", egn_input="random_add", egn_attention=False
     ),
-    "egnet-random-mul": Named(TABLE_3_RANDOM_MUL, "EGNet (Zhao et al.), Table 3: random input N(1, 0.02), multiplied"),
-    "egnet-random-add-noattention": Named(
-        TABLE_3_RANDOM_ADD_NO_ATTENTION,
-        "EGNet (Zhao et al.), Table 3: random input N(0, 0.02), added; plain convolutions",
+    "egnet-random-add-wide-noattention": _without_sen(
+        ", Table 3: random input N(0, 0.2), added; plain convolutions", egn_input="random_add_wide", egn_attention=False
     ),
-    "egnet-random-add-wide-noattention": Named(
-        TABLE_3_RANDOM_ADD_WIDE_NO_ATTENTION,
-        "EGNet (Zhao et al.), Table 3: random input N(0, 0.2), added; plain convolutions",
+    "egnet-random-mul-noattention": _without_sen(
+        ", Table 3: random input N(1, 0.02), multiplied; plain convolutions",
+        egn_input="random_mul",
+        egn_attention=False,
     ),
-    "egnet-random-mul-noattention": Named(
-        TABLE_3_RANDOM_MUL_NO_ATTENTION,
-        "EGNet (Zhao et al.), Table 3: random input N(1, 0.02), multiplied; plain convolutions",
+    "egnet-nogradientloss": _variant(", Table 6: without the gradient loss", beta=0.0),
+    # The average has no training of its own.
+    "egnet-mean": _without_sen(", section 3.2: plain average in place of the self-ensemble network", test_average=True),
+    "egnet-mprnet-loss": _variant(" with the loss of its backbone, MPRNet", loss="mprnet"),
+    "egnet-official": _variant(
+        " from the authors' MPRNet weights, converted, by --weights", train="rest", steps=6_100_000
     ),
-    "egnet-nogradientloss": Named(TABLE_6_NO_GRADIENT_LOSS, "EGNet (Zhao et al.), Table 6: without the gradient loss"),
-    "egnet-mean": Named(
-        AVERAGE, "EGNet (Zhao et al.), section 3.2: plain average in place of the self-ensemble network"
+    # The paper does not have this control.
+    "egnet-train-longer": _variant(
+        ", a control: EGN's steps spent on the backbone", parts=("backbone", "backbone"), steps=12_000_000
     ),
-    "egnet-mprnet-loss": Named(MPRNET_LOSS, "EGNet (Zhao et al.) with the loss of its backbone, MPRNet"),
-    "egnet-official": Named(OFFICIAL, "EGNet (Zhao et al.) from the authors' MPRNet weights, converted, by --weights"),
-    "egnet-train-longer": Named(TRAIN_LONGER, "EGNet (Zhao et al.), a control: EGN's steps spent on the backbone"),
-    "egnet-window": Named(WINDOW, "EGNet (Zhao et al.), position attention within windows of a training crop's size"),
-    "egnet-pooled": Named(POOLED, "EGNet (Zhao et al.), position attention to averaged positions"),
+    "egnet-window": _variant(", position attention within windows of a training crop's size", pa_mode="window"),
+    # There are at most 1,024 averaged positions, 2,048 in stage 2.
+    "egnet-pooled": _variant(", position attention to averaged positions", pa_mode="pooled"),
     "egnet-budget": Named(BUDGET, "EGNet (Zhao et al.), narrow: 8 GMACs, for a comparison at the same compute"),
 }
 """The recipes of this paper by name, for `madn.recipes`."""

@@ -1,4 +1,4 @@
-"""Reads the tensors of a PyTorch checkpoint without PyTorch, and without running anything that the file says.
+"""Reads the tensors of a PyTorch checkpoint without PyTorch, and without running anything in the file.
 
 A checkpoint is a pickle, and a pickle may call any function. `torch.load(weights_only=True)` restricts that as well,
 but asks for an installation of PyTorch, and for a recent one (it could be got round before 2.6: CVE-2025-32434). Here
@@ -13,8 +13,10 @@ import collections
 import math
 import pickle
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +33,7 @@ DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+HEAVIEST = 100_000  # A tuple holds no more; those of a tensor hold ten.
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -43,35 +46,24 @@ def read_checkpoint(path: Path):
         raise UserError(f"{path}: no such file")
     try:
         return _arrays(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
+    except OSError as problem:
+        raise UserError(f"{path}: cannot be read ({problem.strerror or problem})") from None
     except _Refused as problem:
         asked = ascii(str(problem))[1:-1]
         raise UserError(
             f"{path}: asks for {asked}, which MPRNet's weights do not need; nothing of it was run"
         ) from None
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-        AttributeError,
-        ImportError,
-        IndexError,
-        KeyError,
-        MemoryError,
-        OverflowError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as problem:
+    except Exception as problem:  # Python's unpickler fails in any way that a file leads it to.
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:160]
         raise UserError(f"{path}: not a PyTorch checkpoint that can be read, or a damaged one ({reason})") from None
 
 
 class _Refused(Exception):
-    """The name of what a pickle asked for."""
+    """A pickle names something that it may not use; the message is that name."""
 
 
 class _Sealed:
-    """What a pickle may make and not change."""
+    """The base of objects that a pickle may make, but not change."""
 
     def __setstate__(self, state):
         raise _Refused("a change of an object's insides")
@@ -79,7 +71,7 @@ class _Sealed:
 
 @dataclass
 class _Storage(_Sealed):
-    """A run of numbers, filled when its bytes are at hand."""
+    """Numbers of one type, in a row; filled when their bytes have been read."""
 
     dtype: np.dtype
     count: int
@@ -118,7 +110,7 @@ def _rebuild_tensor(storage, offset, size, stride, *rest) -> _Tensor:
 
 @dataclass
 class _StorageType(_Sealed):
-    """Stands for torch.FloatStorage and its like; not callable."""
+    """Stands for a class such as torch.FloatStorage; it cannot be called."""
 
     dtype: str
 
@@ -131,7 +123,7 @@ class _Storages:
     known: dict[str, _Storage] = field(default_factory=dict)
 
     def named(self, name) -> _Storage:
-        """For a persistent id ("storage", type, key, device, count, ...)."""
+        """The storage of a persistent id ("storage", type, key, device, count, ...)."""
         kind, storage_type, key, _, count, *view = name
         if not (
             isinstance(kind, str)
@@ -147,24 +139,51 @@ class _Storages:
 class _Unpickler(pickle._Unpickler):
     """An unpickler that knows ordered dictionaries and tensors, and refuses every other name.
 
-    Python's own, slower one: the one in C reserves as much memory as a number in the file says.
+    It is Python's own, slower one: the one in C reserves as much memory as a number in the file asks for. Tuples that
+    hold one another several times are refused: forty of them, as the key of a dictionary, would take a day to hash.
     """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # what is done for each operation of a pickle
+    stack: list
 
     def __init__(self, file, storages: _Storages):
         super().__init__(file, encoding="utf-8")
         self.storages = storages
+        self.tuples: dict[int, tuple[int, tuple]] = {}  # By identity: how much a tuple holds, and itself, to keep it.
+
+    def weigh(self) -> None:
+        """Raise `ValueError` where the tuple that was just made holds too much, counted as often as it is held."""
+        made = self.stack[-1]
+        weight = 1 + sum(self.tuples[id(each)][0] if id(each) in self.tuples else 1 for each in made)
+        if weight > HEAVIEST:
+            raise ValueError("tuples in tuples without end")
+        self.tuples[id(made)] = weight, made
 
     def find_class(self, module, name):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda *description: _rebuild_tensor(*description)  # its own, for a pickle may spoil a function
+            return lambda *description: _rebuild_tensor(
+                *description
+            )  # A new one each time, for a pickle may change it.
         if module == "torch" and name in DTYPES:
             return _StorageType(DTYPES[name])
         raise _Refused(f"{module}.{name}")
 
     def persistent_load(self, name):
         return self.storages.named(name)
+
+
+def _weighed(load: Callable[[Any], None]) -> Callable[[_Unpickler], None]:
+    def loaded(unpickler: _Unpickler) -> None:
+        load(unpickler)
+        unpickler.weigh()
+
+    return loaded
+
+
+for _code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
+    _Unpickler.dispatch[_code[0]] = _weighed(_Unpickler.dispatch[_code[0]])
 
 
 def _read_zip(path: Path):
@@ -175,6 +194,8 @@ def _read_zip(path: Path):
             raise ValueError("a zip archive without data.pkl")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError("a compressed archive, which PyTorch does not write")
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise ValueError("its parts lie in one place, and are larger than it")
         root = pickled[0].removesuffix("data.pkl")
         big = f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() == b"big"
         storages = _Storages(">" if big else "<")
@@ -195,7 +216,11 @@ def _read_legacy(path: Path):
             storages.byteorder = ">"
         found = _Unpickler(file, storages).load()
         for key in _Unpickler(file, storages).load():
+            if not isinstance(key, str | int):
+                raise ValueError("a storage without a name")
             storage = storages.known[str(key)]
+            if not 0 <= storage.count * storage.dtype.itemsize <= path.stat().st_size:
+                raise ValueError("a storage that is larger than the file")
             if int.from_bytes(file.read(8), "little" if storages.byteorder == "<" else "big") != storage.count:
                 raise ValueError("a storage of another length than announced")
             storage.fill(file.read(storage.count * storage.dtype.itemsize))
@@ -203,7 +228,7 @@ def _read_legacy(path: Path):
 
 
 def _arrays(found, done: dict | None = None):
-    """The same with every tensor as its array, and what occurs several times still one object."""
+    """The same with every tensor as its array; what occurs several times stays one object."""
     done = {} if done is None else done
     if id(found) not in done:
         if isinstance(found, _Tensor):

@@ -37,7 +37,7 @@ from baselines.layers import ClipImages, doubling_deconv, padded_conv
 from madn.nn.layers import InstanceNormalization, RequireMultiple
 
 GROUPS = 4
-"""Of a block's channels (Eq. 4)."""
+"""The channels of a block are split into this many groups (Eq. 4)."""
 BLOCKS = ("msr2b", "res2net", "resnet_bottleneck", "resnet_basic")
 
 
@@ -101,7 +101,7 @@ def build_generator(
         dtype="float32",
         name="residual",
     )(x)
-    if global_skip:  # Eq. 9; half of it, for the image is in [0, 1] here
+    if global_skip:  # Eq. 9 adds the whole residual to images in [-1, 1]; these are in [0, 1].
         half = layers.Rescaling(0.5, dtype="float32", name="half_residual")(residual)
         restored = layers.Add(dtype="float32", name="global_skip")([image, half])
     else:

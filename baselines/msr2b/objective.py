@@ -23,16 +23,16 @@ from keras import ops
 from madn.training.gan_monitor import column, wasserstein_verdict
 
 GRADIENT_PENALTY = 10.0
-"""Eq. 11's mu."""
+"""The weight mu of Eq. 11."""
 
 
 @dataclass(frozen=True)
 class MSR2BObjective:
     """Turns a batch and the generator's outputs into named terms and their weighted sum.
 
-    perceptual: has `distance(images, sharp)`, the mean squared difference of features (`madn.nn.vgg.PerceptualLoss`).
-    adversarial: "wgan_gp" (the paper) or "none".
-    condition: "none", or "blur": the critic gets the blurred image too.
+    `perceptual` has `distance(images, sharp)`, the mean squared difference of features (`madn.nn.vgg.PerceptualLoss`).
+    `adversarial`: "wgan_gp" (the paper) or "none". `condition`: "none", or "blur", which shows the discriminator the
+    blurred image, too.
     """
 
     perceptual: Any
@@ -75,17 +75,17 @@ class MSR2BObjective:
         return terms["critic_real"] + terms["critic_fake"] + GRADIENT_PENALTY * terms["gradient_penalty"], terms
 
     def critic_verdicts(self, rounds) -> dict:
-        """What is to be said of the discriminator, or None, by the lines of the log so far."""
+        """{"image": the discriminator's fault by the log's lines so far, or None}; see `madn.training.gan_monitor`."""
         gaps = [-real - fake for real, fake in zip(column(rounds, "critic_real"), column(rounds, "critic_fake"))]
         return {"image": wasserstein_verdict(gaps, column(rounds, "gradient_penalty"))}
 
     def _judged(self, blurred, images):
-        """What the critic sees: images in [-1, 1], with `condition="blur"` behind the blurred one."""
+        """What the discriminator sees: images in [-1, 1]; with `condition="blur"` the blurred ones come before them."""
         images = 2 * ops.cast(images, "float32") - 1
         if self.condition == "none":
             return images
         return ops.concatenate([2 * ops.cast(blurred, "float32") - 1, images], axis=-1)
 
     def _score(self, critic, images):
-        """E[D(x)]: an image's score is the mean of its patches'."""
+        """E[D(x)], a float32 scalar: the score of an image is the mean of its patches' scores."""
         return ops.mean(ops.cast(critic(images, "image"), "float32"))

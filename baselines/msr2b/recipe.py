@@ -2,20 +2,22 @@
 
 The published run: `python -m madn.train --recipe msr2b --data GOPRO --validation none --run runs/msr2b`
     Hardware in the paper: one NVIDIA Titan X, PyTorch.
-    630,900 generator updates (300 epochs of 2,103 crops, one at a time) with five critic updates each, about 0.4 EFLOP
-    by count. At batch 1 the launching of kernels takes longer than their work: `--jit` helps.
+    630,900 generator updates (300 epochs of 2,103 crops, one at a time) with five discriminator updates each, about
+    0.4 EFLOP by count. At batch 1 the launching of kernels takes longer than their work: `--jit` helps.
     Expected on the 1,111 GoPro test pairs (the paper's Table 2): PSNR 29.13 dB, SSIM 0.961. That SSIM sits with
-    DeblurGAN's 0.958 and fits no two-dimensional SSIM at such a PSNR: compare it with `cw_ssim`. Table 1: ResNet
-    blocks 28.11 dB, Res2Net blocks 28.90 dB. No score of a full training run has been measured with this code.
+    DeblurGAN's 0.958 and fits no two-dimensional SSIM at such a PSNR: compare it with `cw_ssim`, which DeblurGAN's
+    scripts print (`madn.evaluate --metrics cw_ssim`). Table 1: ResNet blocks 28.11 dB, Res2Net blocks 28.90 dB. No
+    score of a full training run has been measured with this code.
 
 Differences from the paper, all of them choices where it says nothing or contradicts itself:
-- five critic updates for each of the generator's, on the same crop (not stated; as DeblurGAN, whose training the paper
-  follows, has them): the recipe `msr2b-one-critic-update` has one.
+- the discriminator has five updates for each of the generator's, on the same crop (not stated; DeblurGAN, whose
+  training the paper follows, has five): the recipe `msr2b-one-critic-update` has one.
 - the learning rate falls step by step, not epoch by epoch: constant for the first two thirds of the run, then linear,
   so that the last step is taken at 1e-7.
 - GoPro's `blur` images rather than `blur_gamma`; no augmentation (neither stated).
-- the weight 100 of the perceptual loss means the feature magnitudes of the paper's own VGG19 file, estimated from
-  VGG16's (`VGG_REFERENCE`); the file at hand is calibrated to it by a gain (`madn.nn.vgg`).
+- the weight 100 of the perceptual loss means the feature magnitudes of torchvision's VGG19 (the paper used PyTorch, and
+  says nothing else), as far as they can be estimated: `madn.training.perceptual` says how. Files of other magnitudes
+  are calibrated to them by a gain (`madn.nn.vgg`); with torchvision's own weights, `--vgg-gain 1` is the paper's loss.
 The networks' and the losses' own choices are listed in baselines/msr2b/generator.py, discriminator.py, objective.py and
 baselines/patchgan.py.
 """
@@ -24,14 +26,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from madn.errors import UserError
-from madn.training.perceptual import PerceptualRecipe
+from madn.training.perceptual import TORCHVISION_VGG19, PerceptualRecipe
 from madn.training.recipe import Named
 
-VGG_REFERENCE = 24.7
-"""Magnitude of VGG19's conv3_3 that lambda = 100 presumes; the loss is calibrated to it (madn.nn.vgg).
+VGG_REFERENCE = TORCHVISION_VGG19 * 0.9156
+"""Magnitude of conv3_3 before its ReLU that lambda = 100 is taken for (`madn.nn.vgg`): that of the channel-normalised
+VGG19 file, brought to torchvision's.
 
-27 times that of the channel-normalised VGG19 file: what VGG16's conv3_3 in torchvision's magnitude, fed the way
-DeblurGAN feeds it, has over that file. A VGG19 in torchvision's magnitude was not at hand.
+Not VGG16's conv3_3: that layer closes its block, where VGG19's is the third of four. The squared difference there is 49
+times the VGG19 file's, which says more of the two layers than of the two files.
 """
 
 
@@ -47,7 +50,7 @@ class MSR2BRecipe(PerceptualRecipe):
         **PerceptualRecipe.retired,
         "split_groups": 4,
         "clip_output": "inference",
-        "d_first_norm": ...,  # of the critic alone: weights of generators that were trained against the other load
+        "d_first_norm": ...,  # It changes the discriminator alone, and stored generators load.
         "gp_weight": 10.0,
         "gp_norm": "sample",
         "perceptual_reduction": "mean",
@@ -67,7 +70,7 @@ class MSR2BRecipe(PerceptualRecipe):
     """Share of the run before the learning rate falls: the first 200 of 300 epochs."""
     adam: tuple[float, float, float] = (0.5, 0.999, 1e-8)
     """Adam's decays of the first and the second moment, and its epsilon."""
-    critic_steps: int = 5  # type: ignore[misc]  # a setting here, which it is not for every paper
+    critic_steps: int = 5  # type: ignore[misc]  # It is a setting here, and not for every paper.
     """Discriminator updates for each generator update, all on its batch."""
     widths: tuple[int, int, int] = (64, 128, 256)
     """Channels at full, half and quarter resolution."""
@@ -163,54 +166,6 @@ class MSR2BRecipe(PerceptualRecipe):
 MSR2B = MSR2BRecipe()
 """The published setting."""
 
-K3, K6, K12 = (replace(MSR2B, num_blocks=k) for k in (3, 6, 12))
-"""Figure 5: other numbers of blocks than nine."""
-
-RESNET = replace(MSR2B, block="resnet_bottleneck")
-"""Table 1: ResNet's bottleneck blocks."""
-
-RESNET_BASIC = replace(MSR2B, block="resnet_basic")
-"""Table 1, the other reading of ResNet: DeblurGAN's two 3x3 convolutions."""
-
-RES2NET = replace(MSR2B, block="res2net")
-"""Table 1: Res2Net's blocks."""
-
-CONV3 = replace(MSR2B, part_b="conv3")
-"""Part B without its 5x5 convolution."""
-
-CONV5 = replace(MSR2B, part_b="conv5")
-"""Part B without its 3x3 convolution."""
-
-NOPARTS = replace(MSR2B, part_b="none")
-"""No Part B: the same network as RES2NET."""
-
-NARROW = replace(MSR2B, group_width=16, bypass_width=48)
-"""A bottleneck of 64, a fourth of the block's width as in ResNet."""
-
-WIDE = replace(MSR2B, group_width=64, bypass_width=64)
-"""Groups of a fourth of the block's input channels, section 3.1 taken literally."""
-
-NOLOCAL = replace(MSR2B, local_skip=False)
-"""Without the local skip connections."""
-
-NOGLOBAL = replace(MSR2B, global_skip=False)
-"""Without the global skip connection."""
-
-INSTANCE_NORM = replace(MSR2B, g_norm="instance")
-"""With the instance normalisation that section 3.2 removes."""
-
-NOADVERSARIAL = replace(MSR2B, adversarial="none")
-"""The perceptual loss alone."""
-
-ONE_CRITIC_UPDATE = replace(MSR2B, critic_steps=1)
-"""One update of the critic for each of the generator's; the paper does not speak of more."""
-
-CONDITIONAL = replace(MSR2B, d_condition="blur")
-"""A critic that sees the blurred image too."""
-
-LITERAL_STRIDES = replace(MSR2B, d_strides=(2, 2, 2, 2, 1))
-"""A critic of four strided convolutions as section 3.2 words it: 15x15 scores."""
-
 BUDGET = replace(
     MSR2B,
     widths=(40, 80, 160),
@@ -226,35 +181,45 @@ BUDGET = replace(
 )
 """A narrow version for a comparison at the same compute: 7.7 GMACs for each 256x256 image.
 
-Departures, all for a short run on a CPU: 0.6 of the generator's width and half of its groups', a critic of a quarter
-of its width (its five updates with their second-order gradients would take most of the time), crops of 128 in
+Departures, all for a short run on a CPU: 0.6 of the generator's width and half of its groups', a discriminator of a
+quarter of its width (its five updates with their second-order gradients would take most of the time), crops of 128 in
 batches of two, flips and turns, bfloat16, and four times the learning rates.
 """
 
+
+def _variant(summary: str, **changes) -> Named:
+    """The published setting with other values; `summary` says of what."""
+    return Named(replace(MSR2B, **changes), f"MSR2B (Qi and Wang 2023){summary}")
+
+
 RECIPES = {
     "msr2b": Named(MSR2B, "MSR2B (Qi and Wang 2023) as published"),
-    "msr2b-k3": Named(K3, "MSR2B (Qi and Wang 2023), Figure 5: 3 blocks in place of 9"),
-    "msr2b-k6": Named(K6, "MSR2B (Qi and Wang 2023), Figure 5: 6 blocks"),
-    "msr2b-k12": Named(K12, "MSR2B (Qi and Wang 2023), Figure 5: 12 blocks"),
-    "msr2b-resnet": Named(RESNET, "MSR2B (Qi and Wang 2023), Table 1: ResNet's bottleneck blocks"),
-    "msr2b-resnet-basic": Named(
-        RESNET_BASIC, "MSR2B (Qi and Wang 2023), Table 1: ResNet blocks of two 3x3 convolutions"
+    "msr2b-k3": _variant(", Figure 5: 3 blocks in place of 9", num_blocks=3),
+    "msr2b-k6": _variant(", Figure 5: 6 blocks", num_blocks=6),
+    "msr2b-k12": _variant(", Figure 5: 12 blocks", num_blocks=12),
+    "msr2b-resnet": _variant(", Table 1: ResNet's bottleneck blocks", block="resnet_bottleneck"),
+    # Table 1's ResNet may also mean DeblurGAN's block.
+    "msr2b-resnet-basic": _variant(", Table 1: ResNet blocks of two 3x3 convolutions", block="resnet_basic"),
+    "msr2b-res2net": _variant(", Table 1: Res2Net blocks", block="res2net"),
+    "msr2b-conv3": _variant(": Part B without its 5x5 convolution", part_b="conv3"),
+    "msr2b-conv5": _variant(": Part B without its 3x3 convolution", part_b="conv5"),
+    "msr2b-noparts": _variant(": no Part B (the network of msr2b-res2net)", part_b="none"),
+    # The bottleneck then has 64 channels, a fourth of the block's width, as in ResNet.
+    "msr2b-narrow": _variant(": four groups of 16 channels", group_width=16, bypass_width=48),
+    # This takes section 3.1 literally: a group has a fourth of the block's input channels.
+    "msr2b-wide": _variant(": four groups of 64 channels, bypasses of 64", group_width=64, bypass_width=64),
+    "msr2b-nolocal": _variant(": without the local skip connections", local_skip=False),
+    "msr2b-noglobal": _variant(": without the global skip connection", global_skip=False),
+    # Section 3.2 removes this normalisation.
+    "msr2b-instance-norm": _variant(": instance normalisation in the generator", g_norm="instance"),
+    "msr2b-noadversarial": _variant(": the perceptual loss alone", adversarial="none"),
+    # The paper does not speak of more than one.
+    "msr2b-one-critic-update": _variant(
+        ": one discriminator update for each of the generator's, in place of five", critic_steps=1
     ),
-    "msr2b-res2net": Named(RES2NET, "MSR2B (Qi and Wang 2023), Table 1: Res2Net blocks"),
-    "msr2b-conv3": Named(CONV3, "MSR2B (Qi and Wang 2023): Part B without its 5x5 convolution"),
-    "msr2b-conv5": Named(CONV5, "MSR2B (Qi and Wang 2023): Part B without its 3x3 convolution"),
-    "msr2b-noparts": Named(NOPARTS, "MSR2B (Qi and Wang 2023): no Part B (the network of msr2b-res2net)"),
-    "msr2b-narrow": Named(NARROW, "MSR2B (Qi and Wang 2023): four groups of 16 channels"),
-    "msr2b-wide": Named(WIDE, "MSR2B (Qi and Wang 2023): four groups of 64 channels, bypasses of 64"),
-    "msr2b-nolocal": Named(NOLOCAL, "MSR2B (Qi and Wang 2023): without the local skip connections"),
-    "msr2b-noglobal": Named(NOGLOBAL, "MSR2B (Qi and Wang 2023): without the global skip connection"),
-    "msr2b-instance-norm": Named(INSTANCE_NORM, "MSR2B (Qi and Wang 2023): instance normalisation in the generator"),
-    "msr2b-noadversarial": Named(NOADVERSARIAL, "MSR2B (Qi and Wang 2023): the perceptual loss alone"),
-    "msr2b-one-critic-update": Named(
-        ONE_CRITIC_UPDATE, "MSR2B (Qi and Wang 2023): one critic update for each of the generator's, in place of five"
-    ),
-    "msr2b-conditional": Named(CONDITIONAL, "MSR2B (Qi and Wang 2023): a critic that sees the blurred image too"),
-    "msr2b-literal-strides": Named(LITERAL_STRIDES, "MSR2B (Qi and Wang 2023): a critic of four strided convolutions"),
+    "msr2b-conditional": _variant(": a discriminator that sees the blurred image too", d_condition="blur"),
+    # These are the words of section 3.2; there are then 15x15 scores.
+    "msr2b-literal-strides": _variant(": a discriminator of four strided convolutions", d_strides=(2, 2, 2, 2, 1)),
     "msr2b-budget": Named(BUDGET, "MSR2B (Qi and Wang 2023), narrow: 8 GMACs, for a comparison at the same compute"),
 }
 """The recipes of this paper by name, for `madn.recipes`."""

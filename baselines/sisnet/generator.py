@@ -35,16 +35,16 @@ all scales, no transposed convolution), which the paper does not describe.
 """
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from baselines.layers import ClipImages
-from baselines.sisnet.layers import CropLike, DepthToSpace, GrowTo, ReflectPad, StoredStatistics
+from baselines.sisnet.layers import CropLike, GrowTo, ReflectPad, StoredStatistics
 from madn.nn.layers import InstanceNormalization, RequireMultiple, Resize
 
-# Pixels that a backbone's map lacks before and after, on both axes, to be the image's size over 2 ** scale.
+# A backbone's map lacks these pixels before and after, on both axes, to be the image's size over a power of two.
 REFLECTED = {"detail_4": (0, 1), "detail_3": (1, 1), "detail_2": (1, 2), "detail_1": (1, 1), "info_0": (1, 1)}
 PRETRAINED = ("inception_resnet_v2", "inception_v3")
-SMALLEST = 128  # pixels of an image that these and their reflected borders can take
+SMALLEST = 128  # Images need this many pixels a side for these backbones and the reflected borders.
 
 
 def build_generator(
@@ -162,25 +162,26 @@ def inception_block(x, width: int, name: str):
 
 
 def lateral(x, width: int, tap: str, pad: tuple[int, int]):
-    """Intermediate layer path: a linear 1x1 convolution, and the border that the map lacks."""
+    """Intermediate layer path: a linear 1x1 convolution, and the border that the map lacks, reflected."""
     x = layers.Conv2D(width, 1, use_bias=False, name=f"lateral_{tap}")(x)
     return ReflectPad(*pad, name=tap)(x) if any(pad) else x
 
 
 def info_box(info_0, widths: tuple[int, int, int, int], mode: str) -> dict:
-    """Info_1 .. Info_4, the semantic information at 2, 4, 8 and 16 times info_0's size (Eqs. 1 and 2).
+    """Number k -> Info_k: the semantic information at 2, 4, 8 and 16 times info_0's size (Eqs. 1 and 2).
 
-    `mode`: "direct" shuffles each from info_0; "cascade" each from the one before, by twos; "bilinear" enlarges
+    `mode`: "direct" makes each of info_0 by pixel shuffle, in TensorFlow's order: channel (i * r + j) * c + n goes to
+    row i and column j of r x r pixels; "cascade" makes each of the one before, twice as large; "bilinear" enlarges
     info_0 instead; "none" gives an empty box.
     """
     info, x = {}, info_0
     for k, width in enumerate(widths if mode != "none" else (), start=1):
         if mode == "direct":
             channels = layers.Conv2D(4**k * width, 1, name=f"info_{k}_conv")(info_0)
-            info[k] = DepthToSpace(2**k, name=f"info_{k}")(channels)
+            info[k] = ops.depth_to_space(channels, 2**k)
         elif mode == "cascade":
             channels = layers.Conv2D(4 * width, 1, name=f"info_{k}_conv")(x)
-            info[k] = x = DepthToSpace(2, name=f"info_{k}")(channels)
+            info[k] = x = ops.depth_to_space(channels, 2)
         else:
             fitting = width == info_0.shape[-1]
             x = info_0 if fitting else layers.Conv2D(width, 1, name=f"info_{k}_conv")(info_0)

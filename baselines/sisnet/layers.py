@@ -8,32 +8,10 @@ from keras import layers, ops
 class StoredStatistics(keras.Model):
     """A functional model that always runs as at inference, also inside one that trains (its weights still learn)."""
 
-    as_at_inference = True  # for madn.training.remat, which does without `call`
+    as_at_inference = True  # madn.training.remat reads this, for it does not run `call`.
 
     def call(self, inputs, training=None, mask=None):
         return super().call(inputs, training=False, mask=mask)
-
-
-@keras.saving.register_keras_serializable("madn")
-class DepthToSpace(layers.Layer):
-    """Pixel shuffle (Eq. 2): (batch, h, w, r * r * c) -> (batch, r * h, r * w, c), in TensorFlow's channel order.
-
-    Channel (i * r + j) * c + n goes to row i and column j of the r x r pixels.
-    """
-
-    def __init__(self, scale: int, **kwargs):
-        super().__init__(**kwargs)
-        self.scale = scale
-
-    def call(self, x):
-        return ops.depth_to_space(x, self.scale)
-
-    def compute_output_shape(self, shape):
-        height, width = (None if n is None else n * self.scale for n in shape[1:3])
-        return shape[0], height, width, shape[3] // self.scale**2
-
-    def get_config(self):
-        return {**super().get_config(), "scale": self.scale}
 
 
 @keras.saving.register_keras_serializable("madn")
@@ -48,13 +26,6 @@ class ReflectPad(layers.Layer):
         pad = (self.before, self.after)
         return ops.pad(x, ((0, 0), pad, pad, (0, 0)), mode="reflect")
 
-    def compute_output_shape(self, shape):
-        height, width = (None if n is None else n + self.before + self.after for n in shape[1:3])
-        return shape[0], height, width, shape[3]
-
-    def get_config(self):
-        return {**super().get_config(), "before": self.before, "after": self.after}
-
 
 @keras.saving.register_keras_serializable("madn")
 class GrowTo(layers.Layer):
@@ -68,7 +39,9 @@ class GrowTo(layers.Layer):
         for axis in (1, 2):
             known, size = images.shape[axis], ops.shape(images)[axis]
             if known is None or known < self.minimum:
-                length = ops.maximum(size, self.minimum) if known is None else self.minimum  # JAX wants a plain number
+                length = (
+                    ops.maximum(size, self.minimum) if known is None else self.minimum
+                )  # JAX takes no tensor for a length.
                 period = ops.maximum(2 * (size - 1), 1)
                 places = ops.arange(length) % period
                 images = ops.take(images, ops.minimum(places, period - places), axis=axis)
@@ -77,9 +50,6 @@ class GrowTo(layers.Layer):
     def compute_output_shape(self, shape):
         height, width = (None if n is None else max(n, self.minimum) for n in shape[1:3])
         return shape[0], height, width, shape[3]
-
-    def get_config(self):
-        return {**super().get_config(), "minimum": self.minimum}
 
 
 @keras.saving.register_keras_serializable("madn")

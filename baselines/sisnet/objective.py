@@ -33,7 +33,7 @@ DOMAINS = ("global", "local")
 IMAGENET = (1 / 0.229, 1 / 0.224, 1 / 0.225)
 """1 / standard deviation of ImageNet's red, green and blue in [0, 1]."""
 GRADIENT_PENALTY = 10.0
-# A discriminator's loss where all its scores are the same; a flat one has the whole gradient penalty.
+# The loss of a discriminator whose scores are all the same; a constant one has the whole gradient penalty.
 GUESSING = {"ralsgan": 2.0, "wgan": GRADIENT_PENALTY, "lsgan": 0.5, "rsgan": math.log(2)}
 
 
@@ -42,7 +42,7 @@ class SISNetObjective:
     """Turns a batch and the generator's outputs into named terms and their weighted sum.
 
     `perceptual` has `distance(images, sharp)`; None where tau_2 is 0. `adversarial`: "ralsgan" (the paper), "wgan",
-    "lsgan" or "rsgan"; no discriminator is asked where tau_3 is 0.
+    "lsgan" or "rsgan"; there is no discriminator where tau_3 is 0.
     """
 
     perceptual: Any
@@ -94,9 +94,9 @@ class SISNetObjective:
         return sum(terms.values()) / len(terms), terms
 
     def critic_verdicts(self, rounds) -> dict:
-        """Domain -> what is to be said of its discriminator, or None, by the lines of the log so far.
+        """Domain -> its discriminator's fault by the log's lines so far, or None; see `madn.training.gan_monitor`.
 
-        With "wgan", collapse alone is told: a loss that falls below 0 is what the discriminator is trained for.
+        With "wgan", collapse is the only fault: the discriminator is trained for a loss that falls below 0.
         """
         verdicts = {
             domain: loss_verdict(column(rounds, f"critic_{domain}"), GUESSING[self.adversarial]) for domain in DOMAINS

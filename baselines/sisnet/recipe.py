@@ -37,11 +37,11 @@ from madn.training.recipe import INTERNAL, Named
 VGG_REFERENCE = 7.037
 """`PerceptualLoss.magnitude` with torchvision's feature magnitudes, which tau_2 was chosen with."""
 CONSTANT_SHARE = 0.1
-"""Of the steps, before the learning rate begins to fall."""
+"""The learning rate begins to fall after this share of the steps."""
 LR_END = 1e-7
-"""Where it would end if it fell from the first step on, at the slope that it has."""
+"""The learning rate would end here if it fell from the first step on, at the slope that it has."""
 WARMUP_SHARE = 0.002
-"""Of the steps, in which an ImageNet backbone stays as it is."""
+"""An ImageNet backbone stays as it is during this share of the steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class SISNetRecipe(PerceptualRecipe):
     d_width: int = 64
     """Channels of the discriminators."""
     d_activation: Literal["sigmoid", "linear"] = "sigmoid"
-    """Of the discriminators' score; Table 1 has the sigmoid."""
+    """Activation of the discriminators' score; Table 1 has the sigmoid."""
     d_shared: bool = False
     """One discriminator for whole images and windows, or two of one shape."""
     tau_1: float = 0.5
@@ -200,7 +200,7 @@ class SISNetRecipe(PerceptualRecipe):
         if self.backbone_weights == "imagenet":
             try:
                 keras_backbone(self.backbone, "imagenet")
-            except Exception as problem:  # Keras raises a bare one where a download fails
+            except Exception as problem:  # Keras raises a bare Exception where a download fails.
                 reason = " ".join(str(problem).split())[:160]
                 raise UserError(
                     f"the ImageNet weights of --backbone {self.backbone} cannot be had ({reason}); "
@@ -227,39 +227,6 @@ class SISNetRecipe(PerceptualRecipe):
 SISNET = SISNetRecipe()
 """The published setting."""
 
-INCEPTION_V3 = replace(SISNET, backbone="inception_v3")
-"""With the backbone that the paper cites."""
-
-NOLATENT = replace(SISNET, laterals=False)
-"""Table 2: without the intermediate layer path (28.21 dB)."""
-
-NOPLOSS = replace(SISNET, tau_2=0.0)
-"""Table 2: without the perceptual loss (29.10 dB)."""
-
-NOSIS = replace(SISNET, infobox="none")
-"""Table 2: without the semantic information (28.44 dB)."""
-
-CASCADE = replace(SISNET, infobox="cascade")
-"""The info-box's maps shuffled one from the other."""
-
-BILINEAR = replace(SISNET, infobox="bilinear")
-"""The info-box without pixel shuffle, as in the authors' code."""
-
-THREE_PRODUCTS = replace(SISNET, products=3)
-"""Section III-A-3b's "first three fusion products" in the last fusion: those of step 2, without p_1 of step 1."""
-
-SHARED = replace(SISNET, d_shared=True)
-"""Discriminators "completely consistent in network structure and parameters": one, for whole images and windows."""
-
-WGAN = replace(SISNET, adversarial="wgan", d_activation="linear")
-"""Figure 4: WGAN, with a gradient penalty; its critic is no probability."""
-
-CYCLEGAN = replace(SISNET, adversarial="lsgan", d_activation="linear")
-"""Figure 4: cycleGAN's loss, least squares."""
-
-RSGAN = replace(SISNET, adversarial="rsgan", d_activation="linear")
-"""Figure 4: the relativistic standard GAN, whose loss holds the sigmoid."""
-
 BUDGET = replace(
     SISNET,
     backbone="blocks",
@@ -273,7 +240,7 @@ BUDGET = replace(
     lr_g=3e-4,
     precision="mixed_bfloat16",
 )
-"""For a comparison of the papers at one cost on a CPU: 8.09 GMACs for an image of 256x256.
+"""A narrow version for a comparison at the same compute on a CPU: 8.09 GMACs for each 256x256 image.
 
 The info-box, the expanding path, the losses and the order of updates are the paper's. Departures, all for the short
 run: five plain inception blocks for the backbone, which without ImageNet weights would be half of the cost and a
@@ -281,35 +248,41 @@ network that nothing normalises; discriminators of 32 channels; crops of 128, tw
 bfloat16; and a start at the blurred image itself.
 """
 
+
+def _variant(summary: str, **changes) -> Named:
+    """The published setting with other values; `summary` says of what."""
+    return Named(replace(SISNET, **changes), f"SIS-Net (Liu et al. 2020){summary}")
+
+
 RECIPES = {
     "sisnet": Named(SISNET, "SIS-Net (Liu et al. 2020) as published"),
-    "sisnet-nolatent": Named(NOLATENT, "SIS-Net (Liu et al. 2020), Table 2: Nolatent, no intermediate layer path"),
-    "sisnet-noploss": Named(NOPLOSS, "SIS-Net (Liu et al. 2020), Table 2: NoPloss, no perceptual loss"),
-    "sisnet-nosis": Named(NOSIS, "SIS-Net (Liu et al. 2020), Table 2: Nosis, no semantic information"),
-    "sisnet-wgan": Named(WGAN, "SIS-Net (Liu et al. 2020), Figure 4: WGAN's loss"),
-    "sisnet-cyclegan": Named(CYCLEGAN, "SIS-Net (Liu et al. 2020), Figure 4: cycleGAN's loss, least squares"),
-    "sisnet-rsgan": Named(RSGAN, "SIS-Net (Liu et al. 2020), Figure 4: the relativistic standard GAN's loss"),
-    "sisnet-cascade": Named(
-        CASCADE, "SIS-Net (Liu et al. 2020): info-box of pixel shuffles by two, one after the other"
+    # The paper's Table 2 has 28.21, 29.10 and 28.44 dB for these three.
+    "sisnet-nolatent": _variant(", Table 2: Nolatent, no intermediate layer path", laterals=False),
+    "sisnet-noploss": _variant(", Table 2: NoPloss, no perceptual loss", tau_2=0.0),
+    "sisnet-nosis": _variant(", Table 2: Nosis, no semantic information", infobox="none"),
+    # WGAN's score is no probability, and its loss has a gradient penalty; RSGAN's loss holds the sigmoid.
+    "sisnet-wgan": _variant(", Figure 4: WGAN's loss", adversarial="wgan", d_activation="linear"),
+    "sisnet-cyclegan": _variant(
+        ", Figure 4: cycleGAN's loss, least squares", adversarial="lsgan", d_activation="linear"
     ),
-    "sisnet-bilinear": Named(BILINEAR, "SIS-Net (Liu et al. 2020): info-box of bilinear enlargements"),
-    "sisnet-three-products": Named(
-        THREE_PRODUCTS, "SIS-Net (Liu et al. 2020): the last fusion sums three fusion products, not four"
+    "sisnet-rsgan": _variant(
+        ", Figure 4: the relativistic standard GAN's loss", adversarial="rsgan", d_activation="linear"
     ),
-    "sisnet-shared": Named(SHARED, "SIS-Net (Liu et al. 2020): one discriminator for whole images and windows"),
-    "sisnet-inception-v3": Named(INCEPTION_V3, "SIS-Net (Liu et al. 2020) with the cited backbone, Inception-v3"),
+    "sisnet-cascade": _variant(": info-box of pixel shuffles by two, one after the other", infobox="cascade"),
+    # The authors' code has no pixel shuffle.
+    "sisnet-bilinear": _variant(": info-box of bilinear enlargements", infobox="bilinear"),
+    # Section III-A-3b has "the first three fusion products": those of step 2, without p_1 of step 1.
+    "sisnet-three-products": _variant(": the last fusion sums three fusion products, not four", products=3),
+    # The two are "completely consistent in network structure and parameters".
+    "sisnet-shared": _variant(": one discriminator for whole images and windows", d_shared=True),
+    "sisnet-inception-v3": _variant(" with the cited backbone, Inception-v3", backbone="inception_v3"),
     "sisnet-budget": Named(BUDGET, "SIS-Net (Liu et al. 2020), narrow: 8 GMACs, for a comparison at the same compute"),
     **{
-        f"sisnet-fig5-{t}": Named(
-            replace(SISNET, tau_1=t / 10, tau_2=0.005), f"SIS-Net (Liu et al. 2020), Figure 5: tau_1 0.{t}, tau_2 0.005"
-        )
+        f"sisnet-fig5-{t}": _variant(f", Figure 5: tau_1 0.{t}, tau_2 0.005", tau_1=t / 10, tau_2=0.005)
         for t in range(1, 10)
     },
     **{
-        f"sisnet-fig6-{t}-{p}": Named(
-            replace(SISNET, tau_1=t / 10, tau_2=p / 1000),
-            f"SIS-Net (Liu et al. 2020), Figure 6: tau_1 0.{t}, tau_2 0.00{p}",
-        )
+        f"sisnet-fig6-{t}-{p}": _variant(f", Figure 6: tau_1 0.{t}, tau_2 0.00{p}", tau_1=t / 10, tau_2=p / 1000)
         for t in (4, 5, 6)
         for p in range(1, 10)
     },

@@ -30,7 +30,7 @@ Where the paper leaves a choice open or contradicts itself, the default and its 
   90. So the printed 446.98 G does not exclude them.
 - Eq. 7's recurrence reuses one pair of kernels ("recurrent"). With a pair for each step the network would have
   7,095,635 parameters, and as many operations.
-- Eq. 7's Conv is depthwise, as in Cross-SRN; LeakyReLU has slope 0.01.
+- Eq. 7's Conv is depthwise, as in Cross-SRN; LeakyReLU has a slope of 0.01.
 - Eq. 7 is literal about the sigmoid: each RGCL adds a value in (0, 1). At the first weights that is a constant: 0.5,
   with a standard deviation over the image of 1e-5 to 1.3e-4, and the gradient of all 1x3 and 3x1 kernels has 1.5e-4
   to 1.8e-4 of the norm of that of the MBRBs' 3x3 convolutions (three seeds; content and gradient loss; four GoPro
@@ -50,7 +50,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers, ops
 
-from baselines.layers import ClipImages, LeakyReLUOfSum, doubling_deconv, padded_conv
+from baselines.layers import ClipImages, LeakyReLUOfSum, doubling_deconv, normal, padded_conv
 from madn.nn.layers import ImageMean, InstanceNormalization, RequireMultiple, luma, sobel_magnitude
 
 
@@ -85,7 +85,7 @@ def build_generator(
         network = build_gradient_net(blocks, 4 * width, gradient_width, n_mbrb)
         x = layers.Add(name="gradient_net_add")([network(e3), e3])
     for level, channels, skip in (("d2", 2 * width, e2), ("d1", width, e1)):
-        x = doubling_deconv(x, channels, name=f"{level}_deconv", kernel_initializer=_normal())
+        x = doubling_deconv(x, channels, name=f"{level}_deconv", kernel_initializer=normal())
         x = layers.Add(name=f"{level}_skip")([blocks.normalized(x, level), skip])
     x = layers.Conv2D(
         3,
@@ -93,7 +93,7 @@ def build_generator(
         padding="same",
         dtype="float32",
         name="out_conv",
-        kernel_initializer="zeros" if zero_outputs else _normal(),
+        kernel_initializer="zeros" if zero_outputs else normal(),
     )(x)
     x = layers.Activation("tanh", dtype="float32", name="out_tanh")(x)
     if global_residual:
@@ -115,7 +115,7 @@ class Blocks:
     mbrb: str = "multipath"
 
     def conv(self, x, width, kernel, name, **options):
-        return padded_conv(x, width, kernel, name=name, kernel_initializer=_normal(), **options)
+        return padded_conv(x, width, kernel, name=name, kernel_initializer=normal(), **options)
 
     def normalized(self, x, name):
         """Instance normalisation, its statistics in float32, and ReLU."""
@@ -135,7 +135,7 @@ class Blocks:
         width, h = x.shape[-1], x
         pair = [
             layers.Conv2D(
-                width, kernel, padding="same", use_bias=bias, kernel_initializer=_normal(), name=f"{name}_{label}"
+                width, kernel, padding="same", use_bias=bias, kernel_initializer=normal(), name=f"{name}_{label}"
             )
             for kernel, bias, label in (((1, 3), True, "1x3"), ((3, 1), False, "3x1"))
         ]
@@ -149,7 +149,7 @@ class Blocks:
         if self.block == "conv3x3":
             return self.conv(x, x.shape[-1], 3, name, activation="relu")
         h = self.gradient_layers(x, name)
-        y = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=_normal(), name=f"{name}_depthwise")(h)
+        y = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=normal(), name=f"{name}_depthwise")(h)
         if self.rgcl_tail == "fnorm":
             y = layers.Add(name=f"{name}_fnorm")([h, y])
         else:
@@ -214,8 +214,3 @@ def gradient_maps(generator: keras.Model, images, mbrb: int = 1, level: int = 1)
     }
     maps = {key: ops.mean(ops.abs(ops.cast(value, "float32")), axis=-1) for key, value in maps.items()}
     return {"sobel": sobel_magnitude(luma(ops.convert_to_tensor(images)))[..., 0], **maps}
-
-
-def _normal() -> keras.initializers.Initializer:
-    """N(0, 0.02), fresh for every layer: an initialiser that is used twice draws the same numbers twice."""
-    return keras.initializers.RandomNormal(stddev=0.02)

@@ -22,13 +22,14 @@ from madn.nn.vgg import PerceptualLoss
 from madn.training.gan_monitor import column, wasserstein_verdict
 
 GRADIENT_PENALTY = 10.0
-"""Eq. 10's lambda."""
+"""The weight lambda of Eq. 10."""
 
 
 def gradient_loss(images, sharp):
-    """Eq. 9: mean |d_h s - d_h i| + mean |d_v s - d_v i|, d the difference of neighbours, none across the border.
+    """Eq. 9: mean |d_h s - d_h i| + mean |d_v s - d_v i|, where d is the difference of neighbouring pixels.
 
-    Takes images (batch, height, width, channels) in [-1, 1], which doubles the value that they have in [0, 1].
+    Takes images (batch, height, width, channels) in [-1, 1]; in [0, 1] the value would be half as large. There are no
+    differences across the border.
     """
     return l1(images[:, :, 1:] - images[:, :, :-1], sharp[:, :, 1:] - sharp[:, :, :-1]) + l1(
         images[:, 1:] - images[:, :-1], sharp[:, 1:] - sharp[:, :-1]
@@ -84,11 +85,11 @@ class StructureGuidedObjective:
         return terms["critic_fake"] - terms["critic_real"] + GRADIENT_PENALTY * terms["gradient_penalty"], terms
 
     def critic_verdicts(self, rounds) -> dict:
-        """What is to be said of the discriminator, or None, by the lines of the log so far."""
+        """{"image": the discriminator's fault by the log's lines so far, or None}; see `madn.training.gan_monitor`."""
         gaps = [real - fake for real, fake in zip(column(rounds, "critic_real"), column(rounds, "critic_fake"))]
         return {"image": wasserstein_verdict(gaps, column(rounds, "gradient_penalty"))}
 
 
 def _score(critic, images):
-    """E[D(images)], D of an image the mean of its map."""
+    """E[D(images)], a float32 scalar: the score of an image is the mean of its map."""
     return ops.mean(ops.cast(critic(images, "image"), "float32"))

@@ -11,16 +11,16 @@ The published run: `python -m madn.train --recipe structure_guided --data GOPRO 
     Table 5: without RGCL 29.0429 / 0.8691, MBRB 29.0859 / 0.884 (printed so), GradientNet 27.8708 / 0.8324.
 
 Differences from the paper, all of them choices where it says nothing:
-- the learning rate stays constant, and the five critic steps take the generator's batch, as in DeblurGAN: an epoch is
-  then 525 generator steps.
+- the learning rate stays constant, and the discriminator's five steps take the generator's batch, as in DeblurGAN: an
+  epoch is then 525 generator steps.
 - no augmentation; GoPro's `blur` images rather than `blur_gamma`.
 - "we replace RGCL with normal convolution layers": a 3x3 convolution and ReLU at each of its places, no residual.
 - "replace the multipath reuse module with a single path": one RGCL on all channels; three of them in a chain would
   cost 1.8 times the operations.
 - an epoch counts for 525 whole batches of 2,103 pairs; batches reach over its end, and nothing is dropped.
-- the weight 10 of the content loss means the magnitude of the channel-normalised VGG19 file that it was set up with;
-  other files are calibrated to it by a gain (`madn.nn.vgg`). A VGG19 in torchvision's magnitude, the paper's, was not
-  at hand: with one, `--vgg-gain 1` is the paper's loss.
+- the weight 10 of the content loss means the feature magnitudes of torchvision's VGG19 (the paper used PyTorch, and
+  says nothing else), as far as they can be estimated: `madn.training.perceptual` says how. Files of other magnitudes
+  are calibrated to them by a gain (`madn.nn.vgg`); with torchvision's own weights, `--vgg-gain 1` is the paper's loss.
 - left out: other readings of RGCL's plain convolution and of the skips (concatenation), which miss the printed count.
 The network's and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
 """
@@ -29,13 +29,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from madn.errors import UserError
-from madn.training.perceptual import PerceptualRecipe
+from madn.training.perceptual import TORCHVISION_VGG19, PerceptualRecipe
 from madn.training.recipe import Named
 
 VGG_LAYER = "block4_conv3"
 """keras.applications' name of the paper's ReLU4_3."""
-VGG_REFERENCE = 3.093
-"""Magnitude that `content_weight` 10 is taken for, that of the channel-normalised VGG19 file; see madn.nn.vgg."""
+VGG_REFERENCE = TORCHVISION_VGG19 * 3.093
+"""Magnitude of ReLU4_3 that `content_weight` 10 is taken for (`madn.nn.vgg`): that of the channel-normalised VGG19
+file, brought to torchvision's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class StructureGuidedRecipe(PerceptualRecipe):
     retired: ClassVar[dict] = {
         **PerceptualRecipe.retired,
         "rgcl_share": True,
-        "init_std": ...,  # of first weights alone
+        "init_std": ...,  # It changes the first weights alone.
         "penalty": 10.0,
         "content_norm": "mse",
         "penalty_norm": "sample",
@@ -93,7 +94,7 @@ class StructureGuidedRecipe(PerceptualRecipe):
     """Initial learning rate of the discriminator."""
     adam: tuple[float, float, float] = (0.5, 0.999, 1e-8)
     """Adam's decays of the first and the second moment, and its epsilon."""
-    critic_steps: int = 5  # type: ignore[misc]  # a setting here, which it is not for every paper
+    critic_steps: int = 5  # type: ignore[misc]  # It is a setting here, and not for every paper.
     """Discriminator updates for each generator update, all on its batch."""
 
     def __post_init__(self):
@@ -155,30 +156,6 @@ class StructureGuidedRecipe(PerceptualRecipe):
 STRUCTURE_GUIDED = StructureGuidedRecipe()
 """The published setting: 5,371,475 parameters, 447.26 G multiply-adds at 1280x720 (Table 3: 446.98 G)."""
 
-NO_CONTENT = replace(STRUCTURE_GUIDED, content_weight=0.0)
-"""Table 4: without the content loss; needs no VGG."""
-
-NO_GRADIENT = replace(STRUCTURE_GUIDED, gradient_weight=0.0)
-"""Table 4: without the gradient loss."""
-
-NO_RGCL = replace(STRUCTURE_GUIDED, block="conv3x3")
-"""Table 5: a plain convolution in the place of each RGCL."""
-
-NO_MBRB = replace(STRUCTURE_GUIDED, mbrb="single")
-"""Table 5: a single path in the place of multipath reuse."""
-
-NO_GRADIENT_NET = replace(STRUCTURE_GUIDED, gradient_net=False)
-"""Table 5: the U-Net alone."""
-
-FNORM, GATE = (replace(STRUCTURE_GUIDED, rgcl_tail=tail) for tail in ("fnorm", "gate"))
-"""Other readings of Eq. 7's end: a branch of either sign, as in the network that RGCL is taken from, or a gate."""
-
-PARALLEL = replace(STRUCTURE_GUIDED, mbrb="parallel", gradient_width=80)
-"""Eq. 5 as printed: the three RGCLs side by side, all on U_0; at 80 channels 442.9 G multiply-adds at 1280x720."""
-
-NO_RESIDUAL = replace(STRUCTURE_GUIDED, global_residual=False)
-"""The tanh is the image: the blurred one is not added, as the text does not add it."""
-
 BUDGET = replace(
     STRUCTURE_GUIDED,
     width=32,
@@ -190,7 +167,7 @@ BUDGET = replace(
     augment="dihedral",
     precision="mixed_bfloat16",
 )
-"""For a comparison of all papers at about the same compute on a CPU: 8.3 G multiply-adds for a 256x256 image.
+"""A narrow version for a comparison at the same compute on a CPU: 8.3 GMACs for each 256x256 image.
 
 Departures, all for the short run: half the channels in every network, crops of 128 in batches of two, flips and turns,
 bfloat16, and a last convolution that starts at zero, so that training starts at the blurred image. The learning rates
@@ -199,21 +176,28 @@ stay the paper's: at five times them a still narrower network's content loss did
 hundredths.
 """
 
+
+def _variant(summary: str, **changes) -> Named:
+    """The published setting with other values; `summary` says of what."""
+    return Named(replace(STRUCTURE_GUIDED, **changes), f"Structures Guided{summary}")
+
+
 RECIPES = {
     "structure_guided": Named(STRUCTURE_GUIDED, "Structures Guided (Qi 2022) as published"),
-    "structure_guided-nocontent": Named(NO_CONTENT, "Structures Guided, Table 4: without the content loss"),
-    "structure_guided-nogradient": Named(NO_GRADIENT, "Structures Guided, Table 4: without the gradient loss"),
-    "structure_guided-norgcl": Named(NO_RGCL, "Structures Guided, Table 5: 3x3 convolutions in the place of RGCLs"),
-    "structure_guided-nombrb": Named(
-        NO_MBRB, "Structures Guided, Table 5: a single path in the place of multipath reuse"
+    "structure_guided-nocontent": _variant(", Table 4: without the content loss", content_weight=0.0),
+    "structure_guided-nogradient": _variant(", Table 4: without the gradient loss", gradient_weight=0.0),
+    "structure_guided-norgcl": _variant(", Table 5: 3x3 convolutions in the place of RGCLs", block="conv3x3"),
+    "structure_guided-nombrb": _variant(", Table 5: a single path in the place of multipath reuse", mbrb="single"),
+    "structure_guided-nogradientnet": _variant(", Table 5: without GradientNet", gradient_net=False),
+    # A branch of either sign, as in the network that RGCL is taken from.
+    "structure_guided-fnorm": _variant(": RGCL's end as in Cross-SRN, another reading of Eq. 7", rgcl_tail="fnorm"),
+    "structure_guided-gate": _variant(": RGCL's end as a gate, another reading of Eq. 7", rgcl_tail="gate"),
+    # All three RGCLs take U_0; at 80 channels that is 442.9 G multiply-adds at 1280x720.
+    "structure_guided-parallel": _variant(
+        ": three RGCLs side by side, Eq. 5 as printed", mbrb="parallel", gradient_width=80
     ),
-    "structure_guided-nogradientnet": Named(NO_GRADIENT_NET, "Structures Guided, Table 5: without GradientNet"),
-    "structure_guided-fnorm": Named(FNORM, "Structures Guided: RGCL's end as in Cross-SRN, another reading of Eq. 7"),
-    "structure_guided-gate": Named(GATE, "Structures Guided: RGCL's end as a gate, another reading of Eq. 7"),
-    "structure_guided-parallel": Named(PARALLEL, "Structures Guided: three RGCLs side by side, Eq. 5 as printed"),
-    "structure_guided-noresidual": Named(
-        NO_RESIDUAL, "Structures Guided: without adding the blurred image to the output"
-    ),
+    # The tanh is the image: the text does not add the blurred one.
+    "structure_guided-noresidual": _variant(": without adding the blurred image to the output", global_residual=False),
     "structure_guided-budget": Named(
         BUDGET, "Structures Guided, narrow: 8 GMACs at 256x256, for a comparison on a CPU"
     ),

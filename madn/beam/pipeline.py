@@ -3,13 +3,13 @@
     match -> name -> group by target -> skip, read -> RunInference -> write
                  \\______________________ failures ____________________/ -> one list
 
-The grouping finds photos that would go to one place, forgets what was found twice, and deals the photos out to all
+The grouping finds photos that would go to one place, drops what was found twice, and distributes the photos over all
 workers; the engine does everything after it in one step, so that no pixels travel. A result takes its place by a
-rename, whole or not at all, and one that is there is skipped before its photo is read: whatever an engine repeats,
-or a person after a stop, ends the same. What befalls one file is a dead letter and ends in the list. What would befall
-all (a network that cannot be loaded, a full disk) ends the pipeline.
+rename, whole or not at all, and one that is there is skipped before its photo is read: so it makes no difference what
+an engine, or a person after a stop, runs again. A fault of one file becomes a line of the list of failures. A fault
+that all files would have (a network that cannot be loaded, a full disk) ends the pipeline.
 
-Folders that the local file system does not let Beam list, and links that lead nowhere, it leaves out by itself.
+Beam itself leaves out, without a word, folders that it may not list and links that lead nowhere.
 """
 
 import io
@@ -32,25 +32,26 @@ from madn.beam.storage import Stop, content_of, is_there, put
 from madn.errors import UserError
 from madn.imaging.colours import colours_of
 from madn.imaging.photos import Photo, decode_photo, encode_photo, read_photo
-from madn.restoration.deblurring import OUT_OF_MEMORY
 from madn.restoration.places import Source, failure_list, is_remote, look, settle
 from madn.restoration.restorer import Restorer
 from madn.restoration.targets import Failure, Job
+from madn.system.memory import shortage
 
 NAMESPACE = "madn"  # The counters restored, noted, skipped, failed and left out are in this namespace.
 
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """The settings that workers get, as in `madn.batch.BatchOptions`."""
+    """The settings that workers get; most are those of `madn.batch.BatchOptions`."""
 
     output: str
     failed: str
     parts: str
-    """A folder for what is not whole yet, of this run alone."""
+    """This run's own folder, for files that are not whole yet."""
     model: str
     which: str
     recipe: str | None
+    trust_model: bool
     precision: str
     memory_gb: float | None
     tile: int | None
@@ -59,7 +60,7 @@ class BatchSettings:
 
 
 def build(pipeline: beam.Pipeline, sources: Sequence[Source], settings: BatchSettings) -> None:
-    """Add the whole work to a pipeline: results below `settings.output`, and the list `settings.failed`."""
+    """Add all steps to a pipeline: it writes results below `settings.output`, and the list `settings.failed`."""
     found = [
         pipeline
         | f"Match {i}" >> MatchFiles(source.pattern, EmptyMatchTreatment.DISALLOW)
@@ -77,13 +78,13 @@ def build(pipeline: beam.Pipeline, sources: Sequence[Source], settings: BatchSet
         KeyedModelHandler(PhotoHandler(settings))
     ).with_exception_handling(exc_class=UserError)
     _, unwritten = restored | "Write" >> beam.ParDo(Write(settings)).with_exception_handling(exc_class=UserError)
-    letters = [
-        unread | "Not read" >> beam.Map(lambda letter: failure(letter[0], letter)),
-        lost.failed_inferences | "Not restored" >> beam.Map(lambda letter: failure(letter[0][0][0], letter)),
-        unwritten | "Not written" >> beam.Map(lambda letter: failure(letter[0][0], letter)),
+    failures = [
+        unread | "Not read" >> beam.Map(lambda failed: failure(failed[0], failed)),
+        lost.failed_inferences | "Not restored" >> beam.Map(lambda failed: failure(failed[0][0][0], failed)),
+        unwritten | "Not written" >> beam.Map(lambda failed: failure(failed[0][0], failed)),
     ]
     _ = (
-        (*(each.failed for each in found), settled.failed, *letters)
+        (*(each.failed for each in found), settled.failed, *failures)
         | "Failures" >> beam.Flatten()
         | "In one list" >> beam.combiners.ToList()
         | "Write the list" >> beam.ParDo(WriteList(settings))
@@ -91,7 +92,7 @@ def build(pipeline: beam.Pipeline, sources: Sequence[Source], settings: BatchSet
 
 
 class Name(beam.DoFn):
-    """Names a file that was found: (target, source), or a `Failure`."""
+    """Makes (target, source), or a `Failure`, of a file that was found; counts what is left out."""
 
     def __init__(self, source: Source, output: str):
         self.source, self.output = source, output
@@ -107,7 +108,7 @@ class Name(beam.DoFn):
 
 
 class Settle(beam.DoFn):
-    """Makes a `Job` of (target, its sources), or `Failure`s."""
+    """Makes a `Job`, or `Failure`s, of (target, its sources)."""
 
     def process(self, element: tuple[str, Iterable[str]]) -> Iterator[Job[str]]:
         settled = settle(*element)
@@ -118,7 +119,7 @@ class Settle(beam.DoFn):
 
 
 class Read(beam.DoFn):
-    """Reads the photo of a `Job`, unless its result is there: (the job, its photo)."""
+    """Makes (job, photo) of a `Job`, unless its result is there. Raises `UserError` for a photo that cannot be read."""
 
     def __init__(self, settings: BatchSettings):
         self.settings = settings
@@ -139,7 +140,7 @@ class PhotoHandler(TFModelHandlerNumpy):
     """Beam's handler of TensorFlow models, here for photos of any size, which are restored one at a time.
 
     Beam loads the network once for each worker process, for all of its threads. It is not shared between processes
-    (`large_model`): what it takes is the memory of the photo at hand, far more than its weights.
+    (`large_model`): its weights take little memory, compared with what a photo takes on its way through it.
     """
 
     def __init__(self, settings: BatchSettings):
@@ -150,15 +151,15 @@ class PhotoHandler(TFModelHandlerNumpy):
         """Load the network, where the base class would call keras.models.load_model; raises `Stop` if there is none."""
         from madn.restoration.loading import load_network
 
-        asked = self.settings
+        settings = self.settings
         try:
             with tempfile.TemporaryDirectory() as folder:
-                model = asked.model
+                model = settings.model
                 if is_remote(model):
                     model = Path(folder, model.rsplit("/", 1)[1])
-                    model.write_bytes(content_of(asked.model))
-                loaded = load_network(model, asked.which, asked.recipe, asked.precision)
-            return OneByOne(loaded.restorer(asked.memory_gb, asked.tile))
+                    model.write_bytes(content_of(settings.model))
+                loaded = load_network(model, settings.which, settings.recipe, settings.precision, settings.trust_model)
+            return OneByOne(loaded.restorer(settings.memory_gb, settings.tile))
         except UserError as reason:
             raise Stop(str(reason)) from None
 
@@ -168,7 +169,7 @@ class PhotoHandler(TFModelHandlerNumpy):
 
 
 class OneByOne:
-    """A restorer for several threads: it has the memory for one photo."""
+    """A restorer that several threads share; it restores one photo at a time, for its memory is that of one."""
 
     def __init__(self, restorer: Restorer):
         self._restorer, self._lock = restorer, threading.Lock()
@@ -180,16 +181,12 @@ class OneByOne:
 
 def _restored(model: OneByOne, batch: Sequence[Photo], inference_args: dict, model_id: str | None = None):
     """Beam's inference function; raises `UserError` where one photo is to blame."""
-    try:
+    with shortage("not restored, for lack of memory: give less --memory-gb or a smaller --tile"):
         return [PredictionResult(photo, model(photo), model_id) for photo in batch]
-    except Exception as fault:
-        if not isinstance(fault, MemoryError) and type(fault).__name__ not in OUT_OF_MEMORY:
-            raise
-        raise UserError("not restored, for lack of memory: give less --memory-gb or a smaller --tile") from None
 
 
 class Write(beam.DoFn):
-    """Writes a `PredictionResult` to its job's target."""
+    """Writes a `PredictionResult` to its job's target. Raises `UserError` where that cannot be written, or `Stop`."""
 
     def __init__(self, settings: BatchSettings):
         self.settings, self._folders = settings, set()
@@ -224,7 +221,7 @@ def add_to_counter(name: str, by: int = 1) -> None:
     Metrics.counter(NAMESPACE, name).inc(by)
 
 
-def failure(job: Job[str], letter: tuple[Any, tuple]) -> Failure:
-    """A failure made of Beam's dead letter: (element, (type, its `repr`, lines of the traceback))."""
-    said = letter[1][2][-1].partition(": ")[2].strip()
-    return Failure(job.source, said.removeprefix(f"{job.source}: "))
+def failure(job: Job[str], failed: tuple[Any, tuple]) -> Failure:
+    """The `Failure` of a job, of what Beam keeps: (element, (exception's type, its `repr`, lines of the traceback))."""
+    reason = failed[1][2][-1].partition(": ")[2].strip()
+    return Failure(job.source, reason.removeprefix(f"{job.source}: "))

@@ -1,4 +1,4 @@
-"""Runs a pipeline to its end, with Beam's options, its faults in one line, and its counters."""
+"""Runs a pipeline to its end, by Beam's options; its counters, and its faults in one line."""
 
 import contextlib
 import io
@@ -23,17 +23,20 @@ DIRECT = ("direct", "fnapi", "switchingdirect", "bundlebaseddirect")
 
 
 def parsed(flags: Sequence[str]) -> PipelineOptions:
-    """Beam's options. Raises `UserError` for a value that does not parse, and for an option that the direct runner
-    does not know; other runners ask their job servers for further ones."""
-    said = io.StringIO()
+    """Beam's options, from a command line.
+
+    Raises `UserError` for a value that does not parse, and for an option that the direct runner does not know; other
+    runners ask their job servers for further ones.
+    """
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             options = PipelineOptions(list(flags))
             known = options.get_all_options(retain_unknown_options=True)
     except SystemExit as stop:
         if not stop.code:  # This was --help.
             raise
-        raise UserError(f"options of Beam: {said.getvalue().strip().splitlines()[-1].split('error: ')[-1]}") from None
+        raise UserError(f"options of Beam: {errors.getvalue().strip().splitlines()[-1].split('error: ')[-1]}") from None
     if is_direct(options):
         with _unlogged():
             unknown = sorted(set(known) - set(options.get_all_options()))
@@ -51,7 +54,7 @@ def is_direct(options: PipelineOptions) -> bool:
 
 
 def share(options: PipelineOptions) -> float | None:
-    """GB for each of several local processes, of half of the free memory; None where a process can see to itself."""
+    """GB for each of several local processes, which share half of the free memory; None for a single one."""
     direct = options.view_as(DirectOptions)
     if not is_direct(options) or direct.direct_running_mode != "multi_processing":
         return None
@@ -59,13 +62,13 @@ def share(options: PipelineOptions) -> float | None:
 
 
 def run(options: PipelineOptions, sources: Sequence[Source], settings: BatchSettings) -> tuple[dict[str, int], int]:
-    """Run the whole work; returns Beam's counters, as far as the engine has them, and the length of the list.
+    """Build and run the pipeline; returns Beam's counters, if the engine keeps any, and the number of failures.
 
-    Raises `UserError` where the pipeline could not be started, or ended before its end.
+    Raises `UserError` where the pipeline could not be started, or ended early.
     """
     try:
         pipeline = beam.Pipeline(options=options)
-    except (ValueError, ImportError) as fault:  # The runner is unknown, or options do not go together.
+    except (ValueError, ImportError) as fault:  # The runner is unknown, or options contradict each other.
         raise UserError(f"options of Beam: {' '.join(str(fault).split())}") from None
     for name in (*(source.root for source in sources), settings.output, settings.failed, settings.model):
         check_known(name)
@@ -95,7 +98,7 @@ def _unlogged() -> Iterator[None]:
 
 
 def _in_one_line(fault: Exception) -> BaseException:
-    """Make a `UserError` of a worker's `Stop`, or of Beam's fault about an input; engines may keep the text alone."""
+    """A `UserError` for a worker's `Stop` or Beam's fault about an input, by its text, for engines may keep no more."""
     text = traceback.format_exception_only(fault)[-1]
     if text.startswith("RuntimeError: KeyboardInterrupt"):  # Beam makes this of Ctrl-C within a step.
         return KeyboardInterrupt()

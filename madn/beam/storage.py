@@ -21,11 +21,11 @@ RAW = {"compression_type": CompressionTypes.UNCOMPRESSED}  # Files are taken as 
 
 
 class Stop(Exception):
-    """A fault that would befall all files: the pipeline ends with this line."""
+    """A fault that every file would have: the pipeline ends with this line."""
 
 
 def new_parts(output: str) -> str:
-    """A name for a run's folder of files that are not whole yet; those of runs that no longer live are removed."""
+    """A new name for a run's folder of files that are not whole yet; the folders of runs that have died are removed."""
     if not is_remote(output):
         for folder in Path(output).glob(f".madn.{HOST}-*.parts"):
             match = re.fullmatch(rf"\.madn\.{HOST}-(\d{{1,9}})\.\w+\.parts", folder.name)
@@ -35,9 +35,10 @@ def new_parts(output: str) -> str:
 
 
 def put(target: str, content: bytes, parts: str, folders: set[str]) -> None:
-    """Write a file whole, below `parts` first; what is at `target` is replaced. `folders` are known to be there.
+    """Write a file whole, below `parts` first; what is at `target` is replaced.
 
-    Raises `UserError` for a fault of this file's name, `Stop` for one that would befall the next, too.
+    `folders` are those that are known to exist; the target's is added. Raises `UserError` for a fault of this file's
+    name, `Stop` for one that the next file would have, too.
     """
     part = FileSystems.join(parts, uuid.uuid4().hex)
     try:
@@ -62,7 +63,7 @@ def put(target: str, content: bytes, parts: str, folders: set[str]) -> None:
 
 
 def remove_parts(parts: str) -> None:
-    """Remove a run's folder of parts, as far as that goes: nothing of use is in it."""
+    """Remove a run's folder of parts, in which nothing is of use; what cannot be removed stays."""
     if is_remote(parts):
         with contextlib.suppress(OSError):
             FileSystems.delete([f"{parts}/"])
@@ -95,7 +96,7 @@ def check_known(name: str) -> None:
 
 
 def _is_file(name: str) -> bool:
-    """Whether a name is a file, and no folder: to delete a folder would be to delete all that is in it."""
+    """Whether a name is that of a file. A folder must not be deleted, for all that is in it would go."""
     return is_there(name) and not (is_remote(name) and FileSystems.match([f"{escaped(name)}/**"])[0].metadata_list)
 
 
@@ -109,7 +110,7 @@ def _make_folder(folder: str) -> None:
 
 
 def _fault(fault: OSError) -> tuple[int | None, str]:
-    """Number and text of what was wrong: Beam's file systems wrap the system's own error."""
+    """Number and text of the system's own error, which Beam's file systems wrap."""
     while fault.errno is None:
         inside = [*(getattr(fault, "exception_details", None) or {}).values(), *fault.args]
         wrapped = next((each for each in inside if isinstance(each, OSError)), None)

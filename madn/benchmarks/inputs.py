@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from madn.benchmarks.about import about
+from madn.benchmarks.reference_rates import environment
 from madn.benchmarks.suite import ResultFile
 from madn.data.batches import training_dataset
 from madn.data.crops import PairCrops
@@ -18,10 +18,11 @@ from madn.models.madn.recipe import MADN
 def input_lines(
     pairs: Sequence[Pair], name: str, crops: Sequence[int], batch: int, seconds: float, file: Path | None, command: str
 ) -> Iterator[str]:
-    """A line of rates for each crop size; they go to the record `file`, too, if there is one."""
-    facts = about((), False)
-    del facts["stages"]
-    record = ResultFile(file, command, facts)
+    """A line of rates for each size in `crops`, in pixels; the rates go to the record `file`, too, if there is one.
+
+    `name`: what the pairs are called; `batch`: crops in a batch; `seconds`: how long to read, and to train.
+    """
+    record = ResultFile(file, command, environment())
     yield f"{len(pairs)} pairs of {name}, batches of {batch}, {os.cpu_count()} cores"
     for crop in crops:
         source = PairCrops(pairs, DecodedImages("memory", 16.0), crop, seed=0, augment="dihedral")
@@ -44,12 +45,12 @@ def input_rates(source: PairCrops, batch: int, seconds: float) -> tuple[float, f
     epoch = -(-len(source) // batch)
     rates = []
     for first_step, steps, limit in ((0, epoch, float("inf")), (epoch, None, seconds)):
-        drawn, start = 0, time.perf_counter()
+        count, start = 0, time.perf_counter()
         for _ in training_dataset(source, batch, first_step, steps):
-            drawn += 1
+            count += 1
             if time.perf_counter() - start > limit:
                 break
-        rates.append(drawn * batch / (time.perf_counter() - start))
+        rates.append(count * batch / (time.perf_counter() - start))
     first, later = rates
     return first, later
 

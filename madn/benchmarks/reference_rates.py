@@ -1,4 +1,4 @@
-"""The machine, and the two rates that all is compared with: of a matrix product and of plain convolutions."""
+"""The machine, and the two rates that all is compared with: those of a matrix product and of plain convolutions."""
 
 import os
 import platform
@@ -10,10 +10,11 @@ import keras
 import numpy as np
 
 from madn.system.startup import device
+from madn.system.versions import versions
 from madn.training.precision import dtype_policy
 
-LAYERS, CHANNELS = 10, 64  # The plain stack has so many layers and channels.
-SIDES = {True: 8192, False: 2048}  # The matrices have such sides on a GPU, and on a CPU.
+LAYERS, CHANNELS = 10, 64  # The stack of plain convolutions has this many layers, of this many channels.
+SIDES = {True: 8192, False: 2048}  # The matrices have these sides on a GPU (True) and on a CPU.
 
 
 def on_gpu() -> bool:
@@ -21,9 +22,9 @@ def on_gpu() -> bool:
     return not device().startswith("CPU")
 
 
-def describe_machine() -> dict:
-    """Processor, cores and device, as plain JSON values."""
-    return {
+def environment() -> dict:
+    """What figures depend on, as plain JSON values: the machine, the backend, and the versions of packages."""
+    machine = {
         "device": device(),
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -31,6 +32,7 @@ def describe_machine() -> dict:
         "system": f"{platform.system()} {platform.machine()}",
         "tf32": _tf32(),
     }
+    return {"machine": machine, "backend": keras.backend.backend(), "versions": versions()}
 
 
 def _processor() -> str:
@@ -42,8 +44,10 @@ def _processor() -> str:
 
 
 def _tf32() -> bool:
-    """Whether float32 convolutions and products may use TF32 on a GPU; on PyTorch both are set to what convolutions do,
-    so that the product is the peak of the same arithmetic."""
+    """Whether float32 convolutions and products may use TF32 on a GPU.
+
+    On PyTorch the product is set to what convolutions do, so that it is the peak of the same arithmetic.
+    """
     if not on_gpu():
         return False
     if keras.backend.backend() == "torch":
@@ -57,9 +61,10 @@ def _tf32() -> bool:
 
 
 def matrix_product(precision: str, side: int | None = None) -> tuple[Callable[[], None], int]:
-    """A product of two square matrices that waits for its result, and its multiply-adds.
+    """A call that multiplies two square matrices and waits for the result, and its multiply-adds.
 
-    `precision`: float32 or mixed_bfloat16, which multiplies in bfloat16. `side`: 2048 on a CPU, 8192 on a GPU.
+    `precision`: "float32", or "mixed_bfloat16", which multiplies in bfloat16. `side`: rows and columns; by default 2048
+    on a CPU, 8192 on a GPU.
     """
     _tf32()
     side = side or SIDES[on_gpu()]
@@ -73,8 +78,11 @@ def matrix_product(precision: str, side: int | None = None) -> tuple[Callable[[]
 
 
 def convolution_stack(height: int, width: int, precision: str, batch: int = 1) -> tuple[Callable[[], None], int]:
-    """A forward pass of ten 3x3 convolutions with ReLU, 64 channels each, that waits for its result, and its
-    multiply-adds, border pixels counted as full ones."""
+    """A call that runs ten 3x3 convolutions with ReLU, 64 channels each, and waits for the result; its multiply-adds.
+
+    Border pixels count as full ones. `precision` as in `matrix_product`; `height`, `width` and `batch` in pixels and
+    images.
+    """
     with dtype_policy(precision):
         features = keras.Input((None, None, CHANNELS))
         x = features
@@ -101,7 +109,7 @@ def compiled(call: Callable) -> Callable:
 
 
 def _wait(result) -> None:
-    """Let one number reach this side, which waits for all that was asked of the device."""
+    """Wait for all that was asked of the device, by fetching one number of its result."""
     float(keras.ops.convert_to_numpy(keras.ops.cast(result[(0,) * len(result.shape)], "float32")))
 
 

@@ -1,6 +1,7 @@
 """Images that are decoded once: a bounded, thread-safe cache of uint8 RGB arrays in memory or on disk."""
 
 import hashlib
+import io
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -14,6 +15,8 @@ from tqdm import tqdm
 from madn.errors import UserError
 from madn.imaging.arrays import to_float, to_uint8
 from madn.imaging.decoding import read_photo
+from madn.system.seals import is_whole, seal
+from madn.system.writing import atomic
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,8 +46,9 @@ class DecodedImages:
     """Reads files as uint8 RGB arrays and keeps them, up to `limit_gb` (10^9 bytes), in memory or on disk.
 
     "disk" keeps one .npy per image in `folder`, by default decoded/ in `cache_folder()`. It is named after the file's
-    path, size and modification time, and opened as a memory map; later runs find it again. The limit bounds the whole
-    folder; what does not fit is decoded at each reading. Deleting the folder is always safe.
+    path, size and modification time, has a checksum at its end, and is opened as a memory map; later runs find it
+    again. The limit bounds the whole folder; what does not fit is decoded at each reading. Deleting the folder is
+    always safe.
     `notes` holds one line for each file whose pixels had to be converted.
     """
 
@@ -73,9 +77,9 @@ class DecodedImages:
         if array is not None:
             return array
         if self.cache == "disk":
-            file = file or self._file(path)
-            if file.exists():
+            if file is None and self._is_whole(file := self._file(path)):
                 self._files[path] = file
+            if path in self._files:
                 return np.asarray(np.load(file, mmap_mode="r"))
         array, note = decode(path)
         with self._lock:
@@ -89,6 +93,7 @@ class DecodedImages:
                     self._arrays[path] = array
         if fits and self.cache == "disk":
             self._writable(lambda: self._write(file, array))
+            self._files[path] = file
         return array
 
     def size(self, path: Path) -> tuple[int, int]:
@@ -103,14 +108,26 @@ class DecodedImages:
         key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
 
-    def _write(self, file: Path, array: np.ndarray) -> None:
-        part = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}.part")
+    def _is_whole(self, file: Path) -> bool:
+        """Whether a kept image is there and is what was written; one that is damaged makes room for a new one."""
         try:
-            with open(part, "wb") as opened:
-                np.save(opened, array)
-            os.replace(part, file)
-        finally:
-            part.unlink(missing_ok=True)
+            content = file.read_bytes()
+        except OSError:
+            return False
+        if is_whole(content):
+            return True
+        file.unlink(missing_ok=True)
+        with self._lock:
+            self._bytes -= len(content)
+        return False
+
+    def _write(self, file: Path, array: np.ndarray) -> None:
+        content = io.BytesIO()
+        np.save(content, array)
+        ending = seal(content.getbuffer())
+        with atomic(file) as part, open(part, "wb") as opened:
+            opened.write(content.getbuffer())
+            opened.write(ending)
 
     def _writable(self, action: Callable[[], None]) -> None:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from madn.data.images import DecodedImages, in_threads
-from madn.errors import UserError
+from madn.errors import UserError, one_line
 from madn.imaging.finding import Found, below, is_housekeeping
 
 MOST_LINES = 20
@@ -16,12 +16,16 @@ MOST_LINES = 20
 
 @dataclass(frozen=True)
 class Pair:
-    """A blurred image and its sharp partner; `name` is "scene/stem", or the stem alone without a scene."""
+    """A blurred image and its sharp partner; `name` is "scene/stem", or the stem alone without a scene.
+
+    `frames` are all sharp images along the motion that blurred it, where a set has them (`madn.data.kohler`).
+    """
 
     blurred: Path
     sharp: Path
     scene: str
     name: str
+    frames: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def find_pairs(root: str | Path, split: str = "train", blur_kind: str = "blur") 
     are unpacked, it must be the folder of one.
     Raises `UserError` where the folder or the blur kind is missing, and where there is no pair at all.
     """
-    root = _folder(root)
+    root = folder_that_is_there(root)
     found = _reds(root, split, blur_kind) or _realblur(root, split, blur_kind)
     if found:
         return found
@@ -76,25 +80,30 @@ def find_pairs(root: str | Path, split: str = "train", blur_kind: str = "blur") 
 
 def pair_folders(blurred_dir: str | Path, sharp_dir: str | Path) -> PairIndex:
     """Pair the images of any two folders by path and stem below them; the subfolders are the scenes."""
-    blurred, sharp = _folder(blurred_dir), _folder(sharp_dir)
+    blurred, sharp = folder_that_is_there(blurred_dir), folder_that_is_there(sharp_dir)
     return _index(*_match(blurred, sharp), "two folders", None, f"{blurred} | {sharp}")
 
 
 def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_bad: bool = False) -> PairIndex:
     """Decode every file once, in parallel through the cache, and return the index without its bad pairs.
 
-    Bad: unreadable or truncated files, sizes that differ, images smaller than `crop` pixels, a blurred image
-    identical to its partner, and what `find_pairs` could not pair. Raises `UserError` with one line for each,
-    unless `skip_bad`: then they are in `problems`.
+    Bad: unreadable or truncated files, also among the frames, sizes that differ, images smaller than `crop` pixels, a
+    blurred image identical to its partner, and what `find_pairs` could not pair. Raises `UserError` with one line for
+    each, unless `skip_bad`: then they are in `problems`.
     """
 
     def inspect(pair: Pair) -> list[str]:
         arrays, problems = {}, []
-        for path in (pair.blurred, pair.sharp):
+        for path in dict.fromkeys((pair.blurred, pair.sharp, *pair.frames)):
             try:
-                arrays[path] = images.read(path)
+                image = images.read(path)
             except UserError as problem:
                 problems.append(str(problem))
+                continue
+            if path in (pair.blurred, pair.sharp):
+                arrays[path] = image
+            elif image.shape != arrays.get(pair.sharp, image).shape:
+                problems.append(f"{path}: {size(image)}, but {pair.sharp} is {size(arrays[pair.sharp])}")
         small = [too_small(path, array, crop) for path, array in arrays.items() if crop and min(array.shape[:2]) < crop]
         problems += small[:1]  # One line is enough for both images of a pair.
         if problems:
@@ -109,19 +118,19 @@ def check_pairs(index: PairIndex, images: DecodedImages, crop: int | None, skip_
     found = in_threads(inspect, index.pairs, "checking pairs")
     problems = [*index.problems, *(line for lines in found for line in lines)]
     if problems and not skip_bad:
-        raise UserError(some_lines(f"{line} (or leave such pairs out: --skip-bad)" for line in problems))
+        raise UserError(*some_lines(f"{line} (or leave such pairs out: --skip-bad)" for line in problems))
     good = tuple(pair for pair, lines in zip(index.pairs, found) if not lines)
     if not good:
-        raise UserError(some_lines(problems) + f"\n{index.root}: no usable pair is left")
+        raise UserError(*some_lines(problems), f"{index.root}: no usable pair is left")
     notes = (images.notes[path] for pair in good for path in (pair.blurred, pair.sharp) if path in images.notes)
     return replace(index, pairs=good, problems=tuple(problems), notes=(*index.notes, *notes))
 
 
-def some_lines(lines: Iterable[str]) -> str:
-    """The first 20 of the lines, and how many there are more."""
-    lines = list(lines)
+def some_lines(lines: Iterable[str]) -> list[str]:
+    """The first 20 of the lines, and one that says how many there are more; what does not print is escaped."""
+    lines = [one_line(line) for line in lines]
     more = [f"... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return "\n".join(lines[:MOST_LINES] + more)
+    return lines[:MOST_LINES] + more
 
 
 def size(image: np.ndarray) -> str:
@@ -134,7 +143,8 @@ def too_small(path: Path, image: np.ndarray, least: int) -> str:
     return f"{path}: {size(image)} is smaller than {least}x{least}; choose a smaller --crop"
 
 
-def _folder(path: str | Path) -> Path:
+def folder_that_is_there(path: str | Path) -> Path:
+    """The folder, `~` resolved; raises `UserError` where there is none."""
     path = Path(path).expanduser()
     if not path.is_dir():
         raise UserError(f"{path}: " + ("is a file, not a folder" if path.exists() else "no such folder"))
@@ -278,5 +288,5 @@ def _index(
     pairs: list[Pair], problems: list[str], notes: list[str], layout: str, blur_kind: str | None, root: str
 ) -> PairIndex:
     if not pairs:
-        raise UserError(some_lines(problems or [f"{root}: no images found ({layout} layout)", *notes]))
+        raise UserError(*some_lines(problems or [f"{root}: no images found ({layout} layout)", *notes]))
     return PairIndex(tuple(pairs), tuple(problems), layout, blur_kind, root, tuple(notes))

@@ -9,7 +9,8 @@ import numpy as np
 
 from madn.data.crops import Augment, CropSource, MixedCrops, PairCrops
 from madn.data.images import DecodedImages
-from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, pair_folders
+from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, folder_that_is_there, pair_folders
+from madn.data.kohler import find_kohler
 from madn.data.scenes import hold_out
 from madn.data.synthetic import PHOTO_BLURS, Motion, check_photos, find_photos, hold_out_photos
 from madn.errors import UserError
@@ -94,7 +95,7 @@ def _open_set(name: str, split: str, blur_kind: str) -> PairIndex:
         from madn.data.samples import sample_folder
 
         name = str(sample_folder())
-    return find_pairs(name, split, blur_kind)
+    return find_kohler(name, split) or find_pairs(name, split, blur_kind)
 
 
 def _joined(indices: Sequence[PairIndex]) -> PairIndex:
@@ -146,11 +147,20 @@ class DataOptions:
     cache_gb: float = 16.0
     """Bound of that cache, in 10^9 bytes; what does not fit is decoded each time."""
 
+    def check_folders(self) -> None:
+        """Raises `UserError` for a folder that is not there; whatever else may be wrong shows when they are read."""
+        named = [name for name in _names(self.data) if name != "samples"]
+        for folder in (*named, self.blurred, self.sharp, self.photos):
+            if folder is not None:
+                folder_that_is_there(folder)
+
 
 def open_source(
     options: DataOptions, crop: int, multiple: int, seed: int, augment: Augment, blur_kind: str
 ) -> tuple[CropSource, FixedCrops | None, dict]:
     """Training crops, held-out crops and a summary of both, everything decoded and checked.
+
+    The summary says in words what there is (`train`, `validation`, `left_out`, `notes`), and lists the `files`.
 
     Pairs and photographs together are mixed (`MixedCrops`), and of the photographs those are held out that
     `held_photos` asks for. Raises `UserError` naming every bad file, before any training.
@@ -189,6 +199,7 @@ def open_source(
         "validation": [pair.name for pair in held],
         "left_out": list(index.problems),
         "notes": list(index.notes),
+        "files": [path for pair in index.pairs for path in (pair.blurred, pair.sharp)],
     }
     if options.photos is not None:
         share = 0.5 if options.photo_share is None else options.photo_share
@@ -229,5 +240,6 @@ def _open_photos(
         "validation": [photo.name for photo in held],
         "left_out": list(problems),
         "notes": [*notes, *(images.notes[path] for path in photos if path in images.notes)],
+        "files": list(photos),
     }
     return kind(train, images, crop, seed, augment, motion, options.crop_tries), fixed, about

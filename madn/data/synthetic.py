@@ -248,10 +248,10 @@ def check_photos(
     found = in_threads(inspect, photos, "checking photographs")
     problems = tuple(line for line in found if line)
     if problems and not skip_bad:
-        raise UserError(some_lines(f"{line} (or leave such photographs out: --skip-bad)" for line in problems))
+        raise UserError(*some_lines(f"{line} (or leave such photographs out: --skip-bad)" for line in problems))
     good = tuple(path for path, line in zip(photos, found) if not line)
     if not good:
-        raise UserError(some_lines(problems) + "\nno usable photograph is left")
+        raise UserError(*some_lines(problems), "no usable photograph is left")
     return good, problems
 
 
@@ -280,5 +280,5 @@ def write_pairs(
             save_picture(path, Image.fromarray(image))
         pairs.append(pair)
     if not pairs:
-        raise UserError(some_lines(problems) + "\nno usable photograph is left")
+        raise UserError(*some_lines(problems), "no usable photograph is left")
     return tuple(pairs), tuple(problems)

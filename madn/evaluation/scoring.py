@@ -8,46 +8,38 @@ numbers are not comparable.
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from madn.data.index import Pair
-from madn.errors import UserError
-from madn.evaluation.metrics import SMALLEST, psnr, ssim, ssim_matlab
+from madn.errors import UserError, one_line
+from madn.evaluation.metric_list import Scorer, Scores, choose
 from madn.imaging.arrays import read_image
-from madn.system.tables import text_table
+from madn.system.tables import score_text, text_table
 from madn.system.versions import versions
-from madn.system.writing import atomic
+from madn.system.writing import write_durably
 
 PROTOCOLS = {
     "full": "whole images",
     "crop": "one random window per image, numpy.random.default_rng(seed), restored by itself",
 }
-METRICS_EXPLAINED = {
-    "psnr": "dB, 10 log10(255^2/MSE) over all RGB values of uint8 images; mean over images",
-    "ssim": "scikit-image, per channel, 11x11 Gaussian, sigma 1.5, population covariance, uint8",
-    "ssim_matlab": "MATLAB's ssim of an RGB array: 11x11x11 Gaussian over H, W and C, replicate padding, uint8",
-}
 LISTED = 40  # The table lists at most so many images one by one.
 
 
-@dataclass(frozen=True)
-class Scores:
-    """One image, or the mean over images, against its sharp partner."""
-
-    psnr: float
-    ssim: float
-    ssim_matlab: float
+score = Scorer(choose())
+"""The standard metrics of one float (H, W, 3) image in [0, 1] against its sharp partner, as `Scores`."""
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One pair's scores; `seconds` is the restoring's time with padding and transfers, `offset` the crop's (y, x)."""
+    """One pair's scores; `seconds` is the restoring's time with padding and transfers (None where it was not measured),
+    `offset` the crop's (y, x)."""
 
     scene: str
     name: str
@@ -55,17 +47,22 @@ class ImageResult:
     offset: tuple[int, int] | None
     blurred: Scores
     restored: Scores
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All results of one protocol; `crop` and `seed` are None where whole images were measured."""
+    """All results of one protocol; `crop` and `seed` are None where whole images were measured.
+
+    `metrics` says of each name what it is, `remarks` what the metrics have to say of the images.
+    """
 
     protocol: str
     crop: int | None
     seed: int | None
     images: list[ImageResult]
+    metrics: Mapping[str, str] = field(default_factory=lambda: score.explained)
+    remarks: Sequence[str] = ()
 
     @property
     def blurred(self) -> Scores:
@@ -78,39 +75,43 @@ class Evaluation:
         return _mean([image.restored for image in self.images])
 
     @property
-    def seconds(self) -> float:
-        """Median seconds per image: the first call's compilation is left out of the middle."""
-        return float(np.median([image.seconds for image in self.images]))
+    def seconds(self) -> float | None:
+        """Median seconds per image: the first call's compilation is left out of the middle. None if not measured."""
+        measured = [image.seconds for image in self.images if image.seconds is not None]
+        return float(np.median(measured)) if measured else None
 
     def table(self) -> str:
         """An aligned table for the screen: every image while they are few, and the mean."""
         what = "whole images" if self.crop is None else f"{self.crop}x{self.crop} crops, seed {self.seed}"
         listed = self.images if len(self.images) <= LISTED else []
-        titles = [f"{metric.name} {which}" for metric in fields(Scores) for which in ("blurred", "restored")]
-        lines = [[image.name, *_cells(image.blurred, image.restored), f"{image.seconds:.2f}"] for image in listed]
-        mean = [f"mean of {len(self.images)}", *_cells(self.blurred, self.restored), f"{self.seconds:.2f}"]
+        titles = [f"{metric} {which}" for metric in self.restored for which in ("blurred", "restored")]
+        lines = [
+            [one_line(image.name), *_cells(image.blurred, image.restored), _seconds(image.seconds)] for image in listed
+        ]
+        mean = [f"mean of {len(self.images)}", *_cells(self.blurred, self.restored), _seconds(self.seconds)]
         table = text_table(["image", *titles, "seconds"], [*lines, mean], [False, *[True] * (len(titles) + 1)])
         return f"protocol {self.protocol}: {what}; seconds of the mean line: median\n{table}"
 
     def write_json(self, path: str | Path, **about: object) -> None:
-        """Write everything as JSON, atomically; `about` says what was measured (model, data, blur kind).
+        """Write everything as JSON, whole or not at all; `about` says what was measured (model, data, blur kind).
 
         An infinite PSNR (identical images) is the string "inf", since JSON has no such number.
         """
         everything = {
+            "version": 1,
             **about,
             "protocol": self.protocol,
             "protocol_means": PROTOCOLS[self.protocol],
             "crop": self.crop,
             "seed": self.seed,
-            "metrics": METRICS_EXPLAINED,
+            "metrics": dict(self.metrics),
+            "remarks": list(self.remarks),
             "versions": versions(),
-            "mean": {"blurred": asdict(self.blurred), "restored": asdict(self.restored)},
+            "mean": {"blurred": self.blurred, "restored": self.restored},
             "median_seconds": self.seconds,
             "images": [asdict(image) for image in self.images],
         }
-        with atomic(path) as part:
-            part.write_text(json.dumps(_finite(everything), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_durably(path, (json.dumps(_finite(everything), indent=1, allow_nan=False) + "\n").encode())
 
 
 OnResult = Callable[[ImageResult, np.ndarray, np.ndarray, np.ndarray], None]
@@ -125,25 +126,29 @@ def evaluate_method(
     crop: int = 256,
     seed: int = 0,
     on_result: OnResult = lambda *_: None,
+    timed: bool = True,
+    scorer: Scorer | None = None,
 ) -> Evaluation:
     """Measure any method on pairs, one by one; one that looks at the sharp image is no fair rival, and must say so.
 
-    `on_result(result, blurred, restored, sharp)` is called after each, with float32 (H, W, 3) images.
-    Raises `UserError` for no pairs, an unreadable file, sizes that differ or an image smaller than the crop (or than
-    the 11 pixels of the SSIM window).
+    `on_result(result, blurred, restored, sharp)` is called after each, with float32 (H, W, 3) images. `timed` says
+    whether the method's time means anything. `scorer` has the metrics, by default the standard ones.
+    Raises `UserError` for no pairs, an unreadable file, sizes that differ or an image smaller than the crop, or than a
+    metric needs (11 pixels are SSIM's window).
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"protocol '{protocol}' is unknown: it is one of {', '.join(PROTOCOLS)}")
     if not pairs:
         raise UserError("no pairs to evaluate")
-    if protocol == "crop" and crop < SMALLEST:
-        raise UserError(f"crop {crop} is smaller than the {SMALLEST}-pixel window of ssim")
+    scorer = scorer or score
+    if protocol == "crop" and crop < scorer.smallest:
+        raise UserError(f"crop {crop} is smaller than the {scorer.smallest} pixels that {scorer.limit} needs")
     chance = np.random.default_rng(seed)
     results = []
     with ThreadPoolExecutor(2) as pool:  # The metrics take longer than a network on a GPU.
         for pair in pairs:
             blurred, sharp = read_image(pair.blurred), read_image(pair.sharp)
-            _check_sizes(pair, blurred, sharp, crop if protocol == "crop" else SMALLEST)
+            _check_sizes(pair, blurred, sharp, crop if protocol == "crop" else scorer.smallest)
             offset = None
             if protocol == "crop":
                 y, x = (int(chance.integers(0, n - crop + 1)) for n in blurred.shape[:2])
@@ -151,18 +156,15 @@ def evaluate_method(
                 blurred, sharp = (image[y : y + crop, x : x + crop] for image in (blurred, sharp))
             start = time.perf_counter()
             restored = method(blurred, sharp)
-            seconds = time.perf_counter() - start
-            before, after = pool.map(score, (blurred, restored), (sharp, sharp))
+            seconds = time.perf_counter() - start if timed else None
+            frames = partial(map, read_image, pair.frames) if pair.frames else None
+            before, after = pool.map(scorer, (blurred, restored), (sharp, sharp), (frames, frames))
             result = ImageResult(pair.scene, pair.name, blurred.shape[:2], offset, before, after, seconds)
             on_result(result, blurred, restored, sharp)
             results.append(result)
     cropped = protocol == "crop"
-    return Evaluation(protocol, crop if cropped else None, seed if cropped else None, results)
-
-
-def score(image: np.ndarray, sharp: np.ndarray) -> Scores:
-    """All metrics of one float (H, W, 3) image in [0, 1] against its sharp partner."""
-    return Scores(psnr(image, sharp), ssim(image, sharp), ssim_matlab(image, sharp))
+    of_crops = (crop, seed) if cropped else (None, None)
+    return Evaluation(protocol, *of_crops, results, scorer.explained, scorer.remarks)
 
 
 def _check_sizes(pair: Pair, blurred: np.ndarray, sharp: np.ndarray, smallest: int) -> None:
@@ -174,15 +176,15 @@ def _check_sizes(pair: Pair, blurred: np.ndarray, sharp: np.ndarray, smallest: i
 
 
 def _mean(scores: list[Scores]) -> Scores:
-    return Scores(*(float(np.mean([getattr(each, field.name) for each in scores])) for field in fields(Scores)))
+    return Scores({metric: float(np.mean([each[metric] for each in scores])) for metric in scores[0]})
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _cells(blurred: Scores, restored: Scores) -> list[str]:
-    return [
-        f"{getattr(scores, metric.name):.{2 if metric.name == 'psnr' else 4}f}"
-        for metric in fields(Scores)
-        for scores in (blurred, restored)
-    ]
+    return [score_text(metric, scores[metric]) for metric in restored for scores in (blurred, restored)]
 
 
 def _finite(value: object) -> object:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,18 +14,22 @@ from madn.data.index import Pair, PairIndex, check_pairs
 from madn.data.scenes import in_scenes
 from madn.data.sets import open_pairs
 from madn.data.synthetic import PHOTO_BLURS, Motion, check_photos, find_photos, hold_out_photos, write_pairs
-from madn.errors import UserError
+from madn.errors import UserError, one_line
+from madn.evaluation.metric_list import Scorer, choose
 from madn.evaluation.metrics import SMALLEST
+from madn.system.writing import one_name
 
+Protocol = Literal["full", "crop"]
+Scorers = dict[Protocol, Scorer]
 WINDOW = 512  # A pair that is made of a photograph has so many pixels a side.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The options that choose the images, and how much of each is measured."""
+    """The options that choose the images, how much of each is measured, and by which metrics."""
 
     data: str | None = None
-    """Folder in the GoPro, REDS or RealBlur layout; 'samples' is the built-in sample set."""
+    """Folder in the GoPro, REDS, RealBlur or Köhler layout; 'samples' is the built-in sample set."""
     blurred: Path | None = None
     """Folder of blurred images, instead of --data."""
     sharp: Path | None = None
@@ -48,6 +53,11 @@ class Selection:
     """Whole images, one random crop of each, or both after each other. Their numbers are not comparable."""
     crop: int = 256
     """Size of the crops in pixels."""
+    metrics: tuple[str, ...] = ()
+    """Metrics beside psnr, ssim and ssim_matlab: cw_ssim, lpips_alex, lpips_vgg, dists; or those of RealBlur's and
+    Köhler's own protocols, which sets in these layouts have by themselves."""
+    metric_weights: Path | None = None
+    """Folder with torchvision's alexnet-*.pth or vgg16-*.pth, for lpips and dists; by default PyTorch's own cache."""
     seed: int = 0
     """Seed of the crops' places, and of the photographs' blur."""
     every: int = 1
@@ -74,15 +84,15 @@ class Selection:
 
     def split_of(self, index: PairIndex) -> str | None:
         """The part that was measured, where the set is laid out in parts."""
-        parted = index.layout in ("REDS", "RealBlur") or Path(index.root).name == self.split
+        parted = index.layout in ("REDS", "RealBlur", "Köhler") or Path(index.root).name == self.split
         return self.split if parted else None
 
     def folder_name(self) -> str:
-        """A name for the results, another one for other scenes and other blurs."""
+        """A name for the results, another one for other images and other blurs."""
         data = (
-            f"{Path(self.data).resolve().name}-{self.split}-{self.blur_kind}"
+            f"{one_name(self.data)}-{self.split}-{self.blur_kind}"
             if self.data
-            else (self.blurred or self.photos).resolve().name
+            else one_name(self.blurred or self.photos)
         )
         if scenes := self.scene_names:
             names = "+".join(scenes)
@@ -90,6 +100,8 @@ class Selection:
             if not re.fullmatch(r"[\w.+-]{1,100}", names):
                 names = f"{len(scenes)}-scenes-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
             data += f"-{names}"
+        data += f"-every{self.every}" if self.every != 1 else ""
+        data += f"-limit{self.limit}" if self.limit is not None else ""
         return f"{data}-{self.photo_blur}-{self.motion.longest:g}-seed{self.seed}" if self.blurs else data
 
     def open(self, images: DecodedImages) -> PairIndex:
@@ -112,9 +124,20 @@ class Selection:
             raise UserError("--held-photos needs photographs: --photos DIR")
         if self.blurs or self.longest_shake is not None:
             raise UserError("--photo-blur and --longest-shake need photographs: --photos DIR")
-        index = open_pairs(self.data, self.blurred, self.sharp, self.split, self.blur_kind)
+        index = self.whole_set()
         pairs = in_scenes(index.pairs, self.scenes, "--scenes: scene") if self.scenes is not None else index.pairs
         return check_pairs(replace(index, pairs=self._some(pairs)), images, smallest, self.skip_bad)
+
+    def scorers(self, index: PairIndex) -> Scorers:
+        """The metrics of each protocol that is measured, ready. Raises `UserError` for what a metric lacks."""
+        protocols: Sequence[Protocol] = ("full", "crop") if self.protocol == "both" else (self.protocol,)
+        return {
+            each: Scorer(choose(self.metrics, index.layout, each == "full"), self.metric_weights) for each in protocols
+        }
+
+    def whole_set(self) -> PairIndex:
+        """All pairs of the set, unchecked, whatever --scenes, --every and --limit say. Raises as `open_pairs` does."""
+        return open_pairs(self.data, self.blurred, self.sharp, self.split, self.blur_kind)
 
     def blur(self, index: PairIndex, images: DecodedImages, out: Path) -> tuple[PairIndex, dict[str, object]]:
         """The photographs of `index` as blurred pairs below `out`, and what the JSON says of their blur.
@@ -126,7 +149,7 @@ class Selection:
         numbers = tqdm(self._some(range(len(crops))), "blurring", unit="image", leave=False)
         pairs, problems = write_pairs(crops, numbers, self.photos, out / "pairs", self.skip_bad)
         for problem in problems:
-            print(f"left out: {problem}")
+            print(f"left out: {one_line(problem)}")
         return (
             replace(index, pairs=pairs, problems=index.problems + problems, layout=f"photographs {kind.SAYS}"),
             {"kind": self.photo_blur, "longest_shake": motion.longest, "window": WINDOW, "seed": self.seed},

@@ -13,6 +13,7 @@ import tyro
 
 from madn.errors import UserError, run_command
 from madn.restoration.loaded import BLEND
+from madn.restoration.model_source import find_model, is_savedmodel
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
 from madn.system.versions import versions
@@ -66,6 +67,7 @@ def main(argv: list[str]) -> None:
     if web and onnx != {"layout": "nhwc", "precision": "float32", "size": None}:
         raise UserError("the page's network is NHWC, float32 and of any size; leave the options --onnx-... out")
     asked = tuple(dict.fromkeys("onnx" if name == "web" else name for name in options.formats))
+    find_model(options.run, options.which)
     start_keras()
     try:  # This comes first, for loading the network takes longer.
         from madn.export import exporting
@@ -78,9 +80,9 @@ def main(argv: list[str]) -> None:
 
     from madn.restoration.loading import load_network
 
-    loaded = load_network(options.run, options.which, options.recipe)
-    if loaded.model is None:
+    if is_savedmodel(options.run):
         raise UserError(f"{options.run} is a SavedModel already: give a run folder or a weights file")
+    loaded = load_network(options.run, options.which, options.recipe)
     for name in exporting.FORMATS:
         if not options.formats and name not in formats:
             print(f"{name} is left out; to have it: {exporting.how_to_install(name)}")

@@ -29,6 +29,7 @@ import tensorflow as tf
 
 from madn.errors import UserError
 from madn.export.serving import SIGNATURES, ServingModule, require_tensorflow
+from madn.system.json_files import read_json
 
 FACTS = "madn.json"
 DARKTABLE = "config.json"
@@ -122,7 +123,7 @@ def export(
                 say(f"writing and checking {name} ...")
                 options = {"size": litert_size} if name == "litert" else dict(onnx or {}) if name == "onnx" else {}
                 written[name] = _write(name, module, fresh, expected, options, {**(facts or {}), "multiple": multiple})
-        about = {**(facts or {}), "multiple": multiple, "formats": written}
+        about = {"version": 1, **(facts or {}), "multiple": multiple, "formats": written}
         if "savedmodel" in written:
             about["signatures"] = SIGNATURES
         (fresh / FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -259,8 +260,8 @@ def check_free(folder: Path, overwrite: bool) -> None:
 def _exported(folder: Path) -> bool:
     """Whether madn.json says that `export` wrote the folder."""
     try:
-        return "formats" in json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        return "formats" in read_json(folder / FACTS, dict[str, Any], "an export's facts", "")
+    except UserError:
         return False
 
 

@@ -17,6 +17,7 @@ import tyro
 
 from madn.errors import UserError, run_command
 from madn.system.commandline import parse
+from madn.system.reading import sha256_of
 from madn.system.startup import start_keras
 from madn.system.writing import atomic
 from madn.weights import registry
@@ -87,7 +88,7 @@ def write_twin(name: str) -> Twin:
         )
         if not difference <= TOLERANCE:
             raise UserError(f"{name}: its ONNX twin differs from Keras by {difference:.1e}; nothing was written")
-        twin = Twin(place.name, part.stat().st_size, registry.sha256_of(part), difference)
+        twin = Twin(place.name, part.stat().st_size, sha256_of(part), difference)
     registry.write({**registry.entries(), name: replace(entry, onnx=twin)})
     return twin
 

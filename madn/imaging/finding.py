@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from madn.imaging.formats import is_read, refusal
+from madn.imaging.formats import VIDEOS, is_read, refusal
 
 # Beside hidden names these are left out: thumbnails of network drives, extras of macOS archives, and bins.
 HOUSEKEEPING = {"@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "lost+found", "system volume information"}
 HOUSEKEEPING |= {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
-VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"}  # These are written by `madn.imaging.video`.
 HIDDEN, LOOP = "hidden or housekeeping file", "looping link"  # These kinds are counted beside the suffixes.
 
 
@@ -29,7 +28,7 @@ class Found:
     files: list[Path] = field(default_factory=list)
     """Photos and videos, those of a folder before those of its subfolders."""
     refused: dict[str, list[Path]] = field(default_factory=dict)
-    """Photos of kinds that are not read, by suffix in small letters."""
+    """Photos and videos of kinds that are not read here, by suffix in small letters."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Counts of all other files: by suffix, or `HIDDEN`; and of links to a folder that holds this one (`LOOP`)."""
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -58,8 +57,8 @@ def is_video(path: str | Path) -> bool:
 
 
 def is_taken(path: str | Path) -> bool:
-    """Whether the suffix is that of a video, or of a photo that is read here."""
-    return is_video(path) or is_read(path)
+    """Whether the suffix is that of a photo or video that is read here."""
+    return is_read(path) or is_video(path) and not refusal(path)
 
 
 def is_housekeeping(name: str) -> bool:

@@ -1,6 +1,6 @@
-"""Which photo files are read and written, told by their suffixes, and what each format cannot hold.
+"""Which photo and video files are read and written, told by their suffixes, and what each format cannot hold.
 
-The one place for all that finds, reads and writes photos: a format that Pillow knows is a line in `FORMATS`, and its
+The one place for all that finds, reads and writes them: a format that Pillow knows is a line in `FORMATS`, and its
 name in those of the sets below that it belongs to.
 """
 
@@ -28,6 +28,8 @@ FORMATS = {
     ".heif": "HEIF",
     ".hif": "HEIF",
 }
+# The containers of videos, in FFmpeg's words.
+VIDEOS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".avi": "avi", ".mkv": "matroska", ".webm": "webm"}
 NO_ALPHA = {"JPEG", "BMP"}
 NO_GREY = {"WEBP", "AVIF", "HEIF"}  # Grey becomes RGB in these.
 NO_METADATA = {"BMP"}  # These hold nothing but the resolution.
@@ -51,10 +53,12 @@ def kind_of(path: str | Path) -> str:
 
 
 def refusal(path: str | Path, many: bool = False) -> str:
-    """Why a photo of this suffix is not read here, and the way out; "" where it is read, and where it is no photo's."""
+    """Why a photo or video of this suffix is not read here, and the way out; "" where it is read, and for others."""
     way_out, suffix = WAY_OUT.format("them" if many else "it"), Path(path).suffix
     if kind := NOT_READ.get(suffix.lower()):
         return f"{kind} photos ({suffix}) are not read; {way_out}"
+    if suffix.lower() in VIDEOS:
+        return (needs := missing("video")) and f"{suffix} videos need {needs}"
     needs = missing(kind_of(path))
     return needs and f"{suffix} photos need {needs}, or {way_out}"
 
@@ -81,7 +85,7 @@ def image_format(path: Path) -> str:
 
 @functools.cache
 def missing(kind: str) -> str:
-    """What must be installed for a format; "" where nothing is missing."""
+    """What must be installed for a photo's format, or for "video"; "" where nothing is missing."""
     if kind == "AVIF" and not features.check("avif"):
         return "a Pillow with AVIF (pip install --upgrade pillow)"
     if kind == "HEIF":
@@ -89,4 +93,9 @@ def missing(kind: str) -> str:
             importlib.import_module("pillow_heif").register_heif_opener()
         except ImportError:
             return 'pillow-heif (pip install "madn[heif]")'
+    if kind == "video":
+        try:
+            importlib.import_module("av")
+        except ImportError:
+            return 'PyAV (pip install "madn[video]")'
     return ""

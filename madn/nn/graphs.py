@@ -15,7 +15,7 @@ SIZES_ONLY = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
 
 
 def trace(call: Callable, *shapes: tuple[int, ...]):
-    """The graph of a call for inputs of these shapes, with the functions that it calls in line."""
+    """The TensorFlow graph of a call for float32 inputs of these shapes, with the functions that it calls in line."""
     import tensorflow as tf
 
     eagerly = tf.config.functions_run_eagerly()
@@ -47,9 +47,9 @@ def needed(graph) -> list:
 def peak_bytes(graph) -> int:
     """The most bytes that are alive at once where the graph's operations run one by one, in the order of the trace.
 
-    - A result lives from the operation that makes it to the last that takes it; what is put in lives to the end.
-    - Reshaping and passing on (`VIEWS`) make no result; element by element (`IN_PLACE`) it is written over an input
-      of its size that nobody needs any more.
+    - A result lives from the operation that makes it to the last that takes it; inputs of the call live to the end.
+    - Operations that reshape or pass on (`VIEWS`) make no result; those that work element by element (`IN_PLACE`)
+      write it over an input of the same size that nothing needs any more.
     - Weights and constants are not counted.
     Raises `ValueError` where the size of a result is unknown.
     """

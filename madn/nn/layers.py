@@ -1,6 +1,7 @@
 """Small layers that more than one network uses. Images are NHWC; every layer runs on any Keras backend."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from madn.nn.statistics import image_mean, image_moments
@@ -8,11 +9,12 @@ from madn.nn.statistics import image_mean, image_moments
 LUMA = (0.299, 0.587, 0.114)
 
 
-def sobel_magnitude(images, epsilon: float = 1e-6):
-    """Gradient magnitude M(x) = sqrt(gx^2 + gy^2 + epsilon) of each channel (MADN section 3.1, operator M).
+def sobel_magnitude(images):
+    """Gradient magnitude M(x) = sqrt(gx^2 + gy^2 + 1e-6) of each channel (MADN section 3.1, operator M).
 
-    Unnormalised 3x3 Sobel kernels, reflect-101 padding (as `tf.image.sobel_edges` and OpenCV pad). For images in
-    [0, 1] the result lies in [sqrt(epsilon), sqrt(20)]; epsilon keeps the derivative finite where the image is flat.
+    gx and gy are the responses to unnormalised 3x3 Sobel kernels; borders are reflected without repeating the edge, as
+    `tf.image.sobel_edges` and OpenCV reflect them. For images in [0, 1] the result lies in [0.001, sqrt(20)]. The 1e-6
+    keeps the derivative finite where the image is flat.
 
     Args:
         images: (batch, height, width, channels), height and width at least 2.
@@ -24,7 +26,7 @@ def sobel_magnitude(images, epsilon: float = 1e-6):
     columns = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
     gx = rows[:, :, 2:] - rows[:, :, :-2]
     gy = columns[:, 2:] - columns[:, :-2]
-    return ops.sqrt(ops.square(gx) + ops.square(gy) + epsilon)
+    return ops.sqrt(ops.square(gx) + ops.square(gy) + 1e-6)
 
 
 def luma(images):
@@ -35,29 +37,33 @@ def luma(images):
 def resize(images, scale: float, method: str = "bicubic", antialias: bool = True):
     """Resize by `scale` with half-pixel centres; bicubic is Keys' kernel with a = -0.5 (MADN section 4.1).
 
-    It takes two small matrix products, the same on every backend: TensorFlow's own antialiased resize has no XLA kernel
-    and no ONNX counterpart, and PyTorch's plain bicubic has a = -0.75. Samples outside the image are left out and the
-    rest renormalised, as TensorFlow does. Bilinear enlargements, of wide feature maps in SIS-Net, mix neighbours
-    instead.
+    It is written as sums of shifted images, the same on every backend and in memory that grows with the image alone:
+    TensorFlow's own antialiased resize has no XLA kernel and no ONNX counterpart, and PyTorch's plain bicubic has
+    a = -0.75. Samples outside the image are left out and the rest renormalised, as TensorFlow does. Bilinear
+    enlargements, of wide feature maps in SIS-Net, mix neighbours instead.
 
     Args:
         images: (batch, height, width, channels); for `scale` 1/k both sizes are divided by k and rounded down.
         method: "bicubic", "bilinear", or "tf1": TensorFlow 1's bilinear resize, without half-pixel centres and without
             antialiasing, so that 1/k takes every k-th sample.
-        antialias: widen the kernel on the way down.
+        antialias: whether the kernel is widened where the image becomes smaller.
+    Returns:
+        A tensor of the same type, of height and width times `scale`.
     """
     if method == "tf1":
         return _as_tensorflow_1(images, scale)
     if method == "bilinear" and scale > 1:
         return _enlarged(_enlarged(images, int(scale), axis=1), int(scale), axis=2)
-    height, width = ops.shape(images)[1], ops.shape(images)[2]
-    rows = _resize_weights(height, scale, method, antialias, images.dtype)
-    columns = _resize_weights(width, scale, method, antialias, images.dtype)
-    return ops.einsum("oh,bhwc,pw->bopc", rows, images, columns)
+    for axis in (1, 2):
+        if scale >= 1:
+            images = _weighted(images, axis, lambda x, axis: _enlarged_by_taps(x, int(scale), axis, method))
+        else:
+            images = _weighted(images, axis, lambda x, axis: _shrunk(x, round(1 / scale), axis, method, antialias))
+    return images
 
 
 def _as_tensorflow_1(images, scale: float):
-    """Sample i of the result lies at i / scale; past the last sample, that one is repeated."""
+    """The result's sample i lies at i / scale of the image; the last sample is repeated past its end."""
     if scale < 1:
         step = round(1 / scale)
         height, width = (size // step * step for size in ops.shape(images)[1:3])
@@ -73,14 +79,10 @@ def _as_tensorflow_1(images, scale: float):
 
 
 def _enlarged(images, times: int, axis: int):
-    """Enlarge along one axis: each new sample is mixed of the two old ones around it, at the border of the nearest."""
+    """Enlarge along one axis: a new sample is a weighted mean of the two around it; borders are repeated."""
     shape = list(ops.shape(images))
-
-    def along(x, start, stop):
-        return x[(slice(None),) * axis + (slice(start, stop),)]
-
-    padded = ops.concatenate([along(images, None, 1), images, along(images, -1, None)], axis)
-    earlier, later = along(padded, None, -2), along(padded, 2, None)
+    padded = ops.concatenate([_cut(images, axis, None, 1), images, _cut(images, axis, -1, None)], axis)
+    earlier, later = _cut(padded, axis, None, -2), _cut(padded, axis, 2, None)
     phases = []
     for i in range(times):
         place = (i + 0.5) / times - 0.5
@@ -91,37 +93,66 @@ def _enlarged(images, times: int, axis: int):
     return ops.reshape(ops.stack(phases, axis + 1), shape)
 
 
-def _resize_weights(size, scale: float, method: str, antialias: bool, dtype):
-    """A matrix (resized, size), each row of which holds the weights of one resized sample."""
-    resized = size * int(scale) if scale >= 1 else size // round(1 / scale)
-    centres = (ops.arange(resized, dtype="float32") + 0.5) / scale
-    widening = 1 / scale if antialias and scale < 1 else 1.0
-    distance = ops.abs(ops.arange(size, dtype="float32")[None, :] + 0.5 - centres[:, None]) / widening
+def _weighted(images, axis: int, resized):
+    """The weighted means that `resized` makes sums of: those of an image of ones say by what to divide."""
+    ones = ops.ones_like(images[:1, :, :1, :1] if axis == 1 else images[:1, :1, :, :1])
+    return resized(images, axis) / resized(ones, axis)
+
+
+def _shrunk(images, times: int, axis: int, method: str, antialias: bool):
+    """Sums around the centres of each `times` samples along one axis: of them, and of two such blocks on each side."""
+    blocks = ops.shape(images)[axis] // times
+    padded = _cut(_padded(images, axis, 2 * times), axis, 0, (blocks + 4) * times)
+    shape = list(ops.shape(padded))
+    padded = ops.reshape(padded, [*shape[:axis], blocks + 4, times, *shape[axis + 1 :]])
+    distance = np.abs(np.arange(-2 * times, 3 * times) + 0.5 - times / 2) / (times if antialias else 1)
+    total = 0
+    for i, weights in enumerate(_kernel(distance, method).reshape(5, times)):
+        if weights.any():
+            weights = ops.convert_to_tensor(
+                weights.reshape([times if n == axis + 1 else 1 for n in range(5)]), images.dtype
+            )
+            total = total + ops.sum(_cut(padded, axis, i, i + blocks) * weights, axis + 1)
+    return total
+
+
+def _enlarged_by_taps(images, times: int, axis: int, method: str):
+    """Sums of the four samples around each of the new samples along one axis, which are `times` as many."""
+    shape = list(ops.shape(images))
+    padded = _padded(images, axis, 2)
+    phases = []
+    for i in range(times):
+        shares = _kernel(np.abs(np.arange(-2, 3) - ((i + 0.5) / times - 0.5)), method)
+        taps = [float(n) * _cut(padded, axis, k, k + shape[axis]) for k, n in enumerate(shares) if n]
+        phases.append(sum(taps[1:], taps[0]))
+    shape[axis] = shape[axis] * times
+    return ops.reshape(ops.stack(phases, axis + 1), shape)
+
+
+def _kernel(distance: np.ndarray, method: str) -> np.ndarray:
+    """The weights of samples at distances from a new sample."""
     if method == "bilinear":
-        weights = ops.maximum(1 - distance, 0)
-    else:
-        near = (1.5 * distance - 2.5) * distance**2 + 1
-        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-        weights = ops.where(distance < 1, near, ops.where(distance < 2, far, ops.zeros_like(distance)))
-    return ops.cast(weights / ops.sum(weights, axis=1, keepdims=True), dtype)
+        return np.maximum(1 - distance, 0)
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0))
+
+
+def _padded(images, axis: int, count: int):
+    """Images with `count` zeros before and behind them along one axis."""
+    return ops.pad(images, [[count, count] if n == axis else [0, 0] for n in range(len(images.shape))])
+
+
+def _cut(x, axis: int, start, stop):
+    return x[(slice(None),) * axis + (slice(start, stop),)]
 
 
 @keras.saving.register_keras_serializable("madn")
 class SobelMagnitude(layers.Layer):
-    """`sobel_magnitude` as a layer; `channels=1` takes the luma first."""
-
-    def __init__(self, channels: int = 3, epsilon: float = 1e-6, **kwargs):
-        super().__init__(**kwargs)
-        self.channels, self.epsilon = channels, epsilon
+    """`sobel_magnitude` as a layer."""
 
     def call(self, images):
-        return sobel_magnitude(luma(images) if self.channels == 1 else images, self.epsilon)
-
-    def compute_output_shape(self, shape):
-        return (*shape[:-1], self.channels)
-
-    def get_config(self):
-        return {**super().get_config(), "channels": self.channels, "epsilon": self.epsilon}
+        return sobel_magnitude(images)
 
 
 @keras.saving.register_keras_serializable("madn")
@@ -135,18 +166,10 @@ class Resize(layers.Layer):
     def call(self, images):
         return resize(images, self.scale, self.method, self.antialias)
 
-    def compute_output_shape(self, shape):
-        batch, height, width, channels = shape
-        height, width = (None if n is None else int(n * self.scale) for n in (height, width))
-        return batch, height, width, channels
-
-    def get_config(self):
-        return {**super().get_config(), "scale": self.scale, "method": self.method, "antialias": self.antialias}
-
 
 @keras.saving.register_keras_serializable("madn")
 class RequireMultiple(layers.Layer):
-    """Passes images through; raises `ValueError` where height or width is not a multiple of `multiple`."""
+    """Returns its images; raises `ValueError` where a known height or width is not a multiple of `multiple`."""
 
     def __init__(self, multiple: int, **kwargs):
         super().__init__(**kwargs)
@@ -161,30 +184,24 @@ class RequireMultiple(layers.Layer):
             )
         return images
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape):  # Keras would find it by a call with sizes that may be no multiples.
         return shape
-
-    def get_config(self):
-        return {**super().get_config(), "multiple": self.multiple}
 
 
 @keras.saving.register_keras_serializable("madn")
 class StopGradient(layers.Layer):
-    """Passes values through, but no gradients."""
+    """Returns its input, and stops its gradient."""
 
     def call(self, values):
         return ops.stop_gradient(values)
-
-    def compute_output_shape(self, shape):
-        return shape
 
 
 @keras.saving.register_keras_serializable("madn")
 def leaky_relu(x, negative_slope: float = 0.2):
     """Keras' function, with the negative side's derivative at 0 on every backend.
 
-    JAX would take the positive side's, and the first step would differ: where a gradient map is 0 and biases start at
-    0, this is called with 0.
+    JAX would take the positive side's, and the first training step would differ: its inputs are 0 where a gradient map
+    is 0, for biases start at 0.
     """
     if keras.backend.backend() == "jax":
         return ops.where(x > 0, x, negative_slope * x)
@@ -203,8 +220,8 @@ class LeakyReLU(layers.LeakyReLU):
 class InstanceNormalization(layers.GroupNormalization):
     """Normalises each channel of each image by its own mean and variance (Ulyanov et al., arXiv:1607.08022).
 
-    Keras' group normalisation with one channel a group, but for its moments (see `image_moments`); epsilon 1e-5 as
-    PyTorch and the papers' code have it.
+    This is Keras' group normalisation with one channel a group and moments of our own (see `image_moments`); epsilon is
+    1e-5, as in PyTorch and the papers' code. It is computed in float32.
     """
 
     def __init__(self, epsilon: float = 1e-5, **kwargs):
@@ -230,27 +247,24 @@ class ImageMean(layers.Layer):
     def call(self, x):
         return image_mean(x)
 
-    def compute_output_shape(self, shape):
-        return shape[0], 1, 1, shape[3]
-
 
 def residual_block(x, name: str, kernel: int = 3, last_init: str = "glorot_uniform"):
-    """x + Conv(ReLU(Conv(x))): no normalisation, no activation after the addition (MADN section 3.3.3, Fig. 4b)."""
-    return layers.Add(name=f"{name}_add")([x, residual_branch(x, name, kernel, last_init)])
+    """x + Conv(ReLU(Conv(x))), width preserving (MADN section 3.3.3, Fig. 4b).
 
-
-def residual_branch(x, name: str, kernel: int = 3, last_init: str = "glorot_uniform"):
-    """F(x) = Conv(ReLU(Conv(x))), width preserving; `last_init` initialises the second kernel."""
+    There is no normalisation, and no activation after the addition. Arguments as in `nested_residual_group`.
+    """
     width = x.shape[-1]
     y = layers.Conv2D(width, kernel, padding="same", activation="relu", name=f"{name}_conv1")(x)
-    return layers.Conv2D(width, kernel, padding="same", kernel_initializer=last_init, name=f"{name}_conv2")(y)
+    y = layers.Conv2D(width, kernel, padding="same", kernel_initializer=last_init, name=f"{name}_conv2")(y)
+    return layers.Add(name=f"{name}_add")([x, y])
 
 
 def nested_residual_group(x, blocks: int, name: str, kernel: int = 3, last_init: str = "glorot_uniform"):
     """The nested residual link of MADN Eq. 9, extended to `blocks` blocks.
 
-    P + R1(P) + R2(P + R1(P)) + ... : with R the residual branch the nested sum is, term by term, an ordinary chain of
-    residual blocks, and is built as that chain (a test keeps the dense sum beside it).
+    The sum is P + R1(P) + R2(P + R1(P)) + ..., with R the residual branch F of a block x + F(x). Term by term that is
+    an ordinary chain of residual blocks, and is built so; a test compares both. `name` is the prefix of the layers'
+    names, `kernel` the kernels' side in pixels, `last_init` the start of each block's second kernel.
     """
     for k in range(1, blocks + 1):
         x = residual_block(x, f"{name}_res{k}", kernel, last_init)

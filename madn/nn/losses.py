@@ -22,8 +22,8 @@ def l2(a, b):
 def log_l2(a, b, least: float = 1e-4):
     """Mean over images of ln(1 + MSE / least), for images in [0, 1].
 
-    This is PSNR up to a factor and a constant, but an image better than 40 dB counts for little. Every image pulls
-    alike, where squared errors let the worst ones lead.
+    This is PSNR up to a factor and a constant, but an image better than 40 dB counts for little. Every image has about
+    the same weight in the gradient; with squared errors the worst ones have most of it.
     """
     return ops.mean(ops.log1p(ops.mean(ops.square(_float32(a) - _float32(b)), axis=(1, 2, 3)) / least))
 
@@ -31,7 +31,7 @@ def log_l2(a, b, least: float = 1e-4):
 def log_loss(logits, real: bool):
     """Binary cross-entropy from logits: mean of -log sigmoid(z) for `real`, of -log(1 - sigmoid(z)) otherwise.
 
-    As softplus, so that it and its gradient stay finite at any logit.
+    It is computed as softplus, so that it and its gradient stay finite at any logit.
     """
     logits = _float32(logits)
     return ops.mean(ops.softplus(-logits if real else logits))

@@ -83,9 +83,9 @@ def _graph_macs(call: Callable, *shapes: tuple[int, ...]) -> Macs:
 
 
 def _convolution(operation) -> int:
-    if operation.type in KERNEL_GRADIENTS:  # Its inputs are images, the kernel's size and the output's gradient.
+    if operation.type in KERNEL_GRADIENTS:  # The inputs are images, the kernel's size and the output's gradient.
         kernel, pixels = _shape(operation, operation.outputs[0]), _shape(operation, operation.inputs[2])
-    # Its inputs are the images' size, the kernel, and what takes the output's place.
+    # The inputs are the images' size, the kernel, and what takes the output's place.
     elif operation.type.endswith("BackpropInput"):
         kernel, pixels = _shape(operation, operation.inputs[1]), _shape(operation, operation.inputs[2])
     else:
@@ -107,7 +107,7 @@ def _shape(operation, tensor) -> list[int]:
 
 
 def _check_functions(graph) -> None:
-    """Raises `ValueError` for a loop or a branch, whose body is all that is still a function of its own."""
+    """Raises `ValueError` for operations in a loop or a branch: only their bodies are still functions of their own."""
     for function in graph.as_graph_def().library.function:
         kinds = {node.op for node in function.node_def} & (CONVOLUTIONS | KERNEL_GRADIENTS | PRODUCTS)
         if kinds:

@@ -1,4 +1,4 @@
-"""What a device needs to know of the others that share its batch, by tf.distribute, on TensorFlow alone."""
+"""The devices that share a batch: their number, this one's index and means over all. Distribution is TensorFlow's."""
 
 import keras
 

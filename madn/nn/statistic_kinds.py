@@ -1,3 +1,3 @@
-"""Kinds of statistics that a network may take over a whole photo; named here, where nothing imports Keras."""
+"""Names of the kinds of statistics that a network may take of a whole photo. Nothing here imports Keras."""
 
 MEAN, MOMENTS, RANGE = "mean", "mean and variance", "minimum and maximum"

@@ -1,9 +1,9 @@
 """Statistics over a whole image, in a network that may see only a tile of it.
 
 Instance normalisation, channel attention and a gradient map's range depend on every pixel of an image, so a tile alone
-gives another result than the image that it was cut from. Layers take such statistics from here. Ordinarily they are
-those of the current image. Inside `exchange` they are noted, and replaced by what is given: a photo's tiles are then
-passed through the network to learn the photo's statistics, and once more to restore them all with the same ones.
+gives another result than the image that it was cut from. Layers take such statistics from here. Usually they are those
+of the current image. Inside `exchange` they are recorded, and replaced by those that are given: a photo's tiles pass
+through the network once to find the photo's statistics, and once more to be restored with them.
 """
 
 import contextlib
@@ -20,11 +20,12 @@ _current: ContextVar["Exchange | None"] = ContextVar("statistics", default=None)
 
 @dataclass
 class Exchange:
-    """What the layers say of one tile, in the order of their calls, and what they are told instead.
+    """The statistics that layers take of one tile, in the order of their calls, and those that replace them.
 
-    `core` has the pixels of a tile that no other tile has, as (top, bottom, left, right, height, width), integers or a
-    tensor of six; maps are cut in proportion. None stands for the whole tile. `given` has one or two arrays (batch or
-    1, 1, 1, channels) for each call; None lets each layer take its own.
+    `core`: the pixels of a tile that no other tile has, as (top, bottom, left, right, height, width), integers or a
+    tensor of six; maps are cut in proportion. None: the whole tile. `given`: for each call one or two arrays
+    (batch or 1, 1, 1, channels); None: each layer takes its own. `kinds` (of `statistic_kinds`) and `found` (tuples of
+    arrays) have an entry for each call.
     """
 
     core: Sequence | None = None
@@ -35,7 +36,7 @@ class Exchange:
     """Whether a layer asked `is_tile`."""
 
     def replace(self, kind: str, x, statistics) -> tuple:
-        """Note the statistics of the core of `x`, and answer with those that are given in their place."""
+        """Record the statistics of the core of `x`, and return those that are given in their place."""
         part = x
         if self.core is not None:
             sides = ops.shape(x)[1:3]
@@ -52,7 +53,7 @@ class Exchange:
 
 @contextlib.contextmanager
 def exchange(core: Sequence | None = None, given: Sequence[Sequence] | None = None) -> Iterator[Exchange]:
-    """While a network is called or traced, its layers' statistics go through the `Exchange` that this gives."""
+    """A block in which the statistics of a network, called or traced, go through the `Exchange` that it yields."""
     this = Exchange(core, given)
     token = _current.set(this)
     try:
@@ -62,7 +63,7 @@ def exchange(core: Sequence | None = None, given: Sequence[Sequence] | None = No
 
 
 def is_tile() -> bool:
-    """Whether the images at hand are tiles of a photo, for layers that then do something else."""
+    """Whether the current images are tiles of a photo, for layers that then do something else."""
     this = _current.get()
     if this is not None:
         this.asked = True
@@ -96,7 +97,7 @@ def image_range(x) -> tuple:
 
 
 def _mean(x):
-    """The mean by one axis after the other: on CPUs TensorFlow is then up to twice as fast, and loses fewer digits."""
+    """The mean of one axis after the other: TensorFlow on CPUs is then up to twice as fast, and loses fewer digits."""
     return ops.mean(ops.mean(x, axis=2, keepdims=True), axis=1, keepdims=True)
 
 

@@ -1,14 +1,15 @@
 """The perceptual loss that three of the papers use: squared differences of VGG features (Johnson et al. 2016).
 
-The papers' weights for it assume features of the size that the VGG of their framework had, and the weights at hand
-differ in that size: by a factor of ten in the squared difference between torchvision's training, Keras' own (the
-original Caffe weights) and files whose channels were normalised. So the loss carries a gain: the squared difference
-is measured on one fixed pair (a photograph that scikit-image brings, and its Gaussian blur), and brought to the
-`reference` value that the recipe was set up with.
+The papers' weights for it assume features of the magnitude that the VGG of their framework had, and files of weights
+differ in it: by a factor of ten in the squared difference between torchvision's training, Keras' own (the original
+Caffe weights) and files whose channels were normalised. So the loss has a gain: the squared difference
+is measured on one fixed pair (a photograph that scikit-image brings, and its Gaussian blur), and scaled to the
+`reference` value that the recipe presumes.
 """
 
 import functools
 import hashlib
+import tempfile
 from pathlib import Path
 
 import keras
@@ -16,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from madn.errors import UserError
+from madn.system import hdf5
 
 # preprocess_input of keras.applications subtracts this from BGR values in [0, 255].
 CAFFE_MEAN = (103.939, 116.779, 123.68)
@@ -26,10 +28,10 @@ class PerceptualLoss:
 
     Args:
         network: "vgg16" or "vgg19".
-        layer: its name in keras.applications, such as block3_conv3 (relu3_3).
-        weights: file in keras.applications' format (behind its own `preprocess_input`); None: its download.
-        activated: features after the layer's ReLU, or before it.
-        reference: what the squared difference of the fixed pair is brought to; None: it is left as it is.
+        layer: the layer's name in keras.applications, such as block3_conv3 (relu3_3).
+        weights: a file in keras.applications' format (behind its own `preprocess_input`); None: its download.
+        activated: whether features are taken after the layer's ReLU, or before it.
+        reference: the squared difference of the fixed pair is scaled to this; None: it stays as it is.
         gain: the factor itself, instead of `reference`.
     Attributes: `magnitude`, the squared difference measured on the fixed pair before the gain; `gain`.
     Raises `UserError` where the weights cannot be downloaded or read, or lack the layer.
@@ -65,11 +67,14 @@ class PerceptualLoss:
         return self.extractor(255 * ops.flip(images, axis=-1) - ops.convert_to_tensor(CAFFE_MEAN), training=False)
 
     def distance(self, images, sharp):
-        """`gain` times the mean squared feature difference; no gradient reaches `sharp`."""
+        """`gain` times the mean squared difference of two batches' features, a float32 scalar; images are (n, h, w, 3).
+
+        No gradient reaches `sharp`.
+        """
         return self.gain * ops.mean(ops.square(self.features(images) - ops.stop_gradient(self.features(sharp))))
 
     def facts(self) -> dict:
-        """What a run's settings say of the loss."""
+        """What the settings of a run record of the loss, as plain JSON values."""
         source = "keras.applications' download"
         if self.weights:
             source = f"{Path(self.weights).name}, sha256 {hashlib.sha256(Path(self.weights).read_bytes()).hexdigest()}"
@@ -123,7 +128,14 @@ def _network(network: str, weights: str | None) -> keras.Model:
     if weights is not None and not Path(weights).is_file():
         raise UserError(f"{weights}: no such file; --vgg-weights takes {network.upper()} weights of keras.applications")
     try:
-        return build(include_top=False, weights=weights or "imagenet")
+        if weights is None:
+            return build(include_top=False, weights="imagenet")
+        with tempfile.TemporaryDirectory() as folder:  # Keras takes a path, and its name's end says the format.
+            clean = Path(folder, "vgg.weights.h5" if str(weights).endswith(".weights.h5") else "vgg.h5")
+            clean.write_bytes(hdf5.whole(weights).getbuffer())
+            return build(include_top=False, weights=str(clean))
+    except UserError:
+        raise
     except Exception as problem:  # Keras raises a bare Exception where a download fails.
         reason = " ".join(str(problem).split())[:160]
         if weights is None:

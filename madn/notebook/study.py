@@ -6,6 +6,7 @@ was made by the same command is not made again.
 """
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -15,6 +16,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from madn.data.sets import open_pairs
 from madn.errors import UserError
 from madn.imaging.arrays import read_image
 from madn.imaging.finding import image_files
+from madn.system.json_files import read_json
 from madn.system.startup import start_keras
 from madn.system.tables import markdown_table
 from madn.system.writing import atomic
@@ -56,9 +59,10 @@ class Study:
         vgg: a folder with vgg16*.h5 and vgg19*.h5, for the perceptual losses; by default what Keras downloads. Where
             it cannot, random weights serve below the full scale, and the study says so.
         runs: where the study's folder is made.
+        realblur: a folder that is, or holds, RealBlur-J or RealBlur-R, or both, for `on_realblur`.
 
-    The environment's MADN_SCALE, MADN_DATA, MADN_VGG and MADN_RUNS take precedence: `make notebooks` sets them.
-    Raises `UserError` for an unknown scale or a folder that is not there.
+    The environment's MADN_SCALE, MADN_DATA, MADN_VGG, MADN_RUNS and MADN_REALBLUR take precedence: `make notebooks`
+    sets them. Raises `UserError` for an unknown scale, a folder that is not there, and one that is not RealBlur's.
     """
 
     def __init__(
@@ -69,15 +73,16 @@ class Study:
         narrow: str = "",
         vgg: str | None = None,
         runs: str = "runs",
+        realblur: str | None = None,
     ):
         self.scale = os.environ.get("MADN_SCALE") or scale
         if self.scale not in SCALES:
             raise UserError(f"scale '{self.scale}' is unknown: it is one of {', '.join(SCALES)}")
         self.steps, self.limit = SCALES[self.scale].steps, SCALES[self.scale].pairs
         self.data = os.environ.get("MADN_DATA") or data or (BESIDE if Path(BESIDE).is_dir() else "samples")
-        pairs = open_pairs(self.data, split="test").pairs
-        self.every = max(1, len(pairs) // self.limit) if self.limit else 1  # Neighbours are frames of one scene.
-        self.pairs = pairs[:: self.every][: self.limit]
+        self._choose(open_pairs(self.data, split="test").pairs)
+        self._realblur = _realblur_sets(os.environ.get("MADN_REALBLUR") or realblur)
+        self._part = "test"
         self.narrow = [] if self.scale == "full" else shlex.split(narrow)
         self.vgg = os.environ.get("MADN_VGG") or vgg
         runs, of = Path(os.environ.get("MADN_RUNS") or runs), f"{self.scale}-{Path(self.data).name}"
@@ -117,26 +122,46 @@ class Study:
         print(f"  {_ending(folder)}")
         return folder.as_posix()
 
-    def measure(self, model: str, *options: str) -> dict:
+    def measure(self, model: str, *options: str, protocol: Literal["full", "crop"] = "full") -> dict:
         """Measure a model as `madn.evaluate` takes it on the test pairs; returns its JSON, with `file`, its path.
 
         A run folder of this study is measured as it ended, not at its best checkpoint, and keeps the result as
         RUN/test; any other model's goes to a folder of its name, which the studies of this scale and data share.
+        The crop protocol measures one random crop of 256 pixels of each pair, and its result lies in `crops` beside it.
         """
         place, own = Path(model), self._own(model)
         if not own:
-            folder = self.shared / place.name / "test"
+            folder = self.shared / place.name
         else:
-            folder = (self.folder / "others" / place.name if place.is_file() else place) / "test"
+            folder = self.folder / "others" / place.name if place.is_file() else place
+        folder /= self._part if protocol == "full" else self._part.replace("test", "crops", 1)
         few = ["--every", self.every] * (self.every > 1) + ["--limit", self.limit] * (self.limit is not None)
         last = ["--which", "last"] if own and place.is_dir() else []
         command = [str(model), "--data", self.data, "--split", "test", *few, *last, *options, "--pictures", 0]
+        command += ["--protocol", protocol] * (protocol != "full")
         command += ["--out", folder.as_posix()]
-        weights = RunFolder(model).generator("last" if own else "best") if place.is_dir() else place
+        weights = RunFolder(model).chosen("last" if own else "best") if place.is_dir() else place
         stamp, log = folder / "command.txt", folder / "evaluate.log"
         self._once("madn.evaluate", evaluate.main, command, stamp, log, weights)
-        file = folder / "full.json"
-        return {**json.loads(file.read_text(encoding="utf-8")), "file": file.as_posix()}
+        file = folder / f"{protocol}.json"
+        return {
+            **read_json(file, dict[str, Any], "what madn.evaluate writes", "remove it to measure again"),
+            "file": file.as_posix(),
+        }
+
+    def on_realblur(self) -> list["Study"]:
+        """This study with the test pairs of RealBlur-J, RealBlur-R or both, as far as `realblur` holds them.
+
+        `measure` of each keeps its results beside those of the study's own pairs.
+        """
+        studies = []
+        for folder, pairs in self._realblur.items():
+            study = copy.copy(self)
+            study.data, study._part = folder.as_posix(), f"test-{folder.name}"
+            study.shared = self.shared.with_name(f"shared-{self.scale}-{folder.name}")
+            study._choose(pairs)
+            studies.append(study)
+        return studies
 
     def restored(self, model: str, image: np.ndarray) -> np.ndarray:
         """An image, float32 (height, width, 3) in [0, 1], restored by a model as `madn.evaluate` takes it."""
@@ -159,7 +184,7 @@ class Study:
 
         Prints how long each was trained, and on what.
         """
-        there = {Path(folder).name: folder for folder in folders if RunFolder(folder).generator("best").is_file()}
+        there = {Path(folder).name: folder for folder in folders if RunFolder(folder).chosen("best").is_file()}
         for name, folder in there.items():
             pairs = RunFolder(folder).settings()["pairs"]["train"]
             print(f"{name}: trained {minutes(folder):.0f} minutes on {pairs}; {folder}")
@@ -182,6 +207,11 @@ class Study:
         if text not in self.notes:
             self.notes.append(text)
             print(f"note: {text}")
+
+    def _choose(self, pairs: Sequence[Pair]) -> None:
+        """As many pairs as the scale has, spread over all: neighbours are frames of one scene."""
+        self.every = max(1, len(pairs) // self.limit) if self.limit else 1
+        self.pairs = pairs[:: self.every][: self.limit]
 
     def _vgg_option(self, recipe: str) -> list[str]:
         wanted = recipes.get(recipe)
@@ -239,6 +269,20 @@ class Study:
         if code:
             raise KeyboardInterrupt(f"{module} was stopped and saved")
         stamp.write_text(line, encoding="utf-8")
+
+
+def _realblur_sets(folder: str | None) -> dict[Path, tuple[Pair, ...]]:
+    """The sets that a folder is or holds, each with its test pairs. Raises `UserError` where one is not RealBlur."""
+    if folder is None:
+        return {}
+    root, sets = Path(folder), {}
+    inside = sorted(each for each in root.glob("*") if each.is_dir() and each.name.lower().startswith("realblur"))
+    for each in inside or [root]:
+        index = open_pairs(each.as_posix(), split="test")
+        if index.layout != "RealBlur":
+            raise UserError(f"{each}: laid out as {index.layout} is, not as RealBlur; name its folder with realblur=")
+        sets[each] = index.pairs
+    return sets
 
 
 def spread(items: Sequence, count: int) -> list:

@@ -5,19 +5,17 @@ column is about. Measured values come from the JSON files of `python -m madn.eva
 nowhere else: a cell that was not measured is empty.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from madn.errors import UserError
-from madn.papers.results import METRICS, Result, family, find_results, is_of, label, protocol, provenance
-from madn.system.tables import markdown_table, text_table
+from madn.evaluation.metric_list import choose
+from madn.papers.results import Result, family, find_results, is_of, label, protocol, provenance, seconds, size
+from madn.papers.tables import PAPERS, Table, load, method_name, paper, table, tables
+from madn.system.tables import markdown_table, score_text, text_table
 
-PAPERS = ("madn", "sisnet", "structure_guided", "msr2b", "egnet")
-# These keys are facts of a table; all others are rows.
-FACTS = ("what", "columns", "data", "images", "recipes", "counted by")
 LABELS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM (kind not stated)",
@@ -27,40 +25,27 @@ LABELS = {
     "score": "score",
     "hsic": "HSIC",
 }
+STANDARD = tuple(name for metric in choose() for name in metric.explained)
 HOW = (
     "No measured cell: no result on the data of these tables was found. python -m madn.evaluate MODEL --data GOPRO "
     "--split test writes one; --results DIR says where to look (by default below runs)."
 )
+SECONDS = (
+    "measured are the median of the images, each restored by itself, with padding and transfers; the published ones "
+    "are of other machines, and their way of timing is not stated"
+)
+NO_IMAGES: Mapping[str, str] = {}
 
-
-@dataclass(frozen=True)
-class Table:
-    """One table of a paper; every tuple has one entry for each column.
-
-    `rows`: method -> metric -> values (None: not printed). The metric "ssim_matlab" is an SSIM of that kind, "ssim" one
-    whose kind the paper does not state. `recipes`: method -> names of the recipes that reproduce it. `data`: the set
-    whose test part is measured (None: no scores of images), `pairs` its size. `images`: the pair that a column is
-    about, where the table is about single images (None: the mean of the others).
-    """
-
-    title: str
-    source: str
-    what: str
-    columns: tuple[str, ...]
-    rows: dict[str, dict[str, tuple[float | None, ...]]]
-    data: tuple[str | None, ...]
-    pairs: tuple[int | None, ...]
-    recipes: dict[str, tuple[tuple[str, ...], ...]]
-    images: tuple[str | None, ...]
-    counted_by: str | None
+__all__ = ["PAPERS", "Line", "Table", "beside", "load", "markdown", "paper", "report", "table", "tables", "text"]
 
 
 @dataclass(frozen=True)
 class Line:
     """A method in one column of a table, beside one result.
 
-    `published`: metric -> value; empty for what stands in no paper. `measured`: psnr (dB), ssim and ssim_matlab, means
-    over `pairs` pairs; empty where nothing was measured. `note` numbers the result.
+    `published`: metric -> value; empty for what stands in no paper. `measured`: metric -> mean over `pairs` pairs, psnr
+    in dB, and, where the column has them, seconds, the median; empty where nothing was measured. `note` numbers the
+    result.
     """
 
     method: str
@@ -72,92 +57,47 @@ class Line:
     note: int | None = None
 
 
-@cache
-def load() -> dict:
-    """published.json as it is: "data", "claims", and an entry for each of `PAPERS`."""
-    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
-
-
-def paper(name: str) -> dict:
-    """One paper: "name", "paper" (authors, journal), its tables, "slips" (its errors), "ablated" (fields of recipes
-    that its ablations change). Raises `UserError`."""
-    if name not in PAPERS:
-        raise UserError(f"no paper {name!r}; there is {', '.join(PAPERS)}")
-    return load()[name]
-
-
-def tables(name: str) -> list[str]:
-    """Names of a paper's tables. Raises `UserError` for an unknown paper."""
-    return [key for key in paper(name) if key.startswith("table")]
-
-
-def table(name: str, which: str) -> Table:
-    """One table, such as table("madn", "table 4"). Raises `UserError` for an unknown paper or table."""
-    if which not in tables(name):
-        raise UserError(f"{name} has no {which!r}; there is {', '.join(tables(name))}")
-    found = paper(name)[which]
-    columns = tuple(found.get("columns", ("",)))
-    empty = (None,) * len(columns)
-
-    def values(value: object) -> tuple:  # A single number beside several columns belongs to the first.
-        return tuple(value) if isinstance(value, list) else (value, *empty[1:])
-
-    data = found.get("data")
-    data = tuple(data) if isinstance(data, list) else (data,) * len(columns)
-    recipes = {
-        method: tuple(map(tuple, names if isinstance(names[0], list) else [names] * len(columns)))
-        for method, names in found.get("recipes", {}).items()
-    }
-    return Table(
-        which.capitalize(),
-        f"{paper(name)['name']}: {paper(name)['paper']}",
-        found["what"],
-        columns,
-        {
-            method: {metric: values(value) for metric, value in row.items()}
-            for method, row in found.items()
-            if method not in FACTS
-        },
-        data,
-        tuple(load()["data"][one]["pairs"] if one else None for one in data),
-        recipes,
-        tuple(found.get("images", empty)),
-        found.get("counted by"),
-    )
-
-
-def beside(name: str, which: str, results: Sequence[Result]) -> list[Line]:
+def beside(name: str, which: str, results: Sequence[Result], images: Mapping[str, str] = NO_IMAGES) -> list[Line]:
     """A table's methods, column by column, each beside every result that belongs to it, or beside none.
 
-    A result belongs to a method where its recipe, or the one that it stands for, is the method's, and to a column where
-    it was measured on that column's data. What else was measured there without a recipe (deconvolution, a SavedModel)
-    and the blurred input follow, with nothing published.
+    A result belongs to a method where its recipe, or the one that it stands for, is the method's, or where it is of
+    images that were restored elsewhere under that method's name; and to a column where it was measured on that column's
+    data. What else was measured there without a recipe (deconvolution, a SavedModel) and the blurred input follow, with
+    nothing published.
 
     Args:
         results: evaluations' JSON, each with "file", its path, as `madn.papers.results.find_results` gives them.
+        images: column -> SCENE/FRAME, for columns about one image each.
     """
-    return _lines(name, which, results, {})
+    return _lines(name, table(name, which).about(images), results, {})
 
 
-def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, int]) -> list[Line]:
+def _lines(name: str, shown: Table, results: Sequence[Result], notes: dict[str, int]) -> list[Line]:
     """See `beside`; `notes` numbers the files of the results, and is added to."""
-    shown, lines, ablated = table(name, which), [], set(paper(name)["ablated"])
+    lines, ablated = [], set(paper(name)["ablated"])
 
     def add(method: str, k: int, published: dict, result: Result, side: str = "restored") -> None:
         scores, pairs = _scores(shown, k, result)
         note = notes.setdefault(result["file"], len(notes) + 1)
-        measured = {metric: float(scores[side][metric]) for metric in METRICS}  # JSON has "inf" as a text.
+        # JSON has "inf" as a text.
+        measured = {metric: float(value) for metric, value in scores[side].items() if shown.scored}
+        if shown.timed[k] and side == "restored" and seconds(result):
+            measured["seconds"] = seconds(result)
         lines.append(Line(method, shown.columns[k], published, measured, pairs, result, note))
 
     for k, column in enumerate(shown.columns):
-        fitting = [result for result in results if _scores(shown, k, result)]
+        # A table of seconds alone has nothing to say of a result without them.
+        fitting = [
+            result for result in results if _scores(shown, k, result) and (shown.scored or seconds(result) is not None)
+        ]
         for method, row in shown.rows.items():
             published = {metric: values[k] for metric, values in row.items() if values[k] is not None}
             names = shown.recipes.get(method, {k: ()})[k]
             own = [
                 one
                 for one in fitting
-                if one["recipe"]
+                if _is_named(one, method_name(name, method))
+                or one["recipe"]
                 and {one["recipe"], family(one["recipe"])} & set(names)
                 and not ablated & set(one.get("changed", ()))
             ]  # An ablation under the name of the whole is no such row.
@@ -165,9 +105,12 @@ def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, in
                 add(method, k, published, result)
             if not own:
                 lines.append(Line(method, column, published, {}))
+        methods = [method_name(name, method) for method in shown.rows]
         for result in fitting:
-            if not result["recipe"]:
+            if not result["recipe"] and not any(_is_named(result, method) for method in methods):
                 add(label(result), k, {}, result)
+        if not shown.scored:
+            continue
         # The input has one row for each way of measuring, from a result that has a note already if there is one.
         inputs = {}
         for result in sorted(fitting, key=lambda result: result["file"] not in notes):
@@ -177,50 +120,90 @@ def _lines(name: str, which: str, results: Sequence[Result], notes: dict[str, in
     return lines
 
 
+def _is_named(result: Result, method: str) -> bool:
+    """Whether images that were restored elsewhere carry a method's name."""
+    return str(result.get("method") or "").lower() == method.lower()
+
+
 def _scores(shown: Table, k: int, result: Result) -> tuple[dict, int] | None:
     """The result's mean in a column, blurred and restored, and over how many pairs; None where it has none."""
     if not is_of(result, shown.data[k]):
         return None
     if not any(shown.images):
         return result["mean"], len(result["images"])
-    wanted = [shown.images[k]] if shown.images[k] else [image for image in shown.images if image]
-    found = [image for image in result["images"] if image["name"] in wanted]
+    of = {image["name"]: image for image in result["images"]}
+    wanted = [shown.images[k]] if shown.images[k] else [names for names in shown.images if names]
+    found = [of[name] for names in wanted for name in [next((name for name in names if name in of), None)] if name]
     if len(found) < len(wanted):
         return None
     return {
-        side: {metric: sum(float(image[side][metric]) for image in found) / len(found) for metric in METRICS}
+        side: {metric: sum(float(image[side][metric]) for image in found) / len(found) for metric in found[0][side]}
         for side in ("blurred", "restored")
     }, len(found)
 
 
-def text(name: str, which: str | None = None, results: Sequence[Result] = ()) -> str:
+def text(
+    name: str, which: str | None = None, results: Sequence[Result] = (), images: Mapping[str, str] = NO_IMAGES
+) -> str:
     """One table for the screen, with its notes; without `which` all tables of the paper, and its slips."""
-    return _render(name, which, results, partial(text_table, wrap=True), "{}", "  [{}] {}", "  - {}")
+    return _render(name, which, results, images, partial(text_table, wrap=True), "{}", "  [{}] {}", "  - {}")
 
 
-def markdown(name: str, which: str | None = None, results: Sequence[Result] = ()) -> str:
+def markdown(
+    name: str, which: str | None = None, results: Sequence[Result] = (), images: Mapping[str, str] = NO_IMAGES
+) -> str:
     """The same in Markdown."""
-    return _render(name, which, results, markdown_table, "**{}**", "- [{}] {}", "- {}")
+    return _render(name, which, results, images, markdown_table, "**{}**", "- [{}] {}", "- {}")
 
 
-def report(names: Sequence[str] = (), places: Sequence[str | Path] | None = None) -> str:
+def report(
+    names: Sequence[str] = (), places: Sequence[str | Path] | None = None, images: Mapping[str, str] = NO_IMAGES
+) -> str:
     """What `python -m madn.evaluate --table` prints: the named papers, or all, beside the results below `places`.
 
-    By default results are looked for below runs, where there may be none. Raises `UserError` for an unknown paper, and
-    as `find_results` does.
+    By default results are looked for below runs, where there may be none. `images` is as in `beside`. Raises
+    `UserError` for an unknown paper, for an image that no table or no result has, and as `find_results` does.
     """
     for name in names:
         paper(name)
     names = tuple(dict.fromkeys(names)) or PAPERS
     results = find_results([Path("runs")] * Path("runs").is_dir() if places is None else places)
+    _check_images(names, images, results)
     measured = any(line.note for name in names for which in tables(name) for line in beside(name, which, results))
-    return "\n\n\n".join([*(text(name, None, results) for name in names), *([] if measured else [HOW])])
+    return "\n\n\n".join([*(text(name, None, results, images) for name in names), *([] if measured else [HOW])])
 
 
-def _render(name: str, which: str | None, results: Sequence[Result], draw, title: str, note: str, item: str) -> str:
+def _check_images(names: Sequence[str], images: Mapping[str, str], results: Sequence[Result]) -> None:
+    shown = [table(name, which) for name in names for which in tables(name)]
+    columns = [column for one in shown for column, of in zip(one.columns, one.images, strict=True) if of]
+    there = {image["name"] for result in results if is_of(result, "GoPro") for image in result["images"]}
+    for column, image in images.items():
+        if column not in columns:
+            raise UserError(
+                f"--images {column}={image}: no column {column!r} is about one image; there is "
+                f"{', '.join(columns) or 'none in these papers'}"
+            )
+        if image not in there:
+            raise UserError(
+                f"--images {column}={image}: no result on GoPro's test part has this pair; name one as SCENE/FRAME, "
+                "as the evaluation's JSON does"
+            )
+
+
+def _render(
+    name: str,
+    which: str | None,
+    results: Sequence[Result],
+    images: Mapping[str, str],
+    draw,
+    title: str,
+    note: str,
+    item: str,
+) -> str:
     parts, notes, cited = [title.format(f"{paper(name)['name']}: {paper(name)['paper']}")], {}, {}
     for each in [which] if which else tables(name):
-        shown, lines = table(name, each), _lines(name, each, results, notes)
+        shown = table(name, each).about(images)
+        lines = _lines(name, shown, results, notes)
         parts.append(f"{title.format(shown.title)}: {shown.what.rstrip('.')}.")
         parts += [draw(*_grid(shown, lines)), *_remarks(shown)]
         cited |= {line.note: line.result for line in lines if line.note}
@@ -237,13 +220,22 @@ def _remarks(shown: Table) -> list[str]:
         f"{method}: {', '.join(dict.fromkeys(name for names in columns for name in names))}"
         for method, columns in shown.recipes.items()
     ]
-    images = [f"{column}: {image}" for column, image in zip(shown.columns, shown.images, strict=True) if image]
+    images = [
+        f"{column}: {' or '.join(names)}" for column, names in zip(shown.columns, shown.images, strict=True) if names
+    ]
+    unknown = [
+        f"{column}: its scene and frame in GoPro's test part are not known; --images {column}=SCENE/FRAME names them"
+        for column in shown.unknown_images
+    ]
     return [
         f"{what}: {'; '.join(found)}."
         for what, found in (
             ("Recipes", recipes),
-            ("Measured on images of like scenes, since the paper does not name its own", images),
+            ("Images", [shown.about_images] if shown.about_images else []),
+            ("Measured on", images),
+            ("Not known", unknown),
             ("Counted by", [shown.counted_by] if shown.counted_by else []),
+            ("Seconds", [SECONDS] if any(shown.timed) and any(shown.data) else []),
         )
         if found
     ]
@@ -252,7 +244,8 @@ def _remarks(shown: Table) -> list[str]:
 def _grid(shown: Table, lines: list[Line]) -> tuple[list[str], list[list[str]], list[bool]]:
     """Titles, cells, and which columns hold numbers; a column that is empty throughout is left out, but for scores:
     that they were not measured is to be seen."""
-    metrics = tuple(next(iter(shown.rows.values())))
+    metrics = shown.metrics
+    timed = any(shown.timed)
     if not any(shown.data):
         header = [
             "method",
@@ -263,11 +256,15 @@ def _grid(shown: Table, lines: list[Line]) -> tuple[list[str], list[list[str]], 
             for method, row in shown.rows.items()
         ]
         return header, rows, [title != "method" for title in header]
+    # That a standard metric was not measured is to be seen; others have a column where one was.
+    every = dict.fromkeys([*STANDARD, *(metric for line in lines for metric in line.measured)])
+    measured = [metric for metric in every if metric != "seconds"] if shown.scored else []
     header = [
         "method",
         "column",
         *(f"published {LABELS.get(metric, metric)}" for metric in metrics),
-        *(f"measured {LABELS['psnr'] if metric == 'psnr' else metric}" for metric in METRICS),
+        *(f"measured {LABELS['psnr'] if metric == 'psnr' else metric}" for metric in measured),
+        *(["measured seconds"] if timed else []),
         "network",
         "measured on",
         "note",
@@ -277,7 +274,8 @@ def _grid(shown: Table, lines: list[Line]) -> tuple[list[str], list[list[str]], 
             line.method,
             line.column,
             *(_number(metric, line.published.get(metric)) for metric in metrics),
-            *(_number(metric, line.measured.get(metric), 2 if metric == "psnr" else 4) for metric in METRICS),
+            *(score_text(metric, line.measured[metric]) if metric in line.measured else "" for metric in measured),
+            *([f"{line.measured['seconds']:.3f}" if "seconds" in line.measured else ""] if timed else []),
             *_about(shown, line),
         ]
         for line in lines
@@ -292,15 +290,16 @@ def _about(shown: Table, line: Line) -> tuple[str, str, str]:
     if not line.result:
         return "", "", ""
     total = shown.pairs[shown.columns.index(line.column)]
-    of = "of like scenes" if any(shown.images) else f"of {total:,}"
+    of = "as named below" if any(shown.images) else f"of {total:,}"
+    pixels = f", {size(line.result)}" if "seconds" in line.measured else ""
     count = line.result.get("parameters")
-    size = f", {count:,} parameters" if isinstance(count, int) else ""
-    network = label(line.result) + size if line.published else ""
-    return network, f"{protocol(line.result)}, {line.pairs} {of}", f"[{line.note}]"
+    parameters = f", {count:,} parameters" if isinstance(count, int) else ""
+    network = label(line.result) + parameters if line.published else ""
+    return network, f"{protocol(line.result)}, {line.pairs:,} {of}{pixels}", f"[{line.note}]"
 
 
-def _number(metric: str, value: float | None, digits: int | None = None) -> str:
+def _number(metric: str, value: float | None) -> str:
     if value is None:
         return ""
     least = {"psnr": 2, "ssim": 3, "ssim_matlab": 4}.get(metric, 0)  # A number in JSON loses its trailing zeros.
-    return f"{value:.{digits}f}" if digits else max(f"{value:.{least}f}", f"{value}", key=len)
+    return max(f"{value:.{least}f}", f"{value}", key=len)

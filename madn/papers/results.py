@@ -1,13 +1,12 @@
 """Evaluations on disk: the JSON files of `python -m madn.evaluate`, found and read again."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from madn.errors import UserError
 from madn.training.runfolder import RunFolder
-from madn.weights.registry import METRICS
+from madn.weights.measurements import OfARecipe, read_measured
 
 FILES = ("full.json", "crop.json")
 Result = dict  # It is an evaluation's JSON, and "file", the path that it was read from.
@@ -25,9 +24,7 @@ def find_results(places: Sequence[str | Path]) -> list[Result]:
             files = [file for name in FILES for file in place.rglob(name)]
             found |= {file.resolve(): read_result(file) for file in files}
         elif place.is_file():
-            found[place.resolve()] = result = read_result(place)
-            if result is None:
-                raise UserError(f"{place}: not a result of python -m madn.evaluate, or damaged")
+            found[place.resolve()] = _with_file(read_measured(place, OfARecipe), place)
         else:
             raise UserError(f"{place}: no such folder or file of results; name one that python -m madn.evaluate wrote")
     results = [result for result in found.values() if result]
@@ -37,20 +34,13 @@ def find_results(places: Sequence[str | Path]) -> list[Result]:
 def read_result(file: str | Path) -> Result | None:
     """An evaluation's JSON with its "file"; None where it is damaged or something else."""
     try:
-        result = json.loads(Path(file).read_text(encoding="utf-8"))
-        for scores in (result["mean"], *result["images"]):
-            for which in ("blurred", "restored"):
-                [float(scores[which][metric]) for metric in METRICS]
-        texts = [
-            result["data"],
-            result["model"],
-            result["recipe"] or "",
-            *(image[key] for image in result["images"] for key in ("name", "scene")),
-        ]
-        whole = result["protocol"] in ("full", "crop") and result["images"] and all(isinstance(x, str) for x in texts)
-    except (OSError, ValueError, KeyError, TypeError):
+        return _with_file(read_measured(Path(file), OfARecipe), Path(file))
+    except UserError:
         return None
-    return {**result, "file": Path(file).as_posix()} if whole else None
+
+
+def _with_file(result: dict, file: Path) -> Result:
+    return {**result, "file": file.as_posix()}
 
 
 def family(recipe: str) -> str:
@@ -59,7 +49,7 @@ def family(recipe: str) -> str:
 
 
 def is_of(result: Result, data: str | None) -> bool:
-    """Whether the test part of that set ("GoPro", "RealBlur-J", "RealBlur-R") was measured.
+    """Whether the test part of that set ("GoPro", "RealBlur-J", "RealBlur-R", "Köhler") was measured.
 
     GoPro's layout alone is also that of others (REDS, the samples), so one scene must be named as GoPro's are.
     """
@@ -67,6 +57,8 @@ def is_of(result: Result, data: str | None) -> bool:
         return False
     if data == "GoPro":
         return result.get("layout") == "GoPro" and any(image["scene"].startswith("GOPR") for image in result["images"])
+    if data == "Köhler":
+        return result.get("layout") == "Köhler"
     named = re.findall("realblur[-_]?([jr])(?![a-z])", result["data"].lower())
     return result.get("layout") == "RealBlur" and named != [] and data == f"RealBlur-{named[-1].upper()}"
 
@@ -76,10 +68,24 @@ def protocol(result: Result) -> str:
     return "whole images" if result["protocol"] == "full" else "{0}x{0} crops".format(result.get("crop"))
 
 
+def seconds(result: Result) -> float | None:
+    """The median time of restoring one whole image; None for crops, and for what was restored elsewhere."""
+    median = result.get("median_seconds")
+    return float(median) if result["protocol"] == "full" and isinstance(median, int | float) else None
+
+
+def size(result: Result) -> str:
+    """Width x height of the images, where they have one size."""
+    sizes = {tuple(image.get("size") or ()) for image in result["images"]}
+    return "{1}x{0}".format(*sizes.pop()) if len(sizes) == 1 and sizes != {()} else "several sizes"
+
+
 def label(result: Result) -> str:
-    """The recipe, or what was measured without one: deconvolution by its name, a SavedModel by its folder."""
+    """The recipe, or what was measured without one: deconvolution and what was restored elsewhere by their names, a
+    SavedModel by its folder."""
     model = result["model"]
-    return result["recipe"] or (re.split(r"[\s,:;(]", model)[0] if model.startswith("deconvolution") else model)
+    name = re.split(r"[\s,:;(]", model)[0] if model.startswith("deconvolution") else model
+    return result["recipe"] or result.get("method") or name
 
 
 def provenance(result: Result) -> list[str]:
@@ -96,6 +102,7 @@ def provenance(result: Result) -> list[str]:
             recipe if recipe not in result["model"] else "",
             f"{count:,} parameters" if isinstance(count, int) else "",
             f"other than its recipe in {', '.join(result['changed'])}" if result.get("changed") else "",
+            f"timed on {result['device']}" if result.get("device") else "",
             _training(result),
             f"{result['file']}, written by `{result.get('command')}`",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from madn.training.recipe import Recipe
 
 BLEND = 64  # Tiles of a network of which nothing is known fade into each other over so many pixels.
+LARGEST_MULTIPLE = 1024  # Photos are padded up to a multiple, and no network has a larger one.
 ELSEWHERE = 4096  # So many bytes a pixel are assumed where nothing says it: plenty for the full widths.
 
 
@@ -34,11 +36,13 @@ class Loaded:
     """What an exported network says of itself: `multiple`, `bytes_per_pixel`, `tile_pixels`, `tile_blend`, `reach`."""
     runtime: str = ""
     """What computes it."""
+    device: str = ""
+    """The accelerator or processor that it computes on, which its seconds are of."""
 
     @property
     def multiple(self) -> int:
         """What image sizes must be padded to a multiple of; a SavedModel pads inside."""
-        return self.recipe.multiple if self.recipe else self._fact("multiple", 1)
+        return self.recipe.multiple if self.recipe else self._fact("multiple", 1, most=LARGEST_MULTIPLE)
 
     def restorer(
         self,
@@ -57,7 +61,8 @@ class Loaded:
         if self.recipe:
             multiple, blend, tile_pixels, reach = self.multiple, self.recipe.tile_blend, self.recipe.tile_pixels, None
         else:
-            multiple, blend = self._fact("multiple", 32), self._fact("tile_blend", BLEND, least=0)
+            multiple = self._fact("multiple", 32, most=LARGEST_MULTIPLE)
+            blend = self._fact("tile_blend", BLEND, least=0)
             tile_pixels, reach = self._fact("tile_pixels", None), self._fact("reach", None)
         bytes_per_pixel = self._fact("bytes_per_pixel", None)
         if bytes_per_pixel is None:
@@ -75,7 +80,7 @@ class Loaded:
             scale=scale,
         )
 
-    def _fact(self, name: str, otherwise: Any, least: int = 1) -> Any:
+    def _fact(self, name: str, otherwise: Any, least: int = 1, most: float = math.inf) -> Any:
         """What the exported network says, where that is a number that makes sense."""
         value = (self.facts or {}).get(name)
-        return value if type(value) is int and value >= least else otherwise
+        return value if type(value) is int and least <= value <= most else otherwise

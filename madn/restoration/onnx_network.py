@@ -18,6 +18,7 @@ from madn.restoration.loaded import BLEND, ELSEWHERE, Loaded
 from madn.restoration.restorer import padded_size, reflected
 from madn.restoration.tiles import Span, fixed_tiles, join, probe_picture
 from madn.system import memory
+from madn.system.startup import processor
 
 PROVIDERS = {
     "CUDAExecutionProvider": "CUDA",
@@ -194,7 +195,9 @@ def load_onnx(file: Path, given: Format | None = None) -> Loaded:
     facts = {**network.facts, "multiple": network.multiple}
     if network.size:
         facts |= {"tile_blend": BLEND, "reach": BLEND}
-    return Loaded(network, f"{file} ({network.description})", facts=facts, runtime=runtime_of(network))
+    return Loaded(
+        network, f"{file} ({network.description})", facts=facts, runtime=runtime_of(network), device=device_of(network)
+    )
 
 
 def runtime_of(network: OnnxNetwork) -> str:
@@ -202,6 +205,11 @@ def runtime_of(network: OnnxNetwork) -> str:
     import onnxruntime
 
     return f"onnxruntime {onnxruntime.__version__} ({network.provider})"
+
+
+def device_of(network: OnnxNetwork) -> str:
+    """The processor, or the part of onnxruntime that computes on something else."""
+    return processor() if network.provider == "CPU" else network.provider
 
 
 def _session(file: Path) -> Any:

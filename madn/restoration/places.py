@@ -77,10 +77,10 @@ def look(path: str, source: Source, output: str) -> Job[str] | Failure | None:
         any(map(is_housekeeping, name.split("/"))) or (source.results and path.startswith(source.results))
     ):
         return None
-    if reason := refusal(name):
-        return Failure(path, reason)
     if is_video(name):
         return Failure(path, "videos are not restored here; give it to python -m madn.deblur")
+    if reason := refusal(name):
+        return Failure(path, reason)
     if not is_read(name):
         return Failure(path, NO_PHOTO) if source.is_file else None
     try:

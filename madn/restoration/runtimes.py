@@ -41,17 +41,19 @@ class RuntimeOptions:
 
 
 def load(
-    source: str,
+    source: str | Path,
     which: str = "best",
     recipe: str | None = None,
     precision: str = "float32",
     options: RuntimeOptions | None = None,
     few: bool = False,
+    trust_model: bool = False,
 ) -> Loaded:
     """A network, ready to restore, by the runtime that `options` ask for.
 
     Args:
-        source: an ONNX file, or what `madn.restoration.loading.load_network` takes, with which, recipe and precision.
+        source: an ONNX file, or what `madn.restoration.loading.load_network` takes, with which, recipe, precision
+            and trust_model.
         few: whether so few photos are to be restored that the start of the runtime counts.
     Raises:
         UserError: no such network, a runtime that is not installed or cannot compute it, or options of another one.
@@ -85,7 +87,7 @@ def load(
     start_keras()
     from madn.restoration.loading import load_network
 
-    return replace(load_network(source, which, recipe, precision), runtime=_keras())
+    return replace(load_network(source, which, recipe, precision, trust_model), runtime=_keras(), device=device())
 
 
 def _prefers_onnx(few: bool) -> bool:
@@ -97,12 +99,9 @@ def _prefers_onnx(few: bool) -> bool:
     return few and not shutil.which("nvidia-smi")  # Where there is a GPU, TensorFlow uses it.
 
 
-def _twin(source: str) -> Entry | None:
-    """The entry of a published name that has an ONNX twin; what exists under that path comes first."""
-    path = Path(source)
-    if path.is_file() or (path / "settings.json").is_file() or (path / "saved_model.pb").is_file():
-        return None
-    entry = registry.entries().get(source)
+def _twin(source: str | Path) -> Entry | None:
+    """The entry of a published name that has an ONNX twin; a path never is one."""
+    entry = None if registry.is_path(source) else registry.entries().get(str(source))
     return entry if entry and entry.onnx else None
 
 
@@ -115,6 +114,7 @@ def _load_twin(entry: Entry) -> Loaded:
         recipe_name=entry.recipe,
         facts=network.facts,
         runtime=onnx_network.runtime_of(network),
+        device=onnx_network.device_of(network),
     )
 
 

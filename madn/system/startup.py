@@ -4,12 +4,22 @@ import contextlib
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
 
 from madn.errors import UserError
+from madn.system.standard_error import held_back, pass_on
 
 TRAINING = ("tensorflow", "torch", "jax")  # Gradients are written for these backends.
+
+
+@contextlib.contextmanager
+def shown(text: str) -> Iterator[None]:
+    """A block during which a line stands on the terminal, where standard error is one: for what takes seconds."""
+    with tqdm(desc=text, bar_format="{desc}", leave=False, disable=None):
+        yield
 
 
 def start_keras(training: bool = False) -> None:
@@ -19,13 +29,21 @@ def start_keras(training: bool = False) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with held_back():
+        with quiet(), _without_matplotlib(), _no_new_settings():
             import keras
+    except (ValueError, TypeError, AttributeError) as problem:  # Keras reads its file without much care.
+        raise UserError(
+            f"Keras cannot start ({' '.join(str(problem).split())[:160]}); look at KERAS_BACKEND and at "
+            f"{_keras_folder() / 'keras.json'}"
+        ) from None
     except ModuleNotFoundError as missing:
         raise UserError(
             f"{missing.name} is not installed; install it, or set KERAS_BACKEND to a backend that is "
             "(tensorflow, torch, jax)"
         ) from None
+    # A keras.json of the user's may say otherwise, and images here are NHWC and float32.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
     backend = keras.backend.backend()
     if training and backend not in TRAINING:
         raise UserError(
@@ -34,6 +52,53 @@ def start_keras(training: bool = False) -> None:
         )
     if backend == "tensorflow" and not training:
         _one_operation_at_a_time()
+
+
+def _keras_folder() -> Path:
+    """Where Keras looks for keras.json, and keeps what it downloads."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+
+
+@contextlib.contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    """Keep Keras from importing matplotlib, which makes two folders in the home folder and takes its time.
+
+    Keras wants it for plots of its own alone, which then say that it is missing. Who imported it before keeps it.
+    """
+    names = ("matplotlib", "matplotlib.pyplot")
+    if names[0] in sys.modules:
+        yield
+        return
+    sys.modules.update(dict.fromkeys(names))  # None is how Python is told of no module
+    try:
+        yield
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+
+
+@contextlib.contextmanager
+def _no_new_settings() -> Iterator[None]:
+    """Keep Keras from writing a keras.json with its defaults into the home folder when it is imported.
+
+    One that is there is read. Downloads that a recipe needs still go to the folder that Keras has for them.
+    """
+    folder = _keras_folder()
+    if "keras" in sys.modules or (folder / "keras.json").exists():
+        yield
+        return
+    before = os.environ.get("KERAS_HOME")
+    os.environ["KERAS_HOME"] = os.devnull  # Nothing can be written below it, and Keras goes on without.
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["KERAS_HOME"]
+        else:
+            os.environ["KERAS_HOME"] = before
+    from madn.system.keras_private import download_to
+
+    download_to(folder)
 
 
 def _one_operation_at_a_time() -> None:
@@ -83,24 +148,23 @@ def device() -> str:
 
         if jax.default_backend() == "gpu":
             return jax.devices()[0].device_kind
+    return processor()
+
+
+def processor() -> str:
+    """The kind of processor."""
     return f"CPU {platform.processor() or platform.machine()}"
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
-    """Hold back the process's standard error, C++ libraries' included; give it out after an exception."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
+def quiet() -> Iterator[None]:
+    """Hold back what C++ libraries print; give it out where the block fails."""
+    said: list[bytes] = []
+    try:
+        with held_back(said.append):
             yield
-        except BaseException as problem:
-            if isinstance(problem, ModuleNotFoundError):
-                raise
-            said.seek(0)
-            os.write(kept, said.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    except ModuleNotFoundError:
+        raise
+    except Exception:
+        pass_on(b"".join(said))
+        raise

@@ -28,5 +28,10 @@ def markdown_lines(header: Cells, rows: Iterable[Cells], right: Sequence[bool] =
         yield markdown_table(header, [row], right).splitlines()[2]
 
 
+def score_text(metric: str, value: float) -> str:
+    """A score as all tables print it: decibels, of the metrics called psnr, with 2 decimals, others with 4."""
+    return f"{value:.{2 if metric.startswith('psnr') else 4}f}"
+
+
 def _sides(right: Sequence[bool]) -> list[str] | None:
     return ["right" if side else "left" for side in right] or None

@@ -1,28 +1,44 @@
 """Weights on disk: the whole training state, and generators that say which recipe they belong to.
 
 The files are Keras' own `.weights.h5`. They are made in memory and written under a temporary name, so that no
-half-written file ever has its final name. A state ends with the SHA-256 of all bytes before, which HDF5 passes over.
+half-written file ever has its final name. A file ends with a seal (`madn.system.seals`); those of earlier versions have
+none where they hold a generator alone.
 """
 
 import dataclasses
 import hashlib
 import io
 import json
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
+import msgspec
+import numpy as np
 
 from madn.errors import UserError
-from madn.nn.keras_private import H5IOStore, save_state_to
-from madn.system.writing import WEIGHTS, atomic, sync_folder
+from madn.system import hdf5
+from madn.system.json_files import Version, check_version, decode_json
+from madn.system.keras_private import H5IOStore, load_state_from, save_state_to
+from madn.system.seals import is_sealed, is_whole, seal
+from madn.system.writing import WEIGHTS, write_durably
 from madn.training.recipe import Recipe
+from madn.training.runfolder import STORED_SETTINGS
 
-RECIPE, PLACE, MEANS = "madn_recipe", "madn_place", "madn_means"
-SEAL = b"madn-sha256:"
+RECIPE, PLACE, MEANS, VERSION = "madn_recipe", "madn_place", "madn_means", "madn_version"
+NEWEST = 1
+ABSURD = 1e6  # Trained weights stay far below.
+
+
+class Described(msgspec.Struct):
+    """What a generator's file says of its recipe; other facts stand beside these."""
+
+    recipe: str
+    fields: dict[str, Any]
+    step: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,16 +54,22 @@ class Place:
     """Seconds that the run has taken."""
 
 
-def save_state(model: keras.Model, path: Path, place: Place = Place(), means: Mapping | None = None) -> None:
+def save_state(
+    model: keras.Model,
+    path: Path,
+    place: Place = Place(),
+    means: Mapping | None = None,
+    settings: Mapping | None = None,
+) -> None:
     """Save generator, discriminators, optimisers and with them the step, and the stage whose state this is.
 
-    Inside a round, `means` is what `tracked_means` gives. Raises `OSError` where the disk refuses, and leaves nothing
-    behind then.
+    Inside a round, `means` is what `tracked_means` gives. `settings` are the run's, which the state can give back.
+    Raises `OSError` where the disk refuses, and leaves nothing behind then.
     """
-    content = _weights(model, {PLACE: json.dumps(dataclasses.asdict(place)), MEANS: json.dumps(means or {})})
-    content.seek(0, io.SEEK_END)
-    content.write(SEAL + hashlib.sha256(content.getbuffer()).digest())
-    _write(path, content)
+    texts = {PLACE: json.dumps(dataclasses.asdict(place)), MEANS: json.dumps(means or {})}
+    if settings:
+        texts[STORED_SETTINGS] = json.dumps(settings)
+    _write(path, _weights(model, texts))
 
 
 def newest_whole(states: Iterable[Path]) -> Path:
@@ -61,8 +83,7 @@ def newest_whole(states: Iterable[Path]) -> Path:
             content = path.read_bytes()
         except OSError:  # The disk may have a bad sector.
             content = b""
-        end = len(content) - len(SEAL) - hashlib.sha256().digest_size
-        if content[max(end, 0) :] == SEAL + hashlib.sha256(memoryview(content)[: max(end, 0)]).digest():
+        if is_whole(content):
             return path
         damaged.append(path)
         print(f"warning: {path}: damaged or cut short; looking for the checkpoint before", flush=True)
@@ -75,7 +96,7 @@ def newest_whole(states: Iterable[Path]) -> Path:
 
 def read_place(path: Path) -> Place:
     """The stage that a state belongs to. Raises `UserError` for a file that cannot be read."""
-    return Place(**(_attribute(path, PLACE) or {}))
+    return _attribute(path, PLACE, Place) or Place()
 
 
 def load_state(model: keras.Model, path: Path) -> dict:
@@ -84,7 +105,7 @@ def load_state(model: keras.Model, path: Path) -> dict:
     Raises `UserError` for a damaged file or one of another network.
     """
     _load(model, path)
-    return _attribute(path, MEANS) or {}
+    return _attribute(path, MEANS, dict[str, list[float]]) or {}
 
 
 def tracked_means(model: keras.Model) -> dict[str, list[float]]:
@@ -158,20 +179,36 @@ def load_start(generator: keras.Model, path: Path, recipe: Recipe) -> None:
 def read_recipe(path: Path) -> dict | None:
     """{"recipe": name, "fields": {...}, ...} as `save_generator` wrote it; None where a file has none.
 
-    Raises `UserError` where the file is missing or no HDF5 file.
+    Raises `UserError` where the file is missing, damaged, or written by a newer madn.
     """
-    return _attribute(path, RECIPE)
-
-
-def _attribute(path: Path, name: str) -> dict | None:
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
-    try:
-        with h5py.File(path) as file:
-            text = file.attrs.get(name)
-    except OSError:
-        raise UserError(f"{path}: not a readable {WEIGHTS} file (damaged, cut short or of another kind)") from None
-    return None if text is None else json.loads(text)
+    if is_damaged(path):
+        raise UserError(f"{path}: damaged: its content is not what was written; take another copy or checkpoint")
+    found = _attribute(path, RECIPE, dict[str, Any])
+    if found is not None:
+        _attribute(path, RECIPE, Described)  # The others of its facts are for people.
+    return found
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file has a seal, and not that of its content; earlier versions wrote none."""
+    content = path.read_bytes()
+    return is_sealed(content) and not is_whole(content)
+
+
+def _attribute(path: Path, name: str, kind: type) -> Any:
+    """What one of our attributes says, as `kind`; None where the file has none."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such weights file")
+    with h5py.File(hdf5.whole(path)) as file:
+        text, version = file.attrs.get(name), file.attrs.get(VERSION, 0)
+    if not isinstance(version, int | np.integer) or not isinstance(text, str | bytes | None):
+        raise UserError(f"{path}: its attributes are not what madn writes; take another copy or checkpoint")
+    check_version(Version(int(version)), str(path), NEWEST)
+    if text is None:
+        return None
+    return decode_json(text, kind, str(path), f"a weights file of madn's ({name})", "take another copy or checkpoint")
 
 
 def _load(model: keras.Model, path: Path) -> None:
@@ -179,13 +216,32 @@ def _load(model: keras.Model, path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns where the file lacks some groups.
-            model.load_weights(path)
+            store = H5IOStore(hdf5.whole(path))
+            load_state_from(model, store)
+            store.close()
     except (ValueError, KeyError, OSError, UserWarning) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise UserError(
             f"{path}: these weights do not fit the network, which may have another width: give the recipe "
             f"and the options they were trained with ({reason})"
         ) from None
+    _check_values(model, path)
+
+
+def _check_values(model: keras.Model, path: Path) -> None:
+    """Raises `UserError` for weights that are not finite; prints a line for those that no training gives."""
+    for weight in model.weights:
+        values = keras.ops.convert_to_numpy(weight)
+        if values.dtype.kind != "f" or not values.size:
+            continue
+        largest = float(np.max(np.abs(values)))  # NaN stays NaN.
+        if not np.isfinite(largest):
+            raise UserError(
+                f"{path}: its weights {weight.path} are not finite (NaN or infinite), so whatever wrote it had failed; "
+                "take another checkpoint"
+            )
+        if largest > ABSURD:
+            print(f"warning: {path}: its weights {weight.path} reach {largest:.0e}, as no training leaves them")
 
 
 def _weights(model: keras.Model, attributes: Mapping[str, str]) -> io.BytesIO:
@@ -198,14 +254,12 @@ def _weights(model: keras.Model, attributes: Mapping[str, str]) -> io.BytesIO:
     save_state_to(model, store, None, "", set())
     store.close()
     with h5py.File(content, "a") as file:
-        file.attrs.update(attributes)
+        file.attrs.update({**attributes, VERSION: NEWEST})
+    content.seek(0, io.SEEK_END)
+    content.write(seal(content.getbuffer()))
     return content
 
 
 def _write(path: Path, content: io.BytesIO) -> None:
-    with atomic(path) as part:
-        with part.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-    sync_folder(path.parent)
+    hdf5.vouch(hashlib.sha256(content.getbuffer()).hexdigest())
+    write_durably(path, content.getbuffer())

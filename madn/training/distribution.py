@@ -5,14 +5,29 @@ devices, and random numbers belong to the image, so that the run is the one that
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator
 
 import keras
+import msgspec
 
-from madn.errors import UserError, WorkerLost
+from madn.errors import UserError, WorkerLost, one_line
 from madn.nn import replicas
+from madn.system.json_files import decode_json
+
+
+class Task(msgspec.Struct):
+    """Which process of a cluster this one is."""
+
+    type: str
+    index: int | str
+
+
+class Cluster(msgspec.Struct):
+    """TF_CONFIG, as TensorFlow has it."""
+
+    cluster: dict[str, list[str]]
+    task: Task
 
 
 class Devices:
@@ -152,13 +167,11 @@ def check_cluster(text: str | None) -> None:
     )
     if not text:
         raise UserError(f"--strategy multiworker needs TF_CONFIG; {way_out}")
-    try:
-        config = json.loads(text)
-        kind, index = config["task"]["type"], int(config["task"]["index"])
-        hosts = config["cluster"][kind]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"TF_CONFIG is no cluster with a task; {way_out}") from None
-    if not (isinstance(hosts, list) and 0 <= index < len(hosts)):
-        raise UserError(f"TF_CONFIG: task {kind} {index} is not among the {kind}s of its cluster; {way_out}")
-    if kind not in ("chief", "worker") or set(config["cluster"]) - {"chief", "worker"}:
+    config = decode_json(text, Cluster, "TF_CONFIG", "a cluster with a task", way_out)
+    kind = config.task.type
+    index = int(config.task.index) if str(config.task.index).isdecimal() else -1
+    hosts = config.cluster.get(kind, [])
+    if not 0 <= index < len(hosts):
+        raise UserError(f"TF_CONFIG: task {one_line(kind)} {index} is not among those of its cluster; {way_out}")
+    if kind not in ("chief", "worker") or set(config.cluster) - {"chief", "worker"}:
         raise UserError(f"TF_CONFIG: training takes chief and worker tasks alone; {way_out}")

@@ -12,6 +12,7 @@ from madn.training.callbacks.reporting import Clock, Pictures, Progress, Record
 from madn.training.callbacks.safety import Checkpoints, Faults, StopCleanly, Waiting, signals_left_to_the_chief
 from madn.training.checkpoint import Place, load_start, load_state, newest_whole, read_place
 from madn.training.distribution import Devices
+from madn.training.kept import write_lost_generators
 from madn.training.model import AdversarialModel
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
@@ -75,6 +76,9 @@ def train(
             if devices.chief:
                 with run.writing():
                     run.keep_rows(model.step)
+                    if state:
+                        facts = {"recipe": name, "fields": stage.fields()}
+                        write_lost_generators(run, model, state, facts, first_step, validation is not None, bool(means))
             devices.agree(model.step, "a checkpoint of step")
         if model.updates < steps:
             if len(stages) > 1:
@@ -123,7 +127,7 @@ def _train_stage(
     facts = {"recipe": name, "fields": recipe.fields()}
     devices = model.devices
     progress = Progress(model.step, total, hidden=not devices.chief)
-    record = Record(run, facts, place, run.rows(), "val_psnr" if validation else "psnr", model.step, progress.say)
+    record = Record(run, facts, place, run.rows(), validation is not None, model.step, progress.say)
     faults = Faults(run, source, recipe.batch, progress.say)
     checkpoints = Checkpoints(run, place, record.elapsed, faults.check, checkpoint_seconds, means)
     clock = Clock(record, seconds)

@@ -21,7 +21,7 @@ import tyro
 from madn.errors import UserError, run_command
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
-from madn.system.tables import text_table
+from madn.system.tables import score_text, text_table
 from madn.weights import publishing, registry
 
 PROG = "python -m madn.weights"
@@ -119,7 +119,8 @@ def main(argv: list[str]) -> int:
 
 def weights_table(known: dict[str, registry.Entry]) -> str:
     """An aligned table, a row for each score, with the commands that print them below."""
-    header = ["name", "recipe", "MB", "licence", "measured on (blurred -> restored)", *registry.METRICS]
+    metrics = list(dict.fromkeys(name for entry in known.values() for score in entry.scores for name in score.restored))
+    header = ["name", "recipe", "MB", "licence", "measured on (blurred -> restored)", *metrics]
     rows: list[list[str]] = []
     for entry in known.values():
         about = [entry.name, entry.recipe, f"{entry.bytes / 1e6:.2f}", entry.licence]
@@ -127,17 +128,20 @@ def weights_table(known: dict[str, registry.Entry]) -> str:
             [
                 *about,
                 f"{score.data}, {score.protocol}",
-                *(
-                    f"{score.blurred[metric]:.{digits}f} -> {score.restored[metric]:.{digits}f}"
-                    for metric, digits in registry.METRICS.items()
-                ),
+                *(_before_and_after(metric, score) for metric in metrics),
             ]
             for score in entry.scores
         ]
-        rows += [] if entry.scores else [[*about, "not measured", "", "", ""]]
+        rows += [] if entry.scores else [[*about, "not measured", *[""] * len(metrics)]]
     return "\n".join(
         [text_table(header, rows), "", *(score.command for entry in known.values() for score in entry.scores)]
     )
+
+
+def _before_and_after(metric: str, score: registry.Score) -> str:
+    if metric not in score.restored:
+        return ""
+    return " -> ".join(score_text(metric, scores[metric]) for scores in (score.blurred, score.restored))
 
 
 def _check_all() -> int:

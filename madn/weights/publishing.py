@@ -1,6 +1,5 @@
 """Weights to be published: a trained generator in float16 under a name, what it was measured at, means of weights."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,9 +7,11 @@ from pathlib import Path
 
 from madn import recipes
 from madn.errors import UserError
+from madn.system import hdf5
 from madn.system.startup import start_keras
 from madn.system.writing import WEIGHTS, atomic, check_new_weights
 from madn.weights import registry
+from madn.weights.measurements import read_measured
 from madn.weights.registry import Entry, Score
 
 
@@ -20,8 +21,8 @@ def add(source: Path, name: str, licence: str, trained_on: str, notes: str = "",
     Scores of the same file are kept, those of another one dropped. Raises `UserError` for weights without a recipe,
     weights that float16 cannot hold and a name that is no plain one.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"{name!r}: names of weights are letters, digits, dots, dashes and underscores")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == "version":  # The registry has a version.
+        raise UserError(f"{name!r}: names of weights are letters, digits, dots, dashes and underscores, not 'version'")
     source, stored = _generator_of(source, which)
     known = registry.entries() if (registry.folder() / registry.REGISTRY).is_file() else {}
     place = registry.folder() / f"{name}{WEIGHTS}"
@@ -40,19 +41,10 @@ def add_score(name: str, measured: Path, data: str, command: str) -> Score:
     Raises `UserError` where the JSON is not one, or of another network.
     """
     entry = registry.find(name)
-    try:
-        result = json.loads(measured.read_text(encoding="utf-8"))
-        score = Score(
-            data,
-            result["protocol"],
-            len(result["images"]),
-            result["mean"]["blurred"],
-            result["mean"]["restored"],
-            command,
-        )
-        model = result["model"]
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise UserError(f"{measured}: not what python -m madn.evaluate writes ({registry.in_short(problem)})") from None
+    result = read_measured(measured)
+    means = result["mean"]
+    score = Score(data, result["protocol"], len(result["images"]), means["blurred"], means["restored"], command)
+    model = result["model"]
     if entry.short_hash not in model:
         raise UserError(
             f"{measured}: measured with {model}, not with {name} ({entry.short_hash}); measure it again "
@@ -128,7 +120,7 @@ def _generator_of(source: Path, which: str) -> tuple[Path, dict]:
     from madn.training.checkpoint import read_recipe
     from madn.training.runfolder import RunFolder
 
-    file = RunFolder(source).generator(which) if source.is_dir() else source
+    file = RunFolder(source).chosen(which) if source.is_dir() else source
     stored = read_recipe(file)
     if stored is None:
         raise UserError(f"{file}: does not say its recipe; take a generator's weights of a run folder")
@@ -155,7 +147,8 @@ def store_float16(source: Path, target: Path) -> None:
     import h5py
     import numpy as np
 
-    with h5py.File(source) as before, h5py.File(target, "w") as after:
+    # The target is a part file, which `atomic` has locked for this process.
+    with h5py.File(hdf5.whole(source)) as before, h5py.File(target, "w", locking=False) as after:
         after.attrs.update(before.attrs)
 
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:

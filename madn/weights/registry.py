@@ -6,17 +6,19 @@ They lie in weights/ of a checkout, in madn/published_weights of an installation
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from madn.errors import UserError
-from madn.system.writing import WEIGHTS, atomic
+from madn.errors import UserError, one_line
+from madn.system import hdf5
+from madn.system.json_files import convert, read_json
+from madn.system.reading import check_regular, sha256_of
+from madn.system.writing import WEIGHTS, write_durably
 
-METRICS = {"psnr": 2, "ssim": 4, "ssim_matlab": 4}  # The table has so many decimals of each.
 DEFAULT = "madn-srn"  # madn.deblur takes this where no model is named.
 ONNX = ".onnx"
 REGISTRY, VARIABLE = "registry.json", "MADN_WEIGHTS"
@@ -24,7 +26,8 @@ REGISTRY, VARIABLE = "registry.json", "MADN_WEIGHTS"
 
 @dataclass(frozen=True)
 class Score:
-    """Means over `pairs` images, a number for each of `METRICS`, and the command that prints them."""
+    """Means over `pairs` images, the same metrics of the blurred and of the restored ones, and the command that prints
+    them."""
 
     data: str
     protocol: str
@@ -77,21 +80,38 @@ def folder() -> Path:
     return installed if installed.is_dir() else here.parent / "weights"
 
 
+def is_path(source: str | Path) -> bool:
+    """Whether what names a model is meant as a path: a `Path`, or text that looks like one.
+
+    That is text with a separator in it or the suffix of a file: ./name is what lies in the working directory under a
+    name that could be a published one.
+    """
+    if isinstance(source, Path):
+        return True
+    separators = {"/", os.sep, os.altsep or "/"}
+    return source in (".", "..") or source.lower().endswith((WEIGHTS, ".keras", ONNX)) or bool(separators & set(source))
+
+
 def entries() -> dict[str, Entry]:
     """The entries by name; none where there is no registry, unless MADN_WEIGHTS names its place.
 
     Raises `UserError` for a registry that cannot be read.
     """
     file = folder() / REGISTRY
-    try:
-        lines = json.loads(file.read_text(encoding="utf-8"))
-        return {name: _entry(name, line) for name, line in lines.items()}
-    except FileNotFoundError:
+    if not file.exists():
         if os.environ.get(VARIABLE):
-            raise UserError(f"{file}: no such file; {VARIABLE} names a folder of weights with a {REGISTRY}") from None
+            raise UserError(f"{file}: no such file; {VARIABLE} names a folder of weights with a {REGISTRY}")
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
-        raise UserError(f"{file}: not a registry of weights ({in_short(problem)})") from None
+    what, way_out = "a registry of weights", "restore it, or set MADN_WEIGHTS to another folder"
+    lines = read_json(file, dict[str, Any], what, way_out)
+    lines.pop("version", None)
+    found = {}
+    for name, line in lines.items():
+        fields = {**convert(line, dict[str, Any], str(file), what, way_out), "name": name}
+        found[name] = convert(fields, Entry, f"{file}: {one_line(name)}", "a line of such a registry", way_out)
+        if problem := _fault(found[name]):
+            raise UserError(f"{file}: {one_line(name)}: {problem}; {way_out}")
+    return found
 
 
 def find(name: str) -> Entry:
@@ -116,36 +136,27 @@ def path(name: str) -> Path:
     return checked(find(name))
 
 
-def _entry(name: str, line: dict) -> Entry:
-    line = dict(line)
-    scores = tuple(
-        Score(
-            **{
-                **score,
-                **{
-                    which: {metric: float(score[which][metric]) for metric in METRICS}
-                    for which in ("blurred", "restored")
-                },
-            }
-        )
-        for score in line.pop("scores", ())
-    )
-    twin = line.pop("onnx", None)
-    entry = Entry(name=name, scores=scores, onnx=Twin(**twin) if twin else None, **line)
+def _fault(entry: Entry) -> str:
+    """What is wrong with an entry whose fields have the right types; empty where nothing is."""
     for each, suffix in ((entry, WEIGHTS), (entry.onnx, ONNX)):
         if each is None:
             continue
         # A plain name leads to no other folder.
         if Path(each.file).name != each.file or not each.file.endswith(suffix):
-            raise ValueError(f"{name}: file must be a plain name that ends with {suffix}; it is {each.file}")
+            return f"file must be a plain name that ends with {suffix}; it is {each.file}"
         if not re.fullmatch("[0-9a-f]{64}", each.sha256):
-            raise ValueError(f"{name}: sha256 must be 64 hexadecimal digits; it is {each.sha256}")
-    return entry
+            return f"sha256 must be 64 hexadecimal digits; it is {each.sha256}"
+    for score in entry.scores:
+        if score.blurred.keys() != score.restored.keys() or not score.restored:
+            return f"blurred and restored need the same metrics; there is {', '.join(score.blurred) or 'none'}"
+    return ""
 
 
 def checked(entry: Entry) -> Path:
     """The file of an entry. Raises `UserError` where it is not what the registry says."""
-    return _checked(entry, entry.name)
+    file = _checked(entry, entry.name)
+    hdf5.vouch(entry.sha256)
+    return file
 
 
 def checked_twin(entry: Entry) -> Path:
@@ -158,21 +169,15 @@ def _checked(entry: Entry | Twin, what: str) -> Path:
     file = folder() / entry.file
     way_out = f"restore it (git checkout, or install madn again), or set {VARIABLE} to another folder"
     try:
-        size, digest = file.stat().st_size, sha256_of(file)
-    except OSError as problem:
-        raise UserError(f"{file}: cannot be read ({problem.strerror}); {way_out}") from None
+        size, digest = check_regular(file), sha256_of(file)
+    except UserError as problem:
+        raise UserError(f"{problem}; {way_out}") from None
     if (size, digest) != (entry.bytes, entry.sha256):
         raise UserError(
             f"{file}: damaged, or not the weights that {REGISTRY} means by {what}: expected sha256 "
             f"{entry.sha256} ({entry.bytes} bytes), found {digest} ({size} bytes); {way_out}"
         )
     return file
-
-
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a whole file, in hexadecimal digits."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write(known: dict[str, Entry]) -> None:
@@ -185,10 +190,5 @@ def write(known: dict[str, Entry]) -> None:
         }
         for name, entry in known.items()
     }
-    with atomic(folder() / REGISTRY) as part:
-        part.write_text(json.dumps(lines, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def in_short(problem: Exception) -> str:
-    """An exception's message, cut to a line."""
-    return " ".join(str(problem).split())[:200]
+    text = json.dumps({"version": 1, **lines}, indent=2, ensure_ascii=False) + "\n"
+    write_durably(folder() / REGISTRY, text.encode())

@@ -205,8 +205,8 @@ def measure_all(work: Sequence[dict], rows_file: Path, seconds: float, backend: 
 
 def measured(todo: dict) -> list[dict]:
     """One row, or one for each stage of a recipe that trains in stages."""
-    from madn.benchmarks.measurements import RestorationJob, TrainingJob
-    from madn.benchmarks.processes import guarded
+    from madn.benchmarks import timing
+    from madn.benchmarks.suite import guarded
 
     common = {
         "source": todo["recipe"],
@@ -215,20 +215,14 @@ def measured(todo: dict) -> list[dict]:
         "seconds": todo["seconds"],
     }
     if todo["what"] == "restoration":
-        from madn.benchmarks import photo_timing
-
         size = tuple(map(int, todo["size"].split("x")))
-        return [guarded(lambda: photo_timing.measure_photo(RestorationJob(**common, size=size)))]
-    from madn.benchmarks import step_timing
-
+        return [guarded(lambda: timing.measure_photo(**common, size=size))]
     found = []
-    for number, stage in enumerate(step_timing.stages(todo["recipe"])):
+    for number, stage in enumerate(timing.stages(todo["recipe"])):
         batch = todo["batch_asked"]
         while True:
-            job = TrainingJob(
-                **common, stage=number, batch=batch, crop=todo["crop_asked"], vgg_weights=tuple(todo["vgg_weights"])
-            )
-            row = guarded(functools.partial(step_timing.measure_step, job))
+            step = {"stage": number, "batch": batch, "crop": todo["crop_asked"], "vgg_weights": todo["vgg_weights"]}
+            row = guarded(functools.partial(timing.measure_step, **common, **step))
             if batch == 1 or not any(sign in row.get("failed", "").lower() for sign in NO_MEMORY):
                 break
             batch //= 2

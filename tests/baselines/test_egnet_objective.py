@@ -250,6 +250,7 @@ print(json.dumps(result))
 
 @pytest.mark.process
 @pytest.mark.torch
+@pytest.mark.slow
 def test_pytorch_computes_the_same(tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed: make test-all TORCH=1 installs it")
     tf = pytest.importorskip("tensorflow")

@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
 
-from baselines.egnet.recipe import AVERAGE, BACKBONE, BUDGET, EGNET, OFFICIAL, TABLE_4_BACKBONE, TRAIN_LONGER
+from baselines.egnet.recipe import BACKBONE, BUDGET, EGNET
 from madn import recipes
 from madn.errors import UserError
 from madn.training.checkpoint import load_start, save_generator
@@ -23,6 +23,7 @@ TINY = {
     "batch": 2,
     "lr_g": 1e-3,
 }
+AVERAGE, OFFICIAL, LONGER = (recipes.get(f"egnet-{name}") for name in ("mean", "official", "train-longer"))
 BLURRED, SHARP = np.random.default_rng(0).random((2, 2, 32, 32, 3), dtype=np.float32)
 
 
@@ -79,14 +80,14 @@ def test_every_part_gets_steps(total):
 
 
 def test_a_stage_is_a_recipe_of_its_own():
-    for recipe in (EGNET, OFFICIAL, TRAIN_LONGER, AVERAGE, TABLE_4_BACKBONE):
+    for recipe in (EGNET, OFFICIAL, LONGER, AVERAGE, recipes.get("egnet-backbone")):
         for stage, steps in recipe.stages(100):
             assert stage.stages(steps) == [(stage, steps)]
 
 
 def test_variants_stages():
     assert [stage.parts for stage, _ in OFFICIAL.stages(61)] == [("backbone", "egn"), ("backbone", "egn", "sen")]
-    assert [(stage.parts, stage.frozen) for stage, _ in TRAIN_LONGER.stages(10)] == [
+    assert [(stage.parts, stage.frozen) for stage, _ in LONGER.stages(10)] == [
         (("backbone",), ()),
         (("backbone", "backbone"), ()),
     ]
@@ -103,6 +104,7 @@ def test_who_needs_weights():
     assert EGNET.stages(100)[1][0].needs_weights
 
 
+@pytest.mark.slow
 def test_each_stage_moves_its_part_and_starts_where_the_one_before_ended():
     recipe, previous = replace(EGNET, **TINY), None
     expected = [set(BACKBONE), {"egn1", "egn2"}, {"sen"}]
@@ -136,8 +138,9 @@ def test_the_average_trains_f_alone():
     assert "mse_stage_1" in model.objective.term_names
 
 
+@pytest.mark.slow
 def test_starts_from_the_weights_of_the_network_without_its_last_part(tmp_path):
-    small, file = replace(TABLE_4_BACKBONE, **TINY), tmp_path / "backbone.weights.h5"
+    small, file = replace(recipes.get("egnet-backbone"), **TINY), tmp_path / "backbone.weights.h5"
     backbone = small.build_generator()
     save_generator(backbone, file, "egnet-backbone", small.fields())
     stage = replace(OFFICIAL, **TINY).stages(10)[0][0]

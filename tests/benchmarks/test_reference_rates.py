@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from madn.benchmarks import reference_rates
-from madn.benchmarks.sample_images import crops, photo
+from madn.benchmarks.timing import sample_crops, sample_photo
 from madn.nn.macs import network_macs
 
 
@@ -27,14 +27,14 @@ def test_products_in_both_precisions():
 
 
 def test_the_machine_has_a_processor_by_name():
-    said = reference_rates.describe_machine()
+    said = reference_rates.environment()["machine"]
     assert said["processor"] and said["cores"] >= 1 and said["gpu"] is reference_rates.on_gpu()
 
 
 def test_pictures_of_any_size():
-    assert photo(3, 700).shape == (3, 700, 3) and photo(1100, 40).dtype == np.uint8
-    assert np.array_equal(photo(600, 40)[512:], photo(512, 40)[-2:-90:-1])  # mirrored
-    blurred, sharp = crops(3, 32)
+    assert sample_photo(3, 700).shape == (3, 700, 3) and sample_photo(1100, 40).dtype == np.uint8
+    assert np.array_equal(sample_photo(600, 40)[512:], sample_photo(512, 40)[-2:-90:-1])  # mirrored
+    blurred, sharp = sample_crops(3, 32)
     assert blurred.shape == sharp.shape == (3, 32, 32, 3) and blurred.dtype == np.float32
     assert 0 <= blurred.min() and blurred.max() <= 1 and 0.001 < np.abs(blurred - sharp).mean() < 0.1
     assert not np.array_equal(sharp[0], sharp[1])

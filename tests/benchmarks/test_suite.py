@@ -7,19 +7,18 @@ import pytest
 from narrow import narrow
 
 from madn import bench
-from madn.benchmarks import about, photo_timing, processes, step_timing, suite, timing_cells
+from madn.benchmarks import suite, timing
 from madn.errors import UserError
 from madn.training.checkpoint import save_generator
-
-PLACES = {f"madn.benchmarks.{module.__name__.split('.')[-1]}": module for module in (about, photo_timing, step_timing)}
 
 
 @pytest.fixture
 def here(monkeypatch):
     """Measurements without processes of their own: starting TensorFlow takes longer than they do."""
 
-    def call(module, function, *arguments):
-        return processes.guarded(lambda: getattr(PLACES[module], function)(*arguments))
+    def call(module, function, *arguments, **keywords):
+        assert module == timing.__name__
+        return suite.guarded(lambda: getattr(timing, function)(*arguments, **keywords))
 
     monkeypatch.setattr(suite, "in_own_process", call)
     monkeypatch.setattr("madn.benchmarks.reference_rates.SIDES", {False: 64, True: 64})
@@ -36,6 +35,7 @@ def cells(line):
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
+@pytest.mark.slow
 def test_two_tables_and_every_time_in_the_file(tmp_path, capsys, here):
     file = weights("madn", tmp_path, scales=1, adversarial_domains="none")
     code = bench.main(
@@ -56,11 +56,7 @@ def test_two_tables_and_every_time_in_the_file(tmp_path, capsys, here):
     )
     lines = capsys.readouterr().out.splitlines()
     found = json.loads((tmp_path / "found.json").read_text())
-    assert (
-        code == 0
-        and cells(lines[2]) == list(timing_cells.RESTORATION)
-        and cells(lines[6]) == list(timing_cells.TRAINING)
-    )
+    assert code == 0 and cells(lines[2]) == list(suite.RESTORATION) and cells(lines[6]) == list(suite.TRAINING)
     (restored,), (trained,) = found["restoration"], found["training"]
     assert [len(restored["seconds"]), len(restored["stack"]["seconds"]), len(trained["seconds"])] == [2, 2, 2]
     assert restored["tile_size"] == [48, 36] and restored["tiles"] == "whole"  # padded to multiples of 4
@@ -98,16 +94,16 @@ def test_one_that_fails_is_named_with_its_reason_and_the_others_go_on(tmp_path, 
     assert code == 1 and len(lines) == 2
     assert all("failed: --crop must be a multiple of 32; received 40" in line for line in lines)
     assert [cells(line)[1] for line in lines] == ["mixed_bfloat16", "float32"]
-    assert all(len(cells(line)) == len(timing_cells.TRAINING) for line in lines)
+    assert all(len(cells(line)) == len(suite.TRAINING) for line in lines)
 
 
 def test_stages_of_a_recipe_are_lines_of_their_own():
-    assert [stage.parts for stage in step_timing.stages("egnet")] == [
+    assert [stage.parts for stage in timing.stages("egnet")] == [
         ("backbone",),
         ("backbone", "egn"),
         ("backbone", "egn", "sen"),
     ]
-    assert [stage.backbone_weights for stage in step_timing.stages("sisnet")] == ["none"]
+    assert [stage.backbone_weights for stage in timing.stages("sisnet")] == ["none"]
 
 
 def test_shares_follow_from_the_times():
@@ -123,7 +119,7 @@ def test_shares_follow_from_the_times():
         "stack": {"seconds": [1.0, 1.0, 4.0], "macs": 20e9},
         "matrix_product": {"seconds": [0.5, 1.0, 1.0], "macs": 15e9},
     }
-    assert timing_cells.restoration_cells(row) == [
+    assert suite.restoration_cells(row) == [
         "madn",
         "float32",
         "1000x500",
@@ -137,17 +133,17 @@ def test_shares_follow_from_the_times():
         "50%",
         "1.50",
     ]
-    assert timing_cells.restoration_cells({**row, "macs": None})[7:] == ["", "", "", "", "1.50"]
+    assert suite.restoration_cells({**row, "macs": None})[7:] == ["", "", "", "", "1.50"]
 
 
 @pytest.mark.process
 def test_a_process_that_dies_leaves_a_line():
-    assert "was killed" in processes.in_own_process("os", "_exit", 9)["failed"]
+    assert "was killed" in suite.in_own_process("os", "_exit", 9)["failed"]
 
 
 def test_exceptions_become_reasons():
     def fail(problem):
         raise problem
 
-    assert processes.guarded(lambda: fail(UserError("no such file"))) == {"failed": "no such file"}
-    assert processes.guarded(lambda: fail(MemoryError("too\nmuch"))) == {"failed": r"MemoryError: too\nmuch"}
+    assert suite.guarded(lambda: fail(UserError("no such file"))) == {"failed": "no such file"}
+    assert suite.guarded(lambda: fail(MemoryError("too\nmuch"))) == {"failed": r"MemoryError: too\nmuch"}

@@ -2,6 +2,7 @@ import re
 
 import keras
 import numpy as np
+import pytest
 from narrow import narrow
 
 from madn import bench
@@ -14,6 +15,7 @@ def decibels(cell):
     return np.inf if cell == "equal" else float(cell.removesuffix(" dB"))
 
 
+@pytest.mark.slow
 def test_ways_of_restoring_are_timed_and_compared(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Restorer, "reach", 32)  # that of random weights leaves small tiles no room
     recipe = narrow("madn", gradient_network="none", adversarial_domains="none")

@@ -73,6 +73,7 @@ def test_a_file_that_breaks_is_named_by_both(source):
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_an_uncaught_error_ends_the_process(folder):
     """An iterator alive at exit, with TensorFlow's threads inside Python, once made it hang."""
     program = f"""if True:

@@ -53,6 +53,20 @@ def test_a_later_run_finds_the_disk_cache_and_a_changed_file_is_read_anew(files,
     assert len(list((tmp_path / "cache").iterdir())) == 5  # and no temporary file is left
 
 
+@pytest.mark.parametrize("damage", ["flipped", "cut", "unsealed", "empty"])
+def test_a_damaged_file_of_the_disk_cache_is_decoded_again(files, tmp_path, decoded, damage):
+    path, pixels = next(iter(files.items()))
+    DecodedImages("disk", 1.0, tmp_path / "cache").read(path)
+    (kept,) = (tmp_path / "cache").iterdir()
+    whole = kept.read_bytes()
+    flipped = whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]
+    kept.write_bytes({"flipped": flipped, "cut": whole[:-1], "unsealed": whole[:-44], "empty": b""}[damage])
+    decoded.clear()
+    again = DecodedImages("disk", 1.0, tmp_path / "cache")
+    assert (again.read(path) == pixels).all() and (again.read(path) == pixels).all() and len(decoded) == 1
+    assert kept.read_bytes() == whole
+
+
 @pytest.mark.parametrize("cache", ["memory", "disk"])
 def test_the_limit_holds(files, tmp_path, decoded, cache):
     images = DecodedImages(cache, 4000 / 1e9, tmp_path / "cache")  # two images of about 1,900 bytes

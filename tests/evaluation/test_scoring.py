@@ -1,12 +1,13 @@
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from skimage import data
 
+from madn.data.index import Pair
 from madn.errors import UserError
-from madn.evaluation.scoring import Evaluation, ImageResult, Scores, evaluate_method, score
+from madn.evaluation.metric_list import Scores
+from madn.evaluation.scoring import Evaluation, ImageResult, evaluate_method, score
 from madn.imaging.arrays import read_image, to_float, write_image
 from madn.restoration.restorer import restore
 
@@ -26,9 +27,7 @@ def pairs(tmp_path):
     found = []
     for name, size in (("astronaut", (70, 50)), ("chelsea", (64, 90))):
         sharp = to_float(getattr(data, name)()[: size[0], : size[1]])
-        pair = SimpleNamespace(
-            blurred=tmp_path / f"{name}_b.png", sharp=tmp_path / f"{name}_s.png", scene="zoo", name=f"zoo/{name}"
-        )
+        pair = Pair(tmp_path / f"{name}_b.png", tmp_path / f"{name}_s.png", "zoo", f"zoo/{name}")
         write_image(pair.sharp, sharp)
         write_image(pair.blurred, sharp * 0.8)
         found.append(pair)
@@ -91,7 +90,7 @@ def test_what_cannot_be_measured_is_named(pairs, tmp_path):
         evaluate(identity, [])
     with pytest.raises(UserError, match="astronaut_b.png: 50x70 is smaller than 64"):
         evaluate(identity, pairs, "crop", crop=64)
-    with pytest.raises(UserError, match="crop 8 is smaller than the 11-pixel window"):
+    with pytest.raises(UserError, match="crop 8 is smaller than the 11 pixels that ssim"):
         evaluate(identity, pairs, "crop", crop=8)
     with pytest.raises(UserError, match="'half' is unknown"):
         evaluate(identity, pairs, "half")
@@ -119,8 +118,11 @@ def test_json_holds_what_was_measured(pairs, tmp_path):
 
 
 def fake(count):
+    restored = Scores(psnr=30.0, ssim=0.8, ssim_matlab=0.9)
     images = [
-        ImageResult("s", f"s/{i}", (720, 1280), None, Scores(20.0 + i, 0.5, 0.6), Scores(30.0, 0.8, 0.9), 0.1 * i)
+        ImageResult(
+            "s", f"s/{i}", (720, 1280), None, Scores(psnr=20.0 + i, ssim=0.5, ssim_matlab=0.6), restored, 0.1 * i
+        )
         for i in range(count)
     ]
     return Evaluation("full", None, None, images)

@@ -64,6 +64,7 @@ def keras_restores(generator, images):
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_agrees_with_keras_where_neither_madn_nor_keras_can_be_imported(generator, exported, tmp_path):
     random = np.random.default_rng(1)
     images = {f"serving_default-{h}x{w}": random.random((2, h, w, 3), dtype=np.float32) for h, w in SIZES}

@@ -10,8 +10,7 @@ from madn.data.index import find_pairs, pair_folders
 from madn.data.synthetic import find_photos
 from madn.errors import UserError
 from madn.imaging import formats
-from madn.imaging.finding import VIDEOS, below, image_files
-from madn.imaging.video import CODECS
+from madn.imaging.finding import below, image_files
 from madn.restoration.targets import find_jobs
 
 HIDDEN = (
@@ -124,5 +123,16 @@ def test_kinds_that_need_an_extra_say_so(monkeypatch):
         find_jobs(["in/a.png"], Path("out.heic"))
 
 
-def test_the_suffixes_of_videos_are_those_that_are_written():
-    assert VIDEOS == CODECS.keys()
+def test_videos_without_pyav_are_named_and_the_photos_restored(monkeypatch):
+    monkeypatch.setattr(formats, "missing", lambda kind: 'PyAV (pip install "madn[video]")' * (kind == "video"))
+    picture("in/a.png")
+    for name in ("a.mp4", "b.mp4", "c.MOV"):
+        Path("in", name).touch()
+    jobs, problems, left_out = find_jobs(["in"], Path("out"))
+    assert [job.source.name for job in jobs] == ["a.png"] and left_out == {".mp4": 2, ".mov": 1}
+    assert problems == [
+        (str(Path("in/c.MOV")), '.MOV videos need PyAV (pip install "madn[video]")'),
+        (str(Path("in/a.mp4")), 'one of 2 .mp4 files: .mp4 videos need PyAV (pip install "madn[video]")'),
+    ]
+    with pytest.raises(UserError, match=r"a.mp4: .mp4 videos need PyAV \(pip install .madn\[video\].\)"):
+        find_jobs(["in/a.mp4"], Path("out"))

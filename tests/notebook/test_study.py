@@ -24,7 +24,7 @@ MEAN = {
 @pytest.fixture(autouse=True)
 def workplace(tmp_path, monkeypatch):
     """A folder checkout/notebooks to work in, with pairs two folders above it."""
-    for variable in ("MADN_SCALE", "MADN_DATA", "MADN_VGG", "MADN_RUNS"):
+    for variable in ("MADN_SCALE", "MADN_DATA", "MADN_VGG", "MADN_RUNS", "MADN_REALBLUR"):
         monkeypatch.delenv(variable, raising=False)
     for name in "abc":
         sharp = to_float(data.astronaut()[100:164, 100:180])
@@ -57,7 +57,8 @@ def asked(monkeypatch):
         commands.append(argv)
         folder = study.Path(argv[argv.index("--out") + 1])
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "full.json").write_text(
+        protocol = argv[argv.index("--protocol") + 1] if "--protocol" in argv else "full"
+        (folder / f"{protocol}.json").write_text(
             json.dumps({"mean": MEAN, "images": [0, 0], "crop": None, "layout": "GoPro", "blur_kind": "blur"})
         )
 
@@ -146,6 +147,8 @@ def test_measuring_a_run_of_the_study_and_another_model(asked):
         "--out",
         "runs/madn-hand-GOPRO/a/test",
     ]
+    assert here.measure("madn-small", protocol="crop")["file"] == "runs/shared-hand-GOPRO/madn-small/crops/crop.json"
+    assert asked[-1][asked[-1].index("--protocol") + 1] == "crop"
     weights = here.folder / "mean.weights.h5"  # made by a notebook: a file is no folder to write into
     weights.touch()
     assert here.measure(weights)["file"] == "runs/madn-hand-GOPRO/others/mean.weights.h5/test/full.json"
@@ -242,6 +245,7 @@ def test_what_a_notebook_measures_is_kept():
     assert json.loads(study.Path(kept["file"]).read_text()) == {"with EGN": 1.25}
 
 
+@pytest.mark.slow
 def test_a_restored_image_keeps_size_and_range(workplace):
     image = read_image(workplace / "GOPRO/test/scene/blur/a.png")
     restored = Study("madn").restored("madn-small", image)
@@ -274,6 +278,37 @@ def test_few_pairs_are_spread_over_the_set(asked, monkeypatch):
     here = Study("madn")
     here.measure("madn-small")
     assert here.every == 3 and ["--every", "3", "--limit", "1"] == asked[0][5:9]
+
+
+def test_realblur_is_measured_beside_the_studys_own_pairs(asked, workplace, monkeypatch):
+    image = np.full((32, 40, 3), 0.5, "float32")
+    for which in ("RealBlur-J_ECC", "RealBlur-R_BM3D"):
+        for number in (1, 2, 3):
+            for kind in ("gt", "blur"):
+                write_image(workplace / f"real/{which}/scene001/{kind}/{kind}_{number}.png", image)
+    assert Study("egnet").on_realblur() == []
+    monkeypatch.setitem(study.SCALES, "hand", study.Scale(4, 2))
+    here = Study("egnet", realblur="../../real")
+    run = here.train("a", "egnet-nosen")
+    places = [each.measure(model)["file"] for each in (here, *here.on_realblur()) for model in (run, "madn-small")]
+    own, shared = "runs/egnet-hand-GOPRO/a", "runs/shared-hand"
+    assert places == [
+        f"{own}/test/full.json",
+        f"{shared}-GOPRO/madn-small/test/full.json",
+        f"{own}/test-RealBlur-J_ECC/full.json",
+        f"{shared}-RealBlur-J_ECC/madn-small/test-RealBlur-J_ECC/full.json",
+        f"{own}/test-RealBlur-R_BM3D/full.json",
+        f"{shared}-RealBlur-R_BM3D/madn-small/test-RealBlur-R_BM3D/full.json",
+    ]
+    command = asked[3]  # behind the training and two measurements of the study's own pairs
+    assert command[:5] == [run, "--data", "../../real/RealBlur-J_ECC", "--split", "test"]
+    assert command[5:7] == ["--limit", "2"] and "last" in command
+    assert [pair.name for pair in here.on_realblur()[1].pairs] == ["scene001/1", "scene001/2"]
+    monkeypatch.setenv("MADN_REALBLUR", str(workplace / "real/RealBlur-R_BM3D"))
+    assert [each.data for each in Study("egnet").on_realblur()] == [str(workplace / "real/RealBlur-R_BM3D")]
+    with pytest.raises(UserError, match="GOPRO: laid out as GoPro is, not as RealBlur"):
+        monkeypatch.delenv("MADN_REALBLUR")
+        Study("egnet", realblur="../../GOPRO")
 
 
 def test_a_table_is_of_one_set_of_pairs():

@@ -11,15 +11,17 @@ from madn import recipes
 from madn.errors import UserError
 from madn.papers import published
 from madn.papers.results import find_results
+from madn.papers.tables import FACTS, OFFICIAL, canonical_method
 
 PUBLISHED = published.load()
+FOUR = [names[0] for names in PUBLISHED["madn"]["table 3"]["images"].values()]
 MADN, SISNET, GUIDED, MSR2B, EGNET = (
     PUBLISHED[name] for name in ("madn", "sisnet", "structure_guided", "msr2b", "egnet")
 )
 
 
 def rows(table: dict) -> dict:
-    return {method: values for method, values in table.items() if method not in published.FACTS}
+    return {method: values for method, values in table.items() if method not in FACTS}
 
 
 def ranking(table: dict, metric: str, column: int | None = None) -> list[str]:
@@ -182,9 +184,12 @@ def test_every_table_names_its_data_and_its_recipes():
                 *(values for row in shown.rows.values() for values in row.values()),
             )
             assert {len(side) for side in sides} == {len(shown.columns)}, f"{name} {which}"
-            scores = "psnr" in next(iter(shown.rows.values()))
-            assert all(data in PUBLISHED["data"] for data in shown.data) if scores else set(shown.data) == {None}
-            assert bool(shown.recipes) == scores and set(shown.recipes) <= set(shown.rows)
+            measured = shown.scored or any(shown.timed)
+            assert all(data in PUBLISHED["data"] for data in shown.data) if measured else set(shown.data) == {None}
+            assert bool(shown.recipes) == measured and set(shown.recipes) <= set(shown.rows)
+            assert set(PUBLISHED[name].get("names", ())) <= {
+                row for each in published.tables(name) for row in published.table(name, each).rows
+            }
             used |= {recipe for columns in shown.recipes.values() for names in columns for recipe in names}
     assert used <= set(recipes.named())
     assert set(published.PAPERS) < used
@@ -256,7 +261,7 @@ def test_a_result_stands_beside_its_row_and_nowhere_else(tmp_path):
         ("store", "MADN", 26),
         ("store", "blurred input", 21),
     ]
-    four = write(tmp_path / "d/full.json", psnr=30, names=[name for name in MADN["table 3"]["images"] if name])
+    four = write(tmp_path / "d/full.json", psnr=30, names=FOUR)
     average = [line for line in published.beside("madn", "table 3", find_results([four])) if line.column == "average"]
     assert [(line.method, line.measured.get("psnr"), line.pairs) for line in average][-2:] == [
         ("MADN", 31.5, 4),
@@ -362,7 +367,7 @@ def test_text_and_markdown_of_a_whole_paper(tmp_path):
     # no scores of images: methods against columns, nothing to measure
     scored = squeezed(published.markdown("structure_guided", "table 2"))
     assert "| Structures Guided | 7.5 | 7.7 | 7.2 | 6.9 | 6.8 | 7.2 |" in scored
-    assert "measured" not in published.text("egnet", "table 2")
+    assert "measured" not in published.text("egnet", "table 5")
     assert "| BANet | RealBlur-J | | | | | |" in squeezed(published.markdown("egnet", "table 1"))
 
 
@@ -379,11 +384,15 @@ def test_damaged_and_foreign_files(tmp_path):
         text.replace('"recipe"', '"receipt"'),
         text.replace('"psnr": 20,', '"psnr": "dark",'),
         "\xff",
+        "[" * 100_000,
+        text.replace('"psnr": 20,', '"psnr": NaN,'),
+        text.replace("{", '{"version": 2, ', 1),
+        text[:-40],
     ]
     for k, content in enumerate(bad):
         (tmp_path / f"{k}").mkdir()
         (tmp_path / f"{k}/full.json").write_bytes(content.encode("latin-1"))
-        with pytest.raises(UserError, match="full.json: not a result of python -m madn.evaluate"):
+        with pytest.raises(UserError, match="full.json: (not what python -m madn.evaluate|written by a newer)"):
             find_results([tmp_path / f"{k}/full.json"])
     write(tmp_path / "other.json")
     assert [result["file"] for result in find_results([tmp_path, good])] == [good]
@@ -391,7 +400,105 @@ def test_damaged_and_foreign_files(tmp_path):
         find_results([tmp_path / "gone"])
     write(tmp_path / "good/full.json", psnr=float("inf"))
     (tmp_path / "good/full.json").write_text((tmp_path / "good/full.json").read_text().replace("Infinity", '"inf"'))
-    four = write(tmp_path / "four/full.json", names=MADN["table 3"]["images"][:4])
+    four = write(tmp_path / "four/full.json", names=FOUR)
     (tmp_path / "four/full.json").write_text((tmp_path / "four/full.json").read_text().replace("25.0", '"inf"'))
     assert "  inf " in published.text("madn", "table 3", find_results([four]))
     assert "  inf " in published.text("madn", "table 4", find_results([good]))
+
+
+def cells(lines: list, *metrics: str) -> dict[tuple[str, str], tuple]:
+    """(method, column) -> measured values, of the lines that have some."""
+    return {
+        (line.method, line.column): tuple(line.measured.get(metric) for metric in metrics)
+        for line in lines
+        if line.measured
+    }
+
+
+def test_images_are_known_by_gopros_own_names_or_named_by_the_user(tmp_path):
+    columns = published.table("madn", "table 3")
+    assert columns.unknown_images == ("store",)
+    assert [bool(OFFICIAL.fullmatch(names[0])) for names in columns.images[:4]] == [True, True, True, False]
+    official = [*FOUR[:3], "GOPR0385_11_01/003011"]
+    whole = write(tmp_path / "full.json", names=official)
+    results = find_results([whole])
+    found = cells(published.beside("madn", "table 3", results), "psnr")
+    assert found == {
+        (method, column): (psnr + k,)
+        for method, psnr in (("MADN", 25), ("blurred input", 20))
+        for k, column in enumerate(("crowds", "road", "car"))
+    }
+    said = published.text("madn", "table 3", results)
+    assert "store: its scene and frame in GoPro's test part are not known; --images store=SCENE/FRAME" in said
+    named = published.beside("madn", "table 3", results, {"store": official[3]})
+    assert cells(named, "psnr") == found | {
+        ("MADN", "store"): (28,),
+        ("blurred input", "store"): (23,),
+        ("MADN", "average"): (26.5,),
+        ("blurred input", "average"): (21.5,),
+    }
+    said = published.report(["madn"], [whole], {"store": official[3]})
+    assert f"store: {official[3]}" in said and "not known" not in said
+    # a local copy of the car and the car itself are one image
+    copy = write(tmp_path / "copy/full.json", names=["GOPR0384_11_00/000001", "GOPR0854_CAR/000001"])
+    assert ("MADN", "car") in cells(published.beside("madn", "table 3", find_results([copy])), "psnr")
+    for images, message in (
+        ({"shop": official[3]}, "no column 'shop' is about one image; there is crowds, road, car, store"),
+        ({"average": official[3]}, "no column 'average' is about one image"),
+        ({"store": "GOPR0385_11_01/3011"}, "--images store=GOPR0385_11_01/3011: no result on GoPro's test part has"),
+    ):
+        with pytest.raises(UserError, match=message):
+            published.report(["madn"], [whole], images)
+    with pytest.raises(UserError, match="there is none in these papers"):
+        published.report(["egnet"], [whole], {"store": official[3]})
+
+
+def test_what_was_restored_elsewhere_fills_the_rows_of_its_method(tmp_path):
+    about = {"recipe": None, "parameters": None, "model": "images of out, restored elsewhere by Nah", "method": "Nah"}
+    results = find_results([write(tmp_path / "full.json", psnr=29, median_seconds=None, **about)])
+    for paper, table, row in (
+        ("madn", "table 4", "Nah"),
+        ("sisnet", "table 3", "DeepDeblur"),
+        ("structure_guided", "table 1", "Nah"),
+    ):
+        lines = published.beside(paper, table, results)
+        assert [(line.method, line.measured["psnr"]) for line in lines if line.note] == [
+            (row, 29.5),
+            ("blurred input", 20.5),
+        ]
+    # in a table without that method it stands below the rows, under its own name
+    assert ("Nah", "GoPro") in cells(published.beside("egnet", "table 1", results), "psnr")
+    assert cells(published.beside("structure_guided", "table 3", results), "seconds") == {}  # it was not timed
+    assert [canonical_method(name) for name in ("deepdeblur", "Kupyn", "Xu 2013", "Restormer")] == [
+        "Nah",
+        "DeblurGAN",
+        "Xu 2013",
+        "Restormer",
+    ]
+    with pytest.raises(UserError, match="--name Xu: the papers call several methods so; say which: Xu 2013, Xu 2021"):
+        canonical_method("Xu")
+
+
+def test_seconds_stand_beside_the_papers(tmp_path):
+    timed = {"median_seconds": 0.25, "device": "CPU x86_64"}
+    write(tmp_path / "a/full.json", "sisnet", 25, **timed)
+    write(tmp_path / "b/full.json", "structure_guided", 25, **timed)
+    write(tmp_path / "c/full.json", "egnet-nosen", 25, **timed)
+    write(tmp_path / "d/crop.json", "sisnet", 25, protocol="crop", crop=64, seed=0, **timed)
+    write(tmp_path / "e/full.json", "msr2b", 25, **timed)
+    for file in tmp_path.rglob("*.json"):
+        read = json.loads(file.read_text())
+        file.write_text(json.dumps({**read, "images": [{**each, "size": [720, 1280]} for each in read["images"]]}))
+    results = find_results([tmp_path])
+    sisnet = [line.measured.get("seconds") for line in published.beside("sisnet", "table 3", results) if line.note]
+    assert sisnet == [0.25, None, None, None]  # whole images, crops, and the blurred input of both
+    assert cells(published.beside("structure_guided", "table 3", results), "psnr", "seconds") == {
+        ("Structures Guided", ""): (None, 0.25)
+    }
+    assert cells(published.beside("egnet", "table 2", results), "seconds") == {("EGNet", ""): (0.25,)}
+    assert cells(published.beside("msr2b", "table 2", results), "seconds")["MSR2B", "GoPro"] == (0.25,)
+    rows = squeezed(published.markdown("structure_guided", "table 3", results)).splitlines()
+    assert "| Structures Guided | 446.98 | 0.7 | 0.250 | structure_guided, 1,234,567 parameters " in "\n".join(rows)
+    assert "whole images, 2 of 1,111, 1280x720" in "\n".join(rows) and "timed on CPU x86_64" in "\n".join(rows)
+    assert any(row.startswith("Seconds: measured are the median") for row in rows)
+    assert "measured seconds" not in published.text("sisnet", "table 2", results)

@@ -42,10 +42,11 @@ def network(monkeypatch, tmp_path):
         return Restorer(inverted, 16, memory_gb=memory_gb, tile=tile, ensemble=ensemble)
 
     def load(*arguments):
-        *which, options, few = arguments
-        asked.loads.append((*which, options.runtime, few))
+        *which, options, few, trust_model = arguments
+        asked.loads.append((*which, options.runtime, few, trust_model))
         return SimpleNamespace(description="an inverting network", restorer=restorer, runtime="NumPy")
 
+    monkeypatch.setattr(deblur, "find_model", lambda *arguments: None)
     monkeypatch.setattr(runtimes, "load", load)
     monkeypatch.chdir(tmp_path)
     return asked
@@ -104,8 +105,8 @@ def test_one_photo_to_a_file_and_into_a_folder(network, capsys):
     )
     assert is_inverted("new/out.png", 35, 21) and is_inverted("new/in.png", 35, 21)
     assert network.loads == [
-        (DEFAULT, "best", None, "float32", "auto", True),
-        ("run", "last", "madn", "bfloat16", "auto", True),
+        (DEFAULT, "best", None, "float32", "auto", True, False),
+        ("run", "last", "madn", "bfloat16", "auto", True, False),
     ]
     assert network.restorers == [(None, None, False, None), (2.5, 300, False, 0.5)] and network.widths == [48, 48]
 
@@ -172,7 +173,8 @@ def test_bad_input_is_said_before_the_model_is_loaded(network, capsys):
     before = files(".")
     for words, message in (
         (["none", "-o", "out"], "none: no such file or folder"),
-        (["-o", "out"], "no photos: python -m madn.deblur IN"),
+        ([], "nothing to restore: give photos, videos or folders of them, and a folder for the results: "),
+        (["-o", "out"], "nothing to restore: give photos"),
         (["in.png"], "missing -o"),
         (["in.png", "-o", "in.png"], "in.png: the result would be written over an input"),
         (["in.png", "-o", "out.raw"], "out.raw: '.raw' is not"),
@@ -205,7 +207,7 @@ def test_report(network, capsys):
     assert code == 1 and out.splitlines()[0] == "report: out/seen/report.html"
     for name in ("in/a.png", "in/deep.png", "in/grey.png"):
         assert f"<h2><bdi>{name}</bdi></h2>" in page
-    assert "3 photos restored" in page and "an inverting network" in page and "stopped" not in page
+    assert "3 of 4 restored" in page and "an inverting network" in page and "stopped" not in page
     assert "<dt><bdi>in/empty.png</bdi></dt><dd>cannot be read as an image (the file is empty)</dd>" in page
     Path("in/empty.png").unlink()
     # it would lose what it shows, and show nothing
@@ -215,28 +217,48 @@ def test_report(network, capsys):
 
 
 def test_video(network, capsys):
+    pytest.importorskip("av")
+    from imaging.videos import UNEVEN, make, read
+
     Path("in").mkdir()
-    writer = cv2.VideoWriter("in/a.mkv", cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"FFV1"), 25, (48, 32))
-    for k in range(3):
-        writer.write(np.ascontiguousarray(NOISE[k : k + 32, :48, ::-1]))
-    writer.release()
+    make(Path("in/a.mkv"), 3, times=UNEVEN[:3], height=32, width=48)
     photo("in/b.png")
     (Path("in") / "broken.mp4").write_bytes(b"no video")
     code, out, err = run(capsys, "in", "-o", "out", "--report", "report.html")
     assert code == 1 and out.startswith("video: each frame is restored by itself") and "2 of 3 restored" in out
     assert err == "madn: error: in/broken.mp4: cannot be read as a video (no MP4, MOV, AVI, MKV or WebM file)\n"
-    capture = cv2.VideoCapture("out/a.mkv")
-    for k in range(3):
-        np.testing.assert_array_equal(capture.read()[1][:, :, ::-1], 255 - NOISE[k : k + 32, :48])
-    assert not capture.read()[0]
+    np.testing.assert_array_equal(read("out/a.mkv").frames, 255 - read("in/a.mkv").frames)
+    np.testing.assert_allclose(read("out/a.mkv").times, UNEVEN[:3], atol=5e-4)
     assert "first of 3 frames, each restored by itself" in Path("report.html").read_text(encoding="utf-8")
+
+
+def test_a_video_that_cannot_grow_is_one_failure(network, capsys):
+    pytest.importorskip("av")
+    resource = pytest.importorskip("resource")
+    from imaging.videos import make
+
+    Path("in").mkdir()
+    make(Path("in/a.mkv"), 6, height=64, width=64)
+    photo("in/b.png")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (7000, before[1]))
+    try:
+        code, out, err = run(capsys, "in", "-o", "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1 and "1 of 2 restored" in out and files("out") == ["b.png"]
+    assert err == "madn: error: out/a.mkv: cannot be written (File too large); choose another name or place\n"
 
 
 def test_ctrl_c_leaves_whole_files_and_the_report(network, capsys):
     for name, width in (("a.png", 48), ("b.png", 32), ("c.png", 48)):
         photo(f"in/{name}", width)
     network.fault = lambda width: KeyboardInterrupt() if width == 32 else None
-    assert run(capsys, "in", "-o", "out", "--report", "out/report.html") == (130, "", "madn: stopped\n")
+    assert run(capsys, "in", "-o", "out", "--report", "out/report.html") == (
+        130,
+        "",
+        "madn: stopped; 1 of 3 restored, which stay; the same command goes on with the rest\n",
+    )
     assert files("out") == ["a.png", "report.html"] and is_inverted("out/a.png")
     page = Path("out/report.html").read_text(encoding="utf-8")
     assert "stopped before the end" in page and "in/a.png" in page and "in/b.png" not in page
@@ -282,7 +304,11 @@ def test_a_name_that_the_place_refuses_is_one_failure(network, capsys, monkeypat
         f"madn: error: {Path('out/at 10:30.png')}: cannot be written ({os.strerror(fault)}); choose another "
         "name or place\n"
     )
-    monkeypatch.setattr(Path, "touch", lambda *_: (_ for _ in ()).throw(OSError(fault, "")))  # nor any other name
+
+    def nor_any_other_name(**options):
+        raise OSError(fault, "")
+
+    monkeypatch.setattr("madn.system.writing.tempfile.TemporaryFile", nor_any_other_name)
     if fault != errno.EINVAL:
         assert run(capsys, "in", "-o", "out")[0] == 2
 
@@ -321,6 +347,7 @@ def test_a_full_disk_of_the_report_is_not_told_of_a_photo(network, capsys, monke
     [
         MemoryError(),
         type("ResourceExhaustedError", (Exception,), {})("OOM when ..."),
+        type("AbortedError", (Exception,), {})("Operation received an exception:Status: 1, message: could not ..."),
         type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
     ],
 )
@@ -358,6 +385,7 @@ def test_progress_is_shown_on_a_terminal(network, monkeypatch):
     (Path("in") / "c.png").touch()
     assert deblur.main(["in", "-o", "out"]) == 1
     said = sys.stderr.getvalue()
+    assert f"loading {DEFAULT}" in said and "a.png, compiling first" in said and "b.png, compiling" not in said
     assert "a.png" in said and "33%" in said and "left]" in said and "\nmadn: error: in/c.png" not in said
     assert "madn: error: in/c.png: cannot be read" in said
 

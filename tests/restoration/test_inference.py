@@ -43,7 +43,13 @@ def psnr(one, other):
 
 @pytest.mark.parametrize(
     "name, reach, decibels",
-    [("madn", 64, 80), ("msr2b", 64, 80), ("structure_guided", 64, 70), ("sisnet", 64, 50), ("egnet", 16, 38)],
+    [
+        ("madn", 64, 80),
+        ("msr2b", 64, 80),
+        pytest.param("structure_guided", 64, 70, marks=pytest.mark.slow),
+        ("sisnet", 64, 50),
+        pytest.param("egnet", 16, 38, marks=pytest.mark.slow),
+    ],
 )
 def test_tiles_agree_with_the_whole(networks, name, reach, decibels):
     recipe, network = NETWORKS[name], networks(name)
@@ -73,6 +79,7 @@ def test_what_statistics_the_networks_take(networks):
     assert kinds["egnet"] == [RANGE] * 2  # of the gradient map; attention goes by patches
 
 
+@pytest.mark.slow
 def test_tiles_are_not_cut_into_patches():
     """MPRNet, EGNet without its gradient networks, takes no statistics of tiles, but is told that they are tiles."""
     network, tile = Inference(narrow("egnet", parts=("backbone",)).build_generator()), PHOTO[None, :128, :160]
@@ -82,6 +89,7 @@ def test_tiles_are_not_cut_into_patches():
     assert distance[62:66].mean() > 3 * distance[:8].mean()
 
 
+@pytest.mark.slow
 def test_statistics_of_the_only_tile_change_nothing(networks):
     network, tile = networks("structure_guided"), PHOTO[None, :128, :160]
     found = network.measure(tile, (0, 128, 0, 160))

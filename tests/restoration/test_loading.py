@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -48,6 +49,25 @@ def test_weights_file_and_run_folder_give_the_same_network(tmp_path, weights):
     np.testing.assert_array_equal(load_network(run, which="last").network(image), loaded.network(image))
 
 
+def test_without_held_out_images_the_last_checkpoint_is_taken_and_said(tmp_path, weights):
+    file, _ = weights
+    other = TINY.build_generator()
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    settings = {"recipe": "madn", "fields": TINY.fields(), "data": {}, "pairs": {"validation": []}}
+    (run / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="no last checkpoint yet"):
+        load_network(run)
+    save_generator(other, run / "checkpoints/best.weights.h5", "madn", TINY.fields(), step=4)  # an earlier version's
+    (run / "checkpoints/last.weights.h5").write_bytes(file.read_bytes())
+    image = np.random.default_rng(0).random((1, 32, 48, 3), dtype=np.float32)
+    loaded = load_network(run)
+    np.testing.assert_array_equal(loaded.network(image), load_network(file).network(image))
+    said = "last.weights.h5 (recipe madn, step 7): the last checkpoint, since the run held no images out"
+    assert said in loaded.description
+    assert "held no images out" not in load_network(run, which="last").description  # as it was asked for
+
+
 def test_what_is_no_network_is_named(tmp_path, weights):
     file, generator = weights
     (tmp_path / "empty").mkdir()
@@ -60,7 +80,7 @@ def test_what_is_no_network_is_named(tmp_path, weights):
         "missing": "no such run folder",
         "cut.weights.h5": "not a readable",
         "plain.weights.h5": "name it with --recipe",
-        "broken": "not a SavedModel",
+        "broken": "not as madn.export writes it",
     }.items():
         with pytest.raises(UserError, match=said) as problem:
             load_network(tmp_path / name)
@@ -82,12 +102,16 @@ def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
     (tmp_path / name / "checkpoints").mkdir()
     settings = {"recipe": "madn", "fields": TINY.fields(), "data": {}}
     (tmp_path / name / "settings.json").write_text(json.dumps(settings))
-    shutil.copy(weights[0], tmp_path / name / "checkpoints/best.weights.h5")  # a run: what exists comes first
-    assert "step 7" in load_network(name).description
-    shutil.rmtree(tmp_path / name)
+    shutil.copy(weights[0], tmp_path / name / "checkpoints/best.weights.h5")
+    assert load_network(name).description == loaded.description  # What is shipped comes first,
+    for path in (f"./{name}", f"{name}/", Path(name), tmp_path / name):  # and a path must look like one.
+        assert "step 7" in load_network(path).description
+    (tmp_path / "mine").mkdir()
     for wrong, said in (
-        ("madn-smal", "madn-smal: no such run folder.* or SavedModel, and no published.*did you mean madn-small"),
+        ("madn-smal", "madn-smal: no published weights of that name: did you mean madn-small"),
         ("zzz", "there are madn, madn-small, madn-srn"),
+        ("mine", r"what lies here under that name is \./mine$"),
+        ("./zzz", "zzz: no such run folder.* or SavedModel$"),
     ):
         with pytest.raises(UserError, match=said):
             load_network(wrong)
@@ -154,6 +178,7 @@ for name in names:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_what_load_gives_can_be_saved_and_loaded_elsewhere(tmp_path):
     """The networks of all papers, each into one .keras file: what a fresh process makes of it is the same."""
     image = np.random.default_rng(0).random((1, 64, 64, 3), dtype=np.float32)

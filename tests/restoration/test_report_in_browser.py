@@ -2,8 +2,8 @@
 
 import io
 import json
-import shutil
 
+import browser
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,21 +11,6 @@ from PIL import Image
 from madn.restoration.report import Report
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-CHROMEDRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-    "--force-color-profile=srgb",
-    "--window-size=1000,900",
-)
 HEIGHT, WIDTH = 300, 400
 EVIL = "<script>alert(1)</script>.png"
 
@@ -40,22 +25,13 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    if not (CHROMIUM and CHROMEDRIVER):
-        pytest.skip("Chromium and its driver are not here: install the packages chromium and chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
     folder = tmp_path_factory.mktemp("browser")
     with Report(folder / "report.html", {"model": "none"}) as report:
         report.add(EVIL, *pictures(), 1.0, "whole")
         large = [np.kron(image, np.ones((8, 8, 1), np.uint8)) for image in pictures()]
         report.add("large.jpg", *large, 1.0, "whole")
         report.fail("broken.png", "cannot be read")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    service = webdriver.chrome.service.Service(CHROMEDRIVER)  # named: Selenium looks for none, and downloads none
-    driver = webdriver.Chrome(options=options, service=service)
+    driver = browser.start(folder)
     driver.address = (folder / "report.html").as_uri()
     yield driver
     driver.quit()

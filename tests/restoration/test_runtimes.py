@@ -57,12 +57,14 @@ def test_without_tensorflow_the_twin_is_taken_for_any_number(keras, monkeypatch)
     assert runtime() == "Keras"
 
 
-def test_a_path_comes_before_a_published_name(keras, monkeypatch, tmp_path):
+def test_a_path_is_told_from_a_published_name(keras, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path(SMALL).mkdir()
-    assert runtime() == "onnxruntime"
     Path(SMALL, "settings.json").touch()
-    assert runtime() == "Keras"
+    assert runtime() == "onnxruntime"
+    assert runtime(f"./{SMALL}") == runtime(Path(SMALL)) == "Keras"
+    runtimes.load(SMALL, trust_model=True)
+    assert [asked[-1] for asked in keras] == [False, False, True]
 
 
 def test_what_has_no_twin_is_said(keras):
@@ -118,10 +120,11 @@ print(code, [name for name in absent if sys.modules.get(name)])
 
 
 @pytest.mark.process
-def test_a_light_installation_restores_photos(tmp_path):
+@pytest.mark.parametrize("model", [SMALL, str(registry.folder() / f"{SMALL}.onnx")])
+def test_a_light_installation_restores_photos(tmp_path, model):
     """Neither TensorFlow nor Keras is imported, nor anything else that requirements/light.txt leaves out."""
     Image.fromarray(data.astronaut()[:440]).save(tmp_path / "in.png")
-    words = [tmp_path / "in.png", "-o", tmp_path / "out.png", "--model", SMALL, "--tile", "448", "--scale", "1"]
+    words = [tmp_path / "in.png", "-o", tmp_path / "out.png", "--model", model, "--tile", "448", "--scale", "1"]
     words += ["--report", tmp_path / "report.html"]
     root = Path(__file__).parents[2]
     done = subprocess.run(

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
+import keras
+import numpy as np
 import pytest
 from helpers import FEW, TINY, batch, eager, same, values
 
@@ -143,6 +145,62 @@ def test_the_newest_whole_state_is_taken(tmp_path, model, capsys, damage):
     old.write_bytes(whole[:-1])
     with pytest.raises(UserError, match=r"every checkpoint is damaged \(state-0000002.*state-0000001.*--weights .*las"):
         newest_whole([new, old])
+
+
+def test_a_generator_with_a_flipped_bit_is_refused_and_one_without_a_seal_is_read(tmp_path, model):
+    file = tmp_path / "best.weights.h5"
+    save_generator(model.generator, file, "madn", FEW.fields())
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-44])  # as earlier versions wrote it
+    load_generator(model.generator, file)
+    for place in (0, 100, len(whole) // 2, len(whole) - 50, len(whole) - 1):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="best.weights.h5: damaged: its content is not what was written"):
+            load_generator(model.generator, file)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    file, generator = tmp_path / "best.weights.h5", FEW.build_generator()
+    weight = generator.weights[0]
+    first = np.array(keras.ops.convert_to_numpy(weight))
+    first.flat[0] = value
+    weight.assign(first)
+    save_generator(generator, file, "madn", FEW.fields())
+    with pytest.raises(UserError, match=f"its weights {weight.path} are not finite"):
+        load_generator(generator, file)
+
+
+def test_absurd_weights_are_said(tmp_path, capsys):
+    file, generator = tmp_path / "best.weights.h5", FEW.build_generator()
+    generator.weights[0].assign(np.full(generator.weights[0].shape, -3e7))
+    save_generator(generator, file, "madn", FEW.fields())
+    load_generator(generator, file)
+    assert f"warning: {file}: its weights {generator.weights[0].path} reach 3e+07" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"madn_version": 2}, "written by a newer madn"),
+        ({"madn_version": "one"}, "attributes are not what madn writes"),
+        ({"madn_recipe": 7}, "attributes are not what madn writes"),
+        ({"madn_recipe": "{"}, "not a weights file of madn's"),
+        ({"madn_recipe": "[]"}, "not a weights file of madn's"),
+        ({"madn_recipe": '{"recipe": "madn"}'}, "missing required field `fields`"),
+        ({"madn_recipe": '{"recipe": "madn", "fields": [], "step": 1}'}, "Expected `object`, got `array`"),
+        ({"madn_place": '{"stage": "x"}'}, "Expected `int`, got `str`"),
+        ({"madn_place": "3"}, "not a weights file of madn's"),
+    ],
+)
+def test_attributes_that_madn_never_wrote_are_one_line(tmp_path, attributes, said):
+    file = tmp_path / "a.weights.h5"
+    with h5py.File(file, "w") as opened:
+        opened.attrs.update(attributes)
+    with pytest.raises(UserError, match=said) as problem:
+        read_recipe(file)
+        read_place(file)
+    assert str(problem.value).startswith(f"{file}: ") and "\n" not in str(problem.value)
 
 
 class FullDisk(io.FileIO):

@@ -107,11 +107,13 @@ def test_a_lost_worker_is_told_apart_from_other_faults(monkeypatch):
     ("text", "said"),
     [
         (None, "needs TF_CONFIG; set it as TensorFlow has it"),
-        ("{", "no cluster with a task"),
-        ('{"cluster": {"worker": ["a:1"]}}', "no cluster with a task"),
+        ("{", "not a cluster with a task"),
+        ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "not a cluster with a task"),
+        ('{"cluster": [], "task": 0}', "not a cluster with a task"),
+        ('{"cluster": {"worker": ["a:1"]}}', "not a cluster with a task"),
         (
             '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
-            "worker 1 is not among the workers",
+            "worker 1 is not among those",
         ),
         ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "chief and worker tasks alone"),
     ],

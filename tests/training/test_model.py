@@ -226,12 +226,20 @@ def plain_steps():
     return two_steps()
 
 
-@pytest.mark.parametrize("changes", [{"accumulate": 2}, {"remat": "blocks"}, {"remat": "blocks", "accumulate": 4}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"accumulate": 2},
+        {"remat": "blocks"},
+        pytest.param({"remat": "blocks", "accumulate": 4}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_batch_in_parts_and_a_pass_computed_twice_change_nothing(plain_steps, changes):
     for a, b in zip(plain_steps, two_steps(**changes), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_parts_of_critic_steps_draw_the_same_numbers():
     """WGAN-GP's shares belong to the image, so a batch in parts has the same penalty."""
     recipe, found = narrow("structure_guided", content_weight=0.0, critic_steps=2, batch=2, crop=32), []

@@ -49,7 +49,9 @@ def check(generator: keras.Model, tolerance: float) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * largest)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "egnet" else []) for name in NETWORKS]
+)
 def test_the_same_from_less_than_half(name):
     generator = network(name)
     check(generator, 1e-6)
@@ -63,6 +65,7 @@ def test_the_same_in_bfloat16():
     check(network("madn", "mixed_bfloat16"), 1e-2)
 
 
+@pytest.mark.slow
 def test_a_step_moves_the_weights_as_without():
     """With a critic whose loss shares the pass, and the batch in two parts."""
     plain, other = (

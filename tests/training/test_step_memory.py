@@ -5,7 +5,7 @@ from dataclasses import replace
 import keras
 import pytest
 
-from madn.benchmarks import memory_table
+from madn.benchmarks import tables
 from madn.errors import UserError
 from madn.models.madn.recipe import MADN
 from madn.nn.graphs import peak_bytes, trace
@@ -59,6 +59,7 @@ def test_a_gradient_keeps_what_it_needs():
     assert 4 * MAP <= most(gradient) <= 5 * MAP
 
 
+@pytest.mark.slow
 def test_each_means_saves():
     plain, remat, parts, bfloat16 = (
         training_memory(replace(TINY, **changes))
@@ -71,12 +72,14 @@ def test_each_means_saves():
     assert 0.5 * plain.step < bfloat16.step < 0.75 * plain.step
 
 
+@pytest.mark.slow
 def test_parts_are_computed_as_two():
     """Four parts of one crop: as two of them, with the other two crops beside."""
     two = training_memory(replace(TINY, batch=2, accumulate=2))
     assert training_memory(replace(TINY, accumulate=4)).step == two.step + 2 * 2 * 32**2 * 3 * 4
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_fit_is_refused_before_it_is_run(monkeypatch):
     """The memory at hand is set just below and just above what the step takes at least."""
     least = training_memory(TINY).peak / step_memory.MARGIN
@@ -94,7 +97,7 @@ def test_table(monkeypatch):
     def found(recipe):
         return step_memory.Memory(2**30, recipe.batch * recipe.crop * 2**30 // recipe.accumulate)
 
-    monkeypatch.setattr(memory_table, "training_memory", found)
-    lines = list(memory_table.memory_table(["madn-budget"], batch=2, crop=32))
+    monkeypatch.setattr(tables, "training_memory", found)
+    lines = list(tables.memory_table(["madn-budget"], batch=2, crop=32))
     assert len(lines) == 2 + 8 and all(line.count("|") == lines[0].count("|") for line in lines)
     assert " ".join(lines[3].split()) == "| `madn-budget` | 2, 32 | float32 | none | 2 | 1.0 | 32.0 | 33.0 |"

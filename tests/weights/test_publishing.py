@@ -55,11 +55,14 @@ def test_a_run_becomes_a_name(tmp_path, run, capsys):
 def test_scores_belong_to_the_file_that_was_measured(tmp_path, run):
     entry = publishing.add(run, "tiny", "MIT", "nothing")
     means = {"psnr": 24.0, "ssim": 0.7, "ssim_matlab": 0.8}
+    both = {"blurred": means, "restored": {**means, "psnr": 25.0}}
     result = {
         "model": load_network("tiny").description,
+        "recipe": "madn",
+        "data": "pairs",
         "protocol": "full",
-        "images": [{}, {}],
-        "mean": {"blurred": means, "restored": {**means, "psnr": 25.0}},
+        "images": [{"name": "a", "scene": "", **both}, {"name": "b", "scene": "", **both}],
+        "mean": both,
     }
     (tmp_path / "full.json").write_text(json.dumps(result))
     for _ in range(2):  # a second measurement takes the place of the first
@@ -142,6 +145,7 @@ def test_a_mean_is_that_of_every_number_by_the_shares(tmp_path, run, capsys):
     assert load_network("mean").recipe == WHOLE
 
 
+@pytest.mark.slow
 def test_a_layer_that_a_file_lacks_is_the_mean_of_the_others(tmp_path, capsys):
     start, trained = filled(tmp_path / "start.weights.h5", START, 1.0), tmp_path / "trained.weights.h5"
     network = WHOLE.build_generator()
@@ -173,6 +177,7 @@ def test_a_layer_that_a_file_lacks_is_the_mean_of_the_others(tmp_path, capsys):
         assert values(out) == expected
 
 
+@pytest.mark.slow
 def test_means_that_make_no_sense_are_named_and_leave_nothing(tmp_path, run):
     plain, state = tmp_path / "plain.weights.h5", tmp_path / "there.weights.h5"
     TINY.build_generator().save_weights(plain)

@@ -15,6 +15,7 @@ from madn.weights import registry
 NAME = registry.DEFAULT
 SHIPPED = Path(__file__).parents[2] / "weights"
 MEANS = {"psnr": 24.0, "ssim": 0.7, "ssim_matlab": 0.8}
+SCORE = {"data": "x", "protocol": "full", "pairs": 1, "blurred": MEANS, "restored": MEANS, "command": "c"}
 
 
 @pytest.fixture
@@ -79,9 +80,14 @@ def test_an_unknown_name_gets_the_nearest_or_all(site):
 @pytest.mark.parametrize(
     "text, said",
     [
+        ("", "not a registry"),
         ("{", "not a registry"),
         ("[]", "not a registry"),
+        ("null", "not a registry"),
+        ("[" * 100_000, "not a registry"),
         ('{"a": 3}', "not a registry"),
+        ('{"version": 2, "a": {}}', "written by a newer madn .version 2 .*; install a newer madn$"),
+        ('{"version": "1"}', "version"),
         ('{"a": {}}', "missing"),
         ('{"a": {"colour": 1}}', "colour"),
     ],
@@ -101,14 +107,32 @@ def test_a_registry_that_is_none_is_named(site, text, said):
         ({"file": ".."}, "plain"),
         ({"onnx": {"file": "../a.onnx", "bytes": 1, "sha256": 64 * "0", "largest_difference": 0.0}}, "plain name"),
         ({"sha256": "123"}, "64"),
-        ({"scores": [{"data": "x"}]}, "blurred"),
-        ({"scores": [{"blurred": {**MEANS, "psnr": "high"}, "restored": MEANS}]}, "high"),
+        ({"scores": [{"data": "x"}]}, "missing required field"),
+        ({"scores": [{"data": "x"}, 3]}, "scores"),
+        ({"scores": [{**SCORE, "blurred": {**MEANS, "psnr": "high"}}]}, "Expected `float`, got `str`"),
+        (
+            {"scores": [{**SCORE, "blurred": {"psnr": 24.0}}]},
+            "blurred and restored need the same metrics; there is psnr",
+        ),
+        ({"bytes": "many"}, "Expected `int`, got `str`"),
+        ({"colour": 1}, "unknown field `colour`"),
     ],
 )
 def test_a_line_that_leads_elsewhere_or_makes_no_sense_is_refused(site, fields, said):
     change(site, **fields)
     with pytest.raises(UserError, match=said):
         registry.find(NAME)
+
+
+def test_a_pipe_is_no_weights_file(site):
+    """Reading one would wait for ever, and so would a link to a device that has no end."""
+    for name in (registry.find(NAME).file, "registry.json"):
+        (site / name).unlink()
+        (site / name).symlink_to("/dev/zero")
+        with pytest.raises(UserError, match="not a regular file"):
+            registry.path(NAME)
+        (site / name).unlink()
+        shutil.copy(SHIPPED / name, site / name)
 
 
 def test_a_folder_without_a_registry(tmp_path, monkeypatch):

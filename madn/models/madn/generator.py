@@ -85,7 +85,7 @@ def build_generator(
         )
     blocks = _Blocks(widths, res_blocks, kernels[1], zero=residual != "none")
     blurred = keras.Input((None, None, 3), name="blurred")
-    # Images and gradient maps stay float32 under mixed precision; bfloat16's 8 bits would blur what is looked for.
+    # Images and gradient maps stay float32 under mixed precision: bfloat16 keeps 8 bits, too few for small differences.
     blur = [RequireMultiple(4 * 2 ** (scales - 1), dtype="float32", name="blur_1")(blurred)]
     blur += [Resize(0.5**i, resize, dtype="float32", name=f"blur_{i + 1}")(blur[0]) for i in range(1, scales)]
 

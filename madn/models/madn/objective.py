@@ -1,20 +1,34 @@
 """MADN's loss functions (section 4, Eqs. 10-20). Licence of this file: MIT.
 
-    L_G = alpha L_pixel + phi1 L_GB + phi2 L_G^content + lambda (L_adv^G + L_adv^GB)         Eqs. 10, 11, 13, 14
-    L_d = L_d^G + L_d^GB                                                                      Eq. 18
+    L_G         = L_content + lambda (L_adv^G + L_adv^GB)                                     Eqs. 10, 14
+    L_content   = alpha L_pixel + phi1 L_content^GB + phi2 L_content^G                        Eqs. 11, 13
+    L_content^G = beta1 mean|M(X_t) - M(X_b^)| + beta2 mean|X_b^ - X_t|                       Eq. 13
+    L_d         = L_d^G + L_d^GB                                                              Eq. 18
+
+The terms, by the names that the log has:
+
+    content                    L_content, all but the adversarial part: "the content loss" of the paper
+    pixel                      L_pixel, of SN's images at all scales                          Eq. 12
+    gradient_content           L_content^GB, of the gradient network's map                    Eq. 13
+    restored_gradient          the part of L_content^G with beta1 (`gradient_weight`): the restored image's gradient map
+    image                      the part of L_content^G with beta2 (`image_weight`): the restored image
+    adversarial_image          L_adv^G                                                        Eq. 15
+    adversarial_gradient       L_adv^GB                                                       Eq. 16
+    critic_image_*             the two parts of L_d^G, of real and of restored images         Eq. 19
+    critic_gradient_*          those of L_d^GB, of gradient maps                              Eq. 20
+    scale_*_psnr               PSNR of SN's image at each scale, in dB; no part of a loss
 
 Differences from the text, and why:
 - every norm is a mean over elements: Eq. 12 divides by N^i, and the loss is named MAE. The "order of magnitude balance"
   that section 5.1 claims for the weighted terms is not there: with the blurred image, resized or as its gradient map,
-  in the place of every output, on four GoPro test pairs of Figure 6's scenes in [0, 1], they are 0.00005 for the three
-  scales' pixels, 0.063 for the gradient network's content, 0.0013 for the restored gradient, 0.037 for the restored
-  image, and 0.069 for both adversarial terms of a discriminator that guesses.
+  in the place of every output, on four GoPro test pairs of Figure 6's scenes in [0, 1], they are 0.00005 for `pixel`,
+  0.063 for `gradient_content`, 0.0013 for `restored_gradient`, 0.037 for `image`, and 0.069 for both adversarial terms
+  of a discriminator that guesses.
 - Eq. 13 writes G_gb(X_b), Eq. 16 G_gb(M(X_b)): the gradient network takes the gradient map of the blurred image.
 - Eq. 17 as printed drops lambda and writes "phi1 + L_GB"; Eq. 10 and "lambda = 0.05" decide.
 - the true images at half and quarter size are resizes of the sharp image as the network's are of the blurred one; w^i
   is 1.
-- phi2 is 1, and left out; the loss's beta1 and beta2 are called `gradient_weight` and `image_weight` here, for Adam has
-  betas of its own.
+- phi2 is 1, and left out. beta1 and beta2 have other names here, for Adam has betas, too.
 """
 
 import math
@@ -33,7 +47,7 @@ class MADNObjective:
 
     `adversarial_domains`: "both" (the paper), "image" or "none" (Figure 9's ablations).
     `error`: "printed", the squared error of Eq. 12 and the absolute one of the restored image in Eq. 13, or "log", the
-    logarithm of squared errors (`log_l2`) for both: then every image of a batch pulls alike.
+    logarithm of squared errors (`log_l2`) for both.
     `gradient_network`: whether the generator has one; `resize`: between the scales, as in `build_generator`.
     """
 
@@ -54,13 +68,9 @@ class MADNObjective:
 
     @property
     def term_names(self) -> tuple[str, ...]:
-        names = [
-            "pixel",
-            *(["gradient_content"] if self.gradient_network else []),
-            "restored_gradient",
-            "image",
-            "content",
-        ]
+        names = ["pixel", "restored_gradient", "image", "content"]
+        if self.gradient_network:
+            names.insert(1, "gradient_content")
         names += [f"scale_{i}_psnr" for i in range(1, self.scales + 1)]
         for domain in ("image", "gradient"):
             if self.adversarial_domains in (domain, "both"):
@@ -70,8 +80,8 @@ class MADNObjective:
     def generator_losses(self, blurred, sharp, outputs: dict, critic) -> tuple:
         """(L_G, terms) for images (batch, height, width, 3) in [0, 1] and the generator's outputs (Eqs. 10-17).
 
-        `critic(images, domain)` gives logits; domain is "image" or "gradient". Terms are unweighted, but
-        for `content`, the weighted sum of all but the adversarial ones.
+        `critic(images, domain)` gives the discriminator's logits; domain is "image" or "gradient". The terms are
+        float32 scalars, unweighted but for `content`.
         """
         sharp, restored = ops.cast(sharp, "float32"), ops.cast(outputs["deblurred"], "float32")
         sharp_gradient, truths = sobel_magnitude(sharp), self._truths(sharp)
@@ -103,7 +113,7 @@ class MADNObjective:
         return total, terms
 
     def critic_losses(self, blurred, sharp, outputs: dict, critic) -> tuple:
-        """(L_d, terms), the generator's outputs under stop_gradient (Eqs. 18-20)."""
+        """(L_d, terms) for the same arguments; no gradient reaches the generator (Eqs. 18-20)."""
         sharp = ops.cast(sharp, "float32")
         restored = ops.stop_gradient(ops.cast(outputs["deblurred"], "float32"))
         terms = {
@@ -117,9 +127,9 @@ class MADNObjective:
         return sum(terms.values()), terms
 
     def critic_verdicts(self, rounds) -> dict:
-        """Domain -> what is to be said of its discriminator, or None, by the lines of the log so far.
+        """Domain -> its discriminator's fault by the log's lines so far, or None; see `madn.training.gan_monitor`.
 
-        One that guesses has the loss 2 ln 2.
+        A discriminator that guesses has the loss 2 ln 2.
         """
         both = {
             domain: zip(column(rounds, f"critic_{domain}_real"), column(rounds, f"critic_{domain}_fake"))

@@ -24,7 +24,7 @@ The networks' and the losses' own choices are listed in generator.py, discrimina
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from madn.errors import UserError
 from madn.training.recipe import INTERNAL, Named, Recipe
@@ -82,13 +82,13 @@ class MADNRecipe(Recipe):
     """What the restored image is added to: the blurred one, at every scale, or the scale network's image. Residual
     branches and output convolutions then start at zero, so that training starts at it."""
     resize: Literal["bicubic", "tf1"] = "bicubic"
-    """Between the scales: antialiased bicubic, or TensorFlow 1's bilinear one, as the released SRN has it."""
+    """Resize between the scales: antialiased bicubic, or TensorFlow 1's bilinear one, which the released SRN has."""
     gn_share: float = 0.0
     """Share of the steps in a first stage, which trains all but the scale network, whose weights --weights names."""
     gn_lr: float = 1e-4
     """Initial learning rate of that stage."""
     sn_frozen: bool = field(default=False, metadata=INTERNAL)
-    """Keep the scale network as the weights that training starts from have it: what the first stage does."""
+    """The scale network keeps the weights that training starts from, as in the first stage."""
     d_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
     """Channels of the discriminator's five pairs of convolutions."""
     d_dense: int = 1024
@@ -96,17 +96,17 @@ class MADNRecipe(Recipe):
     adversarial: float = 0.05
     """Weight lambda of the adversarial loss (Eq. 10)."""
     adversarial_domains: Literal["both", "image", "none"] = "both"
-    """Where the discriminator judges: images and gradient maps, images, or nowhere (Figure 9)."""
+    """The discriminator judges images and gradient maps, images, or nothing (Figure 9)."""
     phi1: float = 0.5
-    """Weight of the gradient network's content loss (Eq. 13)."""
+    """Weight of the gradient network's loss, L_content^GB (Eq. 13)."""
     alpha: float = 0.01
-    """Weight of the multi-scale pixel loss (Eq. 11)."""
+    """Weight of the multi-scale pixel loss, L_pixel (Eq. 11)."""
     gradient_weight: float = 0.01
-    """Eq. 13's beta_1: the restored image's gradient map."""
+    """Weight beta_1 of the error of the restored image's gradient map, in L_content^G (Eq. 13)."""
     image_weight: float = 1.0
-    """Eq. 13's beta_2: the restored image itself."""
+    """Weight beta_2 of the error of the restored image, in L_content^G (Eq. 13)."""
     error: Literal["printed", "log"] = "printed"
-    """Of images: Eq. 12's squared and Eq. 13's absolute error, or the logarithm of squared errors, as PSNR is one."""
+    """Errors of images: Eq. 12's squared and Eq. 13's absolute one, or the logarithm of squared errors, as PSNR has."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -230,27 +230,6 @@ class MADNRecipe(Recipe):
 MADN = MADNRecipe()
 """The published setting."""
 
-FIGURE_9A = replace(MADN, adversarial_domains="none", phi1=0.0, gradient_weight=0.0)
-"""Pixel and image content loss only."""
-
-FIGURE_9B = replace(MADN, adversarial_domains="image", phi1=0.0, gradient_weight=0.0)
-"""A and the adversarial loss in the image domain."""
-
-FIGURE_9C = MADN
-"""The full loss: B and content and adversarial losses in the gradient domain."""
-
-SCALE_NETWORK = replace(MADN, gradient_network="none", adversarial_domains="image", phi1=0.0)
-"""Without the gradient network, the paper's second contribution: I_1 is the restored image."""
-
-BY_SCALE = replace(MADN, gradient_network="by_scale")
-"""The gradient network takes the features that the coarser scales make their images from."""
-
-IMAGE = replace(MADN, gradient_network="image")
-"""The gradient network takes the images of the coarser scales."""
-
-STOP_GRADIENT = replace(MADN, stop_gradient_across_scales=True)
-"""Each scale learns from its own loss alone, as in the scale-recurrent lineage's code."""
-
 SRN = replace(
     MADN,
     widths=(32, 64, 128),
@@ -304,19 +283,10 @@ Departures, all for a short training that keeps what the start knows:
   score. They learn by themselves in the first seventh of the steps.
 - a low learning rate for the whole, falling in a straight line.
 - no adversarial loss, which costs PSNR, and no gradient loss of the restored image.
-- the logarithm of squared errors, at all scales with the weight of the result: absolute and squared errors let the
-  worst crops lead.
+- the logarithm of squared errors, at all scales with the weight of the result: with absolute and squared errors the
+  worst crops have most of the gradient.
 - crops of 192 in batches of 4 with flips and turns, bfloat16.
 """
-
-SRN_FIGURE_9A = replace(MADN_SRN, error="printed", alpha=0.01, phi1=0.0, steps=None)
-"""Figure 9's A from SRN's weights: the paper's losses and weights in place of those of `madn-srn`."""
-
-SRN_FIGURE_9B = replace(SRN_FIGURE_9A, adversarial_domains="image")
-"""B from SRN's weights."""
-
-SRN_FIGURE_9C = replace(SRN_FIGURE_9B, adversarial_domains="both", phi1=MADN.phi1, gradient_weight=MADN.gradient_weight)
-"""C from SRN's weights."""
 
 SAMPLE = replace(
     MADN,
@@ -332,7 +302,7 @@ SAMPLE = replace(
     adversarial=0.005,
     augment="dihedral",
 )
-"""For the built-in sample set: minutes on two CPU cores, `python -m madn.train` or `make train`.
+"""A narrow network for the built-in samples: minutes on two CPU cores, `python -m madn.train` or `make train`.
 
 Departures, all for the short run: narrow networks of two residual blocks a group, small crops and batches, a higher
 learning rate, a tenth of the adversarial weight, flips and turns, and a start at the blurred image itself (its
@@ -341,27 +311,46 @@ quality of their input.
 """
 
 BUDGET = replace(SAMPLE, res_blocks=1, crop=128, batch=2, precision="mixed_bfloat16", steps=None)
-"""For `python -m madn.compare`: a generator of 7.5 billion multiply-adds for 256x256 pixels, about a fiftieth.
+"""A narrow network for `python -m madn.compare`: 7.5 GMACs for each 256x256 image, about a fiftieth of MADN's.
 
 Departures beside those of the sample recipe: one residual block a group, bfloat16.
 """
 
+_LOSS_A: dict[str, Any] = {"adversarial_domains": "none", "phi1": 0.0, "gradient_weight": 0.0}
+_LOSS_B: dict[str, Any] = {**_LOSS_A, "adversarial_domains": "image"}
+"""Figure 9's losses A (pixel and image content loss) and B (the adversarial loss in the image domain beside them)."""
+_SRN_PUBLISHED = replace(MADN_SRN, error="printed", alpha=MADN.alpha, steps=None)
+"""Figure 9 from SRN's weights: the paper's losses and weights in place of those of `madn-srn`."""
+
 RECIPES = {
     "madn": Named(MADN, "MADN (Zhu et al. 2023) as published"),
-    "madn-fig9a": Named(FIGURE_9A, "MADN, Figure 9: pixel and content loss, image domain only"),
-    "madn-fig9b": Named(FIGURE_9B, "MADN, Figure 9: A and the adversarial loss, image domain only"),
-    "madn-fig9c": Named(FIGURE_9C, "MADN, Figure 9: the full loss (the same as madn)"),
-    "madn-sn": Named(SCALE_NETWORK, "MADN without its gradient network"),
-    "madn-by-scale": Named(BY_SCALE, "MADN whose gradient network takes the features of the coarser scales"),
-    "madn-image": Named(IMAGE, "MADN whose gradient network takes the images of the coarser scales"),
+    "madn-fig9a": Named(replace(MADN, **_LOSS_A), "MADN, Figure 9: pixel and content loss, image domain only"),
+    "madn-fig9b": Named(replace(MADN, **_LOSS_B), "MADN, Figure 9: A and the adversarial loss, image domain only"),
+    "madn-fig9c": Named(MADN, "MADN, Figure 9: the full loss (the same as madn)"),
+    # The gradient network is the paper's second contribution; without it I_1 is the restored image.
+    "madn-sn": Named(
+        replace(MADN, gradient_network="none", adversarial_domains="image", phi1=0.0),
+        "MADN without its gradient network",
+    ),
+    "madn-by-scale": Named(
+        replace(MADN, gradient_network="by_scale"),
+        "MADN whose gradient network takes the features of the coarser scales",
+    ),
+    "madn-image": Named(
+        replace(MADN, gradient_network="image"), "MADN whose gradient network takes the images of the coarser scales"
+    ),
     "madn-stop-gradient": Named(
-        STOP_GRADIENT, "MADN in which no gradient crosses the scales, as in the scale-recurrent lineage"
+        replace(MADN, stop_gradient_across_scales=True),
+        "MADN in which no gradient crosses the scales, as in the scale-recurrent lineage",
     ),
     "srn": Named(SRN, "MADN's scale network alone, at the sizes of the one that it is made after (Tao et al. 2018)"),
     "madn-srn": Named(MADN_SRN, "MADN from SRN's weights, for photos: about an hour on two CPU cores"),
-    "madn-srn-fig9a": Named(SRN_FIGURE_9A, "MADN, Figure 9's loss A, from SRN's weights"),
-    "madn-srn-fig9b": Named(SRN_FIGURE_9B, "MADN, Figure 9's loss B, from SRN's weights"),
-    "madn-srn-fig9c": Named(SRN_FIGURE_9C, "MADN, Figure 9's loss C, from SRN's weights"),
+    "madn-srn-fig9a": Named(replace(_SRN_PUBLISHED, **_LOSS_A), "MADN, Figure 9's loss A, from SRN's weights"),
+    "madn-srn-fig9b": Named(replace(_SRN_PUBLISHED, **_LOSS_B), "MADN, Figure 9's loss B, from SRN's weights"),
+    "madn-srn-fig9c": Named(
+        replace(_SRN_PUBLISHED, adversarial_domains="both", gradient_weight=MADN.gradient_weight),
+        "MADN, Figure 9's loss C, from SRN's weights",
+    ),
     "madn-sample": Named(SAMPLE, "MADN, narrow and short: minutes on two CPU cores, for the samples"),
     "madn-budget": Named(BUDGET, "MADN, narrow: the same compute as the other -budget recipes"),
 }

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PROG = "python -m madn.models.madn.srn"
 SCOPE = "g_net"
-# SN's layers -> SRN's: first the convolutions, then the groups of residual blocks in their order.
+# These map SN's layers to SRN's names: the convolutions, then the groups of residual blocks in their order.
 CONVOLUTIONS = {
     "inblock_conv": "enc1_1",
     "eblock1_conv": "enc2_1",
@@ -70,7 +70,7 @@ class SrnOptions:
 
 
 def main(argv: list[str]) -> None:
-    """The command."""
+    """The command. Raises `UserError` for a checkpoint or a place at fault."""
     options = parse(SrnOptions, argv, PROG, __doc__)
     check_new_weights(options.out)
     start_keras()

@@ -8,8 +8,8 @@ Departures from MADN, with the reason of each:
 - each scale corrects what the coarser ones have restored: I_{i+1} - blur_{i+1}, enlarged, is added to blur_i (a
   Laplacian pyramid), which is also SN's second input; the up-sampling block corrects I_1. Residual branches and output
   convolutions start at zero, so the network starts as the blurred image itself.
-- leaky ReLU, and kernels that start as He et al. (2015) have it in front of it: with ReLU and Glorot's start,
-  activations shrank from level to level, until whole layers at a quarter of the resolution were silent.
+- leaky ReLU, and the kernels' start that belongs to it (He et al. 2015): with ReLU and Glorot's start, activations
+  shrank from level to level, until whole layers at a quarter of the resolution were silent.
 - no activation behind the deconvolutions that images are made from: their few channels die with ReLU.
 """
 
@@ -29,7 +29,7 @@ def build_generator(widths: tuple[int, int, int] = (32, 64, 128), res_blocks: in
     `widths`: channels at half, quarter and eighth resolution; `res_blocks`: residual blocks in a group.
     """
     blurred = keras.Input((None, None, 3), name="blurred")
-    # Images and gradient maps stay float32 under mixed precision; bfloat16's 8 bits would blur what is looked for.
+    # Images and gradient maps stay float32 under mixed precision: bfloat16 keeps 8 bits, too few for small differences.
     blur = [RequireMultiple(8 * 2 ** (scales - 1), dtype="float32", name="blur_1")(blurred)]
     blur += [Resize(0.5**i, dtype="float32", name=f"blur_{i + 1}")(blur[0]) for i in range(1, scales)]
     sn = scale_network(widths, res_blocks)
@@ -55,6 +55,7 @@ def build_generator(widths: tuple[int, int, int] = (32, 64, 128), res_blocks: in
 
 
 def convolution(x, width, name, strides=1):
+    """A 3x3 convolution with leaky ReLU."""
     return layers.Conv2D(width, 3, strides, padding="same", activation=leaky_relu, kernel_initializer=HE, name=name)(x)
 
 
@@ -66,6 +67,7 @@ def deconvolution(x, width, name, activation=leaky_relu):
 
 
 def residuals(x, blocks, name):
+    """A chain of residual blocks, whose second convolutions start at zero."""
     for k in range(1, blocks + 1):
         y = convolution(x, x.shape[-1], f"{name}_res{k}_conv1")
         y = layers.Conv2D(x.shape[-1], 3, padding="same", kernel_initializer=ZERO, name=f"{name}_res{k}_conv2")(y)

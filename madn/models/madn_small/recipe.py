@@ -6,8 +6,8 @@ The published weights, their runs and scores: weights/README.md. Departures from
 narrow network; those of the network itself stand in its file:
 - no adversarial loss, which costs PSNR.
 - the logarithm of squared errors for the restored image and the scales. With absolute errors a network that is not
-  sure of a blur returns its input; squared ones let the worst crops lead. The weights bring the terms to the order of
-  the gradient network's loss.
+  sure of a blur returns its input; with squared ones the worst crops have most of the gradient.
+  The weights bring the terms to the order of the gradient network's loss.
 - Muon instead of Adam for the convolutions, which needs fewer steps; its learning rate, of other units than Adam's,
   falls in a straight line. At higher rates activations shrink, and then the loss runs away. Biases learn at a tenth of
   it. Gradients are clipped at a norm of 0.5.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from madn.errors import UserError
+from madn.models.madn.recipe import MADNRecipe
 from madn.training.recipe import Named, Recipe
 
 
@@ -27,31 +28,20 @@ class MADNSmallRecipe(Recipe):
 
     paper: ClassVar[str] = "MADN, Zhu et al. 2023"
     retired: ClassVar[dict] = {
-        **Recipe.retired,
+        **MADNRecipe.retired,
         "optimizer": "muon",
         "bias_lr_ratio": 0.1,
-        "nested_mode": "branch",
         "deconv_kernel": 4,
-        "sn_skip": "add",
-        "gn_skip": "add",
         "scale_taps": "decoder",
-        "merge_kernel": 3,
-        "fusion": "full",
-        "gn_input": "blurred",
-        "gradient_channels": 3,
-        "sobel_epsilon": 1e-6,
         "global_residual": True,
         "residual_from": "restored",
         "stem_stride": 2,
         "stop_gradient_across_scales": False,
-        "coarsest_second_input": "blurred",
         "resize": "bicubic",
-        "antialias": True,
         "init": "he_zero_residual",
         "last_activation": "none",
         "activation": "leaky_relu",
         "adversarial_domains": "none",
-        "reduction": "mean",
         "scale_weights": [1.0, 1.0, 1.0, 1.0],
         "image_norm": "log",
         "pixel_norm": "log",
@@ -62,7 +52,6 @@ class MADNSmallRecipe(Recipe):
         "d_dense_activation": ...,
         "adversarial": ...,
         "gradient_weight": 0.01,
-        "phi2": 1.0,
     }
 
     lr_power: float = 1.0
@@ -134,7 +123,6 @@ class MADNSmallRecipe(Recipe):
 
 
 SMALL = MADNSmallRecipe(crop=128, batch=8, steps=6_000, lr_g=1e-3, augment="dihedral", clip_norm=0.5)
-"""For photos: hours on two CPU cores."""
 
 RECIPES = {"madn-small": Named(SMALL, "MADN at reduced width, for photos: hours on two CPU cores")}
 """The recipes of this network by name, for `madn.recipes`."""

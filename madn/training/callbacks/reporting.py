@@ -1,6 +1,6 @@
 """Callbacks that show how a run goes: progress, logs, the best and the last generator, pictures, and the clock."""
 
-import math
+import contextlib
 import shutil
 import sys
 import time
@@ -9,12 +9,14 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from madn.errors import one_line
 from madn.imaging.grids import triple_labels, write_grid
 from madn.nn.losses import batch_psnr
 from madn.system.writing import atomic
 from madn.training.callbacks.events import Events
 from madn.training.checkpoint import Place, save_generator
 from madn.training.gan_monitor import MEANING
+from madn.training.kept import best_score
 from madn.training.runfolder import RunFolder
 
 EARLY = 100  # In so many steps of a stage a discriminator cannot have learned much.
@@ -38,7 +40,8 @@ class Progress(keras.callbacks.Callback):
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self.bar.write(line, file=sys.stderr)
+        with contextlib.suppress(OSError):  # The terminal may have been closed.
+            self.bar.write(one_line(line), file=sys.stderr)
 
     def close(self):
         self.bar.close()
@@ -47,6 +50,8 @@ class Progress(keras.callbacks.Callback):
 class Record(keras.callbacks.Callback):
     """Writes a line into log.csv and TensorBoard at the end of each round, and the last and the best generator.
 
+    Without held-out crops there is no best one: PSNR on training crops says which crops a round happened to have.
+
     Among other things the line says for what share of the round the steps waited for input, and whether a
     discriminator has won or collapsed.
 
@@ -54,20 +59,18 @@ class Record(keras.callbacks.Callback):
         facts: the recipe's name and fields, which are written into each generator's file.
         place: the stage, and the seconds that the run has taken before.
         rows: the log so far, which holds the best score of a resumed run.
-        score: the column of the log that the best generator is chosen by.
+        validated: whether held-out crops choose a best generator, by "val_psnr".
         step: the step at which the run goes on.
         say: prints a line beside the progress bar.
     """
 
     def __init__(
-        self, run: RunFolder, facts: dict, place: Place, rows: list[dict], score: str, step: int = 0, say=print
+        self, run: RunFolder, facts: dict, place: Place, rows: list[dict], validated: bool, step: int = 0, say=print
     ):
         super().__init__()
-        self.run, self.facts, self.score, self.say = run, facts, score, say
+        self.run, self.facts, self.validated, self.say = run, facts, validated, say
         self.started = time.monotonic() - max(place.seconds, float(rows[-1]["seconds"]) if rows else 0)
-        # A new stage may have another network, whose score is worse at first: it has a best of its own.
-        scores = [float(row[score]) for row in rows if row.get(score) and int(row["step"]) > place.first_step]
-        self.best = max(scores, default=-math.inf)
+        self.best = best_score(run, rows, place.first_step)
         self.events = Events(run.tensorboard, step + 1)
         self.judged_from, self.verdicts = place.first_step + EARLY, {}
 
@@ -97,8 +100,8 @@ class Record(keras.callbacks.Callback):
             self.events.write(step, row)
             self.run.add_row(row | self._critics(row))
             save_generator(self.model.generator, self.run.generator("last"), **self.facts, **facts)
-            if row[self.score] > self.best:
-                self.best = row[self.score]
+            if self.validated and row["val_psnr"] > self.best:
+                self.best = row["val_psnr"]
                 save_generator(self.model.generator, self.run.generator("best"), **self.facts, **facts)
 
     def _critics(self, row: dict) -> dict:

@@ -16,8 +16,15 @@ from madn.training.runfolder import RunFolder, step_of
 NAMED = 16  # A message names so many files of a batch, and counts the rest.
 
 
+def stopping_signals() -> list[signal.Signals]:
+    """Ctrl-C, SIGTERM and, where a closed terminal is to end the process (`nohup` ignores it), SIGHUP."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none.
+    asked = [signal.SIGINT, signal.SIGTERM]
+    return asked if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN else [*asked, hangup]
+
+
 class Stopped(Exception):
-    """The run was asked to stop (Ctrl-C or SIGTERM) and has saved its state."""
+    """The run was asked to stop (Ctrl-C, SIGTERM or SIGHUP) and has saved its state."""
 
 
 class Faults(keras.callbacks.Callback):
@@ -43,9 +50,9 @@ class Faults(keras.callbacks.Callback):
             states = [path for path in self.run.states() if step_of(path) < fault.step]
             kept = f"{states[0]} is from before; " if states else "no checkpoint was saved before; "
             raise UserError(
-                f"{self.run.path}: step {fault.step}: not finite: {fault.what}\n"
-                f"step {fault.step} took its crops from {self._files(fault.step)}\n"
-                f"{kept}look at these files, or start again with a lower --lr-g"
+                f"{self.run.path}: step {fault.step}: not finite: {fault.what}",
+                f"step {fault.step} took its crops from {self._files(fault.step)}",
+                f"{kept}look at these files, or start again with a lower --lr-g",
             )
 
     def on_train_batch_end(self, batch, logs=None):
@@ -78,8 +85,8 @@ class Waiting(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def signals_left_to_the_chief() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM, which reach all processes of a job: the one that saves answers, the others follow."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Ignore what asks a job to stop, as it reaches all its processes: the one that saves answers; others follow."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in stopping_signals()}
     try:
         yield
     finally:
@@ -110,13 +117,15 @@ class Checkpoints(keras.callbacks.Callback):
         super().__init__()
         self.run, self.place, self.elapsed, self.check = run, place, elapsed, check
         self.seconds, self.means, self.saved = seconds, means, time.monotonic()
+        self.settings = run.written_settings()  # Each state holds a copy.
 
     def save(self, inside_a_round: bool) -> None:
         self.check()
         self.model.sync()
         path, place = self.run.state(self.model.step), dataclasses.replace(self.place, seconds=self.elapsed())
         with self.run.writing():
-            save_state(self.model, path, place, tracked_means(self.model) if inside_a_round else None)
+            means = tracked_means(self.model) if inside_a_round else None
+            save_state(self.model, path, place, means, self.settings)
             self.run.keep_states(path)
         self.saved = time.monotonic()
 
@@ -134,7 +143,7 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 class StopCleanly(keras.callbacks.Callback):
-    """Ends the run after the current step on Ctrl-C or SIGTERM, its state saved; a second Ctrl-C ends it at once.
+    """Ends the run after the current step on Ctrl-C, SIGTERM or SIGHUP, its state saved; another Ctrl-C ends it now.
 
     It comes after `checkpoints` in the list of callbacks.
     """
@@ -144,7 +153,7 @@ class StopCleanly(keras.callbacks.Callback):
         self.checkpoints, self.asked, self.before = checkpoints, False, {}
 
     def __enter__(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stopping_signals():
             self.before[number] = signal.signal(number, self._ask)
         return self
 
@@ -153,7 +162,7 @@ class StopCleanly(keras.callbacks.Callback):
             signal.signal(number, handler)
 
     def _ask(self, number, frame):
-        if self.asked:
+        if self.asked and number == signal.SIGINT:  # The end of a job may send several of the others.
             raise KeyboardInterrupt
         self.asked = True
 

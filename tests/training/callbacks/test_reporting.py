@@ -1,6 +1,7 @@
 """What a run reports and saves besides its steps: faults, batches without content, states inside a round."""
 
 import errno
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from helpers import FEW, eager
 
 from madn.errors import UserError
-from madn.training import checkpoint
+from madn.system import writing
 from madn.training.callbacks import safety
 from madn.training.callbacks.reporting import Pictures, Record, evenly
 from madn.training.callbacks.safety import Checkpoints, Faults, StopCleanly, Stopped
@@ -139,9 +140,36 @@ def test_a_stop_saves_nothing_that_is_broken(run, model):
     assert len(run.states()) == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_that_ask_for_an_end_save_first(run, model, number):
+    before = signal.getsignal(number)
+    with StopCleanly(checkpoints(run, model)) as stop:
+        stop.set_params({"steps": 4})
+        stop.on_train_batch_end(0)
+        assert not run.states()
+        for each in (number, signal.SIGTERM, signal.SIGHUP):  # The end of a job sends several.
+            signal.raise_signal(each)
+        with pytest.raises(Stopped):
+            stop.on_train_batch_end(1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert len(run.states()) == 1 and signal.getsignal(number) == before
+
+
+def test_a_run_under_nohup_does_not_hear_the_terminal_close(run, model, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in safety.stopping_signals()
+        with safety.signals_left_to_the_chief():
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in safety.stopping_signals()
+
+
 def test_a_full_disk_ends_the_round_with_one_line_and_all_that_was_saved(run, model, monkeypatch):
     made = checkpoints(run, model)
-    record = Record(run, {"recipe": "madn", "fields": FEW.fields()}, Place(), [], "psnr")
+    record = Record(run, {"recipe": "madn", "fields": FEW.fields()}, Place(), [], False)
     record.set_model(model)
     model.optimizer.iterations.assign(2)
     made.on_epoch_end(0)
@@ -151,7 +179,7 @@ def test_a_full_disk_ends_the_round_with_one_line_and_all_that_was_saved(run, mo
     def refuse(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", refuse)
+    monkeypatch.setattr(writing.os, "fsync", refuse)
     record.on_epoch_begin(0)
     record.on_train_batch_end(0)
     for step in (lambda: made.on_epoch_end(0), lambda: record.on_epoch_end(0, {"loss": 0.1, "psnr": 20.0})):
@@ -164,7 +192,7 @@ def test_a_full_disk_ends_the_round_with_one_line_and_all_that_was_saved(run, mo
 
 def test_the_log_has_the_share_of_the_waiting_and_what_is_said_of_the_critics(run, model, monkeypatch):
     said = []
-    record = Record(run, {"recipe": "madn", "fields": FEW.fields()}, Place(), [], "psnr", say=said.append)
+    record = Record(run, {"recipe": "madn", "fields": FEW.fields()}, Place(), [], False, say=said.append)
     record.set_model(model)
     terms = {
         "critic_image_real": 0.001,
