@@ -26,8 +26,8 @@ setup(
         "madn.papers": ["published.json"],
         "madn.restoration": ["report*.html", "report.css", "report.js"],
         "madn.training": ["run_report.html"],
-        "madn.export": ["examples/*.py"],
-        "madn.published_weights": ["registry.json", "*.weights.h5", "README.md", "LICENSE-SRN"],
+        "madn.export": ["examples/*.py", "web/*"],
+        "madn.published_weights": ["registry.json", "*.weights.h5", "*.onnx", "README.md", "LICENSE-SRN"],
     },
     entry_points={"console_scripts": ["madn = madn.__main__:console"]},
     python_requires=">=3.11,<3.14",
@@ -63,6 +63,8 @@ setup(
         "heif": ["pillow-heif>=1.0"],  # photos of phones: .heic, .heif
         "video": ["av>=18"],  # videos, through FFmpeg's libraries, which its wheels bring along
         "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "nbclient>=0.10"],
+        # A few photos restored without TensorFlow's start. requirements/light.txt needs no TensorFlow at all.
+        "onnx": ["onnxruntime>=1.20"],
         # A SavedModel takes nothing more; these write and check ONNX and LiteRT files.
         "export": ["tf2onnx>=1.17", "onnx>=1.18", "onnxruntime>=1.20", "ai-edge-litert>=2.0"],
         "dev": ["pytest>=8.3", "pytest-xdist>=3.6", "selenium>=4.40"],

@@ -54,8 +54,8 @@ def deblur(
     Args:
         image: an array (height, width, 3) RGB, (height, width, 4) RGBA, or (height, width) or (height, width, 1) grey:
             uint8, uint16, or floats in [0, 1]; a photo file, whose EXIF orientation is applied; or a PIL image.
-        model: a published name (see `python -m madn.weights`), a run folder, a .weights.h5 file or a SavedModel folder;
-            loaded once per process; by default `madn.weights.registry.DEFAULT`. Or what
+        model: a published name (see `python -m madn.weights`), a run folder, a .weights.h5 file, a SavedModel folder
+            or an ONNX file; loaded once per process; by default `madn.weights.registry.DEFAULT`. Or what
             `madn.restoration.loading.load_network(...).restorer()` returns.
         memory_gb: what the process may hold at its worst, 10^9 bytes; by default half of what is free. Larger images
             are restored in tiles.

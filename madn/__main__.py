@@ -14,7 +14,7 @@ COMMANDS = {
     "train": "train a recipe",
     "evaluate": "measure a network on pairs, or print the papers' tables",
     "report": "draw the curves of a training into one HTML page",
-    "export": "write a network as SavedModel, ONNX or LiteRT",
+    "export": "write a network as SavedModel, ONNX, LiteRT or a web page",
     "weights": "the published weights, and how others join them",
     "compare": "train several recipes for the same time and measure them",
     "bench": "what training and restoring cost",

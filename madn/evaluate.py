@@ -15,6 +15,7 @@ from madn.evaluation.measuring import measure, measure_restored
 from madn.evaluation.selection import Selection
 from madn.papers.published import report
 from madn.papers.tables import canonical_method
+from madn.restoration.runtimes import RuntimeOptions
 from madn.system.commandline import parse
 from madn.system.memory import shortage
 
@@ -22,12 +23,13 @@ PROG = "python -m madn.evaluate"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(Selection):
+class EvaluateOptions(RuntimeOptions, Selection):
     """What to measure, on which pairs."""
 
     model: Annotated[str | None, tyro.conf.Positional] = None
-    """A published name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder; or, without a
-    network, deconvolution-fitted (an oracle: it is given the sharp image) or deconvolution-blind."""
+    """A published name (python -m madn.weights), a run folder, a .weights.h5 file, a SavedModel folder or an ONNX
+    file; or, without a network, deconvolution-fitted (an oracle: it is given the sharp image) or
+    deconvolution-blind."""
     out: Path | None = None
     """Folder for JSON and pictures; by default below the run folder, or in runs/evaluation for any other model."""
     pictures: int = 12
@@ -76,6 +78,7 @@ def _measure(options: EvaluateOptions, argv: list[str]) -> None:
         options,
         which=options.which,
         recipe=options.recipe,
+        runtime=options,
         trust_model=options.trust_model,
         ensemble=options.ensemble,
         out=options.out,

@@ -19,7 +19,7 @@ from madn.evaluation.scoring import score
 from madn.evaluation.selection import Selection
 from madn.imaging.arrays import read_image, to_float, write_image
 from madn.imaging.finding import image_files
-from madn.restoration import loading
+from madn.restoration import loading, runtimes
 from madn.restoration.model_source import find_model
 
 
@@ -28,8 +28,8 @@ def brightening(monkeypatch):
     """What was asked to be loaded."""
     calls = []
 
-    def load(*arguments, trust_model=False):
-        calls.append(arguments)
+    def load(*arguments):
+        calls.append(arguments[:4])
         recipe = SimpleNamespace(multiple=16, blur_kind="blur")
         return loading.Loaded(lambda batch: batch / np.float32(0.8), "a brightening network", recipe)
 
@@ -50,7 +50,7 @@ def folder(tmp_path):
 
 def test_table_json_and_pictures(folder, tmp_path, brightening, capsys):
     evaluate.main(["runs/a", "--data", str(folder), "--out", f"{tmp_path}/out", "--pictures", "2", "--which", "last"])
-    assert brightening == [("runs/a", "last", None)]
+    assert brightening == [("runs/a", "last", None, "float32")]
     said = capsys.readouterr().out
     assert "a brightening network" in said and "3 pairs" in said and "blur kind: blur" in said
     assert "psnr restored" in said and "mean of 3" in said and "SSIM" not in said
@@ -364,7 +364,7 @@ def test_tables_start_neither_keras_nor_tensorflow():
 def test_traditional_references_are_measured_like_a_network(
     name, says, folder, tmp_path, brightening, monkeypatch, capsys
 ):
-    monkeypatch.setattr(measuring, "start_keras", lambda: pytest.fail("needs no network"))
+    monkeypatch.setattr(runtimes, "start_keras", lambda: pytest.fail("needs no network"))
     evaluate.main([name, "--data", str(folder), "--out", f"{tmp_path}/out", "--pictures", "1"])
     assert brightening == [] and "mean of 3" in capsys.readouterr().out
     read = json.loads((tmp_path / "out/full.json").read_text())
@@ -399,12 +399,12 @@ def test_a_folder_is_told_from_a_reference_of_its_name_by_its_path(folder, tmp_p
     monkeypatch.chdir(tmp_path)
     (tmp_path / "deconvolution-blind").mkdir()
     evaluate.main(["./deconvolution-blind", "--data", str(folder), "--pictures", "0"])
-    assert brightening == [("./deconvolution-blind", "best", None)]
+    assert brightening == [("./deconvolution-blind", "best", None, "float32")]
 
 
 def test_an_unknown_model_is_told_the_references(folder, monkeypatch, capsys):
     monkeypatch.setattr(measuring, "find_model", find_model)
-    monkeypatch.setattr(measuring, "start_keras", lambda: pytest.fail("too late"))
+    monkeypatch.setattr(runtimes, "start_keras", lambda: pytest.fail("too late"))
     with pytest.raises(
         UserError, match=r"no published weights of that name.* \(without a network: deconvolution-fitted, deconvolution"
     ):

@@ -17,11 +17,12 @@ from madn.evaluation.restored import RestoredElsewhere, find_restored
 from madn.evaluation.scoring import RestorePair, evaluate_method
 from madn.evaluation.selection import Scorers, Selection
 from madn.imaging.grids import triple_labels, write_grid
+from madn.restoration import runtimes
 from madn.restoration.ensemble import ensembled
 from madn.restoration.model_source import find_model
 from madn.restoration.restorer import restore
 from madn.system.locking import held
-from madn.system.startup import device, processor, shown, start_keras
+from madn.system.startup import processor, shown
 from madn.system.writing import folder_name
 from madn.weights import registry
 
@@ -32,6 +33,7 @@ def measure(
     *,
     which: str = "best",
     recipe: str | None = None,
+    runtime: runtimes.RuntimeOptions | None = None,
     trust_model: bool = False,
     ensemble: bool = False,
     out: Path | None = None,
@@ -41,8 +43,8 @@ def measure(
     """Print the scores of a model, and write them, with the first `pictures` side by side, into a folder.
 
     Args:
-        model: one of `REFERENCES`, or what `madn.restoration.loading.load_network` takes, with `which`, `recipe` and
-            `trust_model`.
+        model: one of `REFERENCES`, or what `madn.restoration.runtimes.load` takes, with `which`, `recipe`, `runtime`
+            and `trust_model`.
         ensemble: measure the mean over the eight flips and turns of each image.
         out: by default below the run folder, or in runs/evaluation for any other model.
         command: what was typed, for the JSON.
@@ -54,7 +56,7 @@ def measure(
     index = selection.open(images)
     _say_left_out(index)
     scorers = selection.scorers(index)
-    method, about = _method(model, which, recipe, trust_model, ensemble, index.blur_kind)
+    method, about = _method(model, which, recipe, runtime, trust_model, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None, "notes": index.notes}
     with _held(out):
         if selection.blurs:
@@ -175,7 +177,13 @@ def _measure(
 
 
 def _method(
-    name: str, which: str, recipe: str | None, trust_model: bool, ensemble: bool, blur_kind: str | None
+    name: str,
+    which: str,
+    recipe: str | None,
+    runtime: runtimes.RuntimeOptions | None,
+    trust_model: bool,
+    ensemble: bool,
+    blur_kind: str | None,
 ) -> tuple[RestorePair, dict[str, object]]:
     """What restores the images, and what the JSON says of it."""
     if _is_reference(name):
@@ -185,11 +193,8 @@ def _method(
             )
         about: dict[str, object] = {"model": REFERENCES[name].description, "recipe": None, "parameters": None}
         return REFERENCES[name], about | {"device": processor()}
-    with shown(f"loading {name}"):
-        start_keras()  # Keras starts late, so that a bad command line or folder is reported at once.
-        from madn.restoration.loading import load_network
-
-        loaded = load_network(name, which, recipe, trust_model=trust_model)
+    with shown(f"loading {name}"):  # The runtime starts late, so that a bad command line or folder is reported at once.
+        loaded = runtimes.load(name, which, recipe, options=runtime, trust_model=trust_model)
     if loaded.recipe and blur_kind and loaded.recipe.blur_kind != blur_kind:
         print(f"note: trained on {loaded.recipe.blur_kind}, measured on {blur_kind}")
     changed = {}
@@ -207,10 +212,11 @@ def _method(
         lambda blurred, sharp: ensembled(restored, blurred) if ensemble else restored(blurred),
         {
             "model": loaded.description,
+            "runtime": loaded.runtime,
             "recipe": loaded.recipe_name,
             "changed": changed,
             "parameters": loaded.model.count_params() if loaded.model else None,
-            "device": device(),
+            "device": loaded.device,
         },
     )
 

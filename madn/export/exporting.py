@@ -33,6 +33,7 @@ from madn.export.serving import SIGNATURES, ServingModule, require_tensorflow
 from madn.system.json_files import read_json
 
 FACTS = "madn.json"
+DARKTABLE = "config.json"
 CHECKED_SHAPES = ((2, 101, 77), (1, 192, 240))  # These are batch, height and width.
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -78,7 +79,9 @@ def export(
     overwrite: bool = False,
     multiple: int = 16,
     litert_size: tuple[int, int] | None = None,
+    onnx: dict[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    finish: Callable[[Path], None] = lambda folder: None,
 ) -> dict[str, dict]:
     """Write `generator` to `folder` in each of `formats` ("savedmodel", "onnx", "litert"), with examples.
 
@@ -91,7 +94,9 @@ def export(
         facts: go into madn.json.
         overwrite: an exported folder that is already there gives way; anything else never does.
         litert_size: (height, width) of the only photos that the LiteRT file takes; by default it takes all.
+        onnx: the `layout`, `precision` and `size` of the ONNX file; see `madn.export.to_onnx.Variant`.
         say: is told what is being done, in lines.
+        finish: is given the new folder before it takes its place, and may add to it.
     Returns:
         For each format its `file`, the `sha256` of each file, `runtime` and its version, the `largest_difference`
         from Keras, and the `dynamic` axes.
@@ -117,11 +122,13 @@ def export(
         for name in FORMATS:
             if name in formats:
                 say(f"writing and checking {name} ...")
-                written[name] = _write(name, module, fresh, expected, litert_size if name == "litert" else None)
+                options = {"size": litert_size} if name == "litert" else dict(onnx or {}) if name == "onnx" else {}
+                written[name] = _write(name, module, fresh, expected, options, {**(facts or {}), "multiple": multiple})
         about = {"version": 1, **(facts or {}), "multiple": multiple, "formats": written}
         if "savedmodel" in written:
             about["signatures"] = SIGNATURES
         (fresh / FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        finish(fresh)
         if folder.exists():
             os.replace(folder, old)
         try:
@@ -138,15 +145,22 @@ def _write(
     module: ServingModule,
     folder: Path,
     expected: Callable[[tuple[int, int, int]], np.ndarray],
-    fixed: tuple[int, int] | None,
+    options: dict[str, Any],
+    facts: dict,
 ) -> dict:
     """Write one format and its example into `folder`, compare it with Keras, and return what madn.json says of it."""
     chosen = FORMATS[name]
     converter = import_module(f"madn.export.{chosen.module}")
     write, load = getattr(converter, f"write_{name}"), getattr(converter, f"load_{name}")
     before = set(folder.rglob("*"))
+    fixed, tolerance = options.get("size"), chosen.tolerance
     try:
-        write(module, folder / chosen.file, *([fixed] if fixed else []))
+        if name == "onnx":
+            variant = converter.Variant(**options)
+            tolerance = variant.tolerance
+            write(module, folder / chosen.file, variant, facts)
+        else:
+            write(module, folder / chosen.file, *([fixed] if fixed else []))
         restore = load(folder / chosen.file)
         shapes = [(1, *fixed)] if fixed else CHECKED_SHAPES
         difference = float(np.max([np.abs(restore(photographs(shape)) - expected(shape)).max() for shape in shapes]))
@@ -157,15 +171,18 @@ def _write(
         raise UserError(
             f"{name}: this network cannot be converted ({reason}), so nothing was written; --formats chooses others"
         ) from problem
-    if not difference <= chosen.tolerance:  # A difference that is no number must not pass.
+    if not difference <= tolerance:  # A difference that is no number must not pass.
         raise UserError(
-            f"{name}: differs from the Keras model by {difference:.1e} (at most {chosen.tolerance:.0e} is "
+            f"{name}: differs from the Keras model by {difference:.1e} (at most {tolerance:.0e} is "
             "allowed), so nothing was written"
         )
     files = sorted(path for path in set(folder.rglob("*")) - before if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    for example in EXAMPLES.glob(f"{Path(chosen.example).stem}*.py"):  # Those for tiles have a longer name.
-        shutil.copyfile(example, folder / example.name)
+    if options.get("layout") == "nchw":
+        (folder / DARKTABLE).write_text(json.dumps(_for_darktable(facts), indent=2) + "\n", encoding="utf-8")
+    else:
+        for example in EXAMPLES.glob(f"{Path(chosen.example).stem}*.py"):  # Those for tiles have a longer name.
+            shutil.copyfile(example, folder / example.name)
     about = {
         "file": chosen.file,
         "sha256": hashes,
@@ -174,6 +191,20 @@ def _write(
         "dynamic": [] if fixed else ["batch", "height", "width"],
     }
     return {**about, "shape": [1, *fixed, 3]} if fixed else about
+
+
+def _for_darktable(facts: dict) -> dict:
+    """What darktable reads of a folder with a model.onnx. It knows no task of deblurring, and takes whatever makes an
+    image of an image of the same size as a denoiser (darktable, src/ai/README.md)."""
+    name = str(facts.get("recipe") or "madn").replace("_", "-")
+    return {
+        "id": f"denoise-{name}",
+        "name": f"deblur {name}",
+        "description": str(facts.get("description", "")),
+        "task": "denoise",
+        "backend": "onnx",
+        "num_inputs": 1,
+    }
 
 
 def photographs(shape: tuple[int, int, int]) -> np.ndarray:

@@ -11,16 +11,20 @@ from madn.errors import UserError, one_line, say
 from madn.imaging.decoding import MEGAPIXELS
 from madn.imaging.finding import counted
 from madn.imaging.video import NOTE
+from madn.restoration import runtimes
 from madn.restoration.model_source import find_model
+from madn.restoration.runtimes import RuntimeOptions
 from madn.restoration.targets import Job, Scope, find_jobs
 from madn.system.commandline import parse
-from madn.system.startup import shown, start_keras
+from madn.system.startup import shown
 from madn.system.writing import remove_leftovers
 from madn.version import __version__
 from madn.weights.registry import DEFAULT
 
-if TYPE_CHECKING:  # Importing it starts Keras.
-    from madn.restoration.loading import Loaded
+if TYPE_CHECKING:
+    from madn.restoration.loaded import Loaded
+
+FEW = 8  # The start of the runtime counts for at most so many photos.
 
 
 NOTHING_GIVEN = (
@@ -30,7 +34,7 @@ NOTHING_GIVEN = (
 
 
 @dataclass(frozen=True)
-class DeblurOptions:
+class DeblurOptions(RuntimeOptions):
     """Which files, and by what."""
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN...")]
@@ -38,7 +42,8 @@ class DeblurOptions:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """A folder; for one file also a file, whose suffix says the format."""
     model: str = DEFAULT
-    """A published name (python -m madn.weights), a run folder, a .weights.h5 file or a SavedModel folder."""
+    """A published name (python -m madn.weights), a run folder, a .weights.h5 file, a SavedModel folder or an ONNX
+    file."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
     recipe: str | None = None
@@ -89,18 +94,22 @@ def main(argv: list[str]) -> int:
     restored = failed = 0
     by = ""
     if todo:
+        few = len(todo) <= FEW and not any(job.is_video for job in todo)
         try:
-            with shown(f"loading {options.model}"):
-                start_keras()  # Keras starts late, so that a missing photo is reported at once.
-                from madn.restoration.loading import load_network
-
-                loaded = load_network(
-                    options.model, options.which, options.recipe, options.precision, options.trust_model
+            with shown(f"loading {options.model}"):  # The runtime starts late, so that a missing photo is told at once.
+                loaded = runtimes.load(
+                    options.model,
+                    options.which,
+                    options.recipe,
+                    options.precision,
+                    options,
+                    few,
+                    options.trust_model,
                 )
             restored, failed = restore_files(loaded, todo, options, scope)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_way_on(todo, options)) from None
-        by = f", by {loaded.description}"
+        by = f", by {loaded.description}" + (f", on {loaded.runtime}" if loaded.runtime else "")
     elif options.report:
         print(f"no report: nothing was restored, and {options.report} is left as it is")
     first, *others = scope.counts(restored, failed)
@@ -140,6 +149,7 @@ def restore_files(loaded: "Loaded", jobs: list[Job[Path]], options: DeblurOption
         options.report,
         {
             "model": loaded.description,
+            "runtime": loaded.runtime,
             "precision": options.precision,
             "tiles": tiles,
             "scale": str(options.scale),

@@ -244,9 +244,7 @@ def _restorer(
     scale: float | None,
     trust_model: bool,
 ) -> Restorer:
-    from madn.system.startup import start_keras
+    from madn.restoration import runtimes
 
-    start_keras()
-    from madn.restoration.loading import load_network
-
-    return load_network(model, precision=precision, trust_model=trust_model).restorer(memory_gb, tile, ensemble, scale)
+    loaded = runtimes.load(model, precision=precision, trust_model=trust_model)
+    return loaded.restorer(memory_gb, tile, ensemble, scale)

@@ -8,9 +8,9 @@ import numpy as np
 from madn.nn import statistics
 from madn.nn.graphs import peak_bytes, trace
 from madn.restoration.graph_optimisation import optimised
+from madn.restoration.loaded import ELSEWHERE
 
 Statistics = Sequence[tuple[np.ndarray, ...]]  # They are those of each layer that takes any, in the order of the calls.
-ELSEWHERE = 4096  # So many bytes a pixel are assumed where there is no TensorFlow graph: plenty for the full widths.
 
 
 class Inference:

@@ -2,9 +2,8 @@
 
 import zipfile
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -12,65 +11,15 @@ from madn import recipes
 from madn.errors import UserError
 from madn.nn.limits import weights_at_most
 from madn.restoration import savedmodel
-from madn.restoration.inference import ELSEWHERE, Inference
+from madn.restoration.inference import Inference
+from madn.restoration.loaded import Loaded
 from madn.restoration.model_source import find_model, is_savedmodel
-from madn.restoration.restorer import Restorer
-from madn.restoration.scale import ScaledRestorer
 from madn.system import hdf5
 from madn.training.checkpoint import load_generator, read_recipe
 from madn.training.precision import dtype_policy
-from madn.training.recipe import Recipe
 from madn.weights import registry
 
 LARGEST_CONFIG = 20_000_000  # The largest of our networks is described in 1 MB.
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A network ready to restore.
-
-    `network` takes float32 (batch, height, width, 3) in [0, 1], height and width multiples of `recipe.multiple`, and
-    gives the same, unclipped. `recipe` and `model` (the Keras generator) are None for a SavedModel.
-    """
-
-    network: Any
-    description: str
-    recipe: Recipe | None = None
-    model: keras.Model | None = None
-    recipe_name: str | None = None
-    facts: dict | None = None
-    """What madn.json says of a SavedModel."""
-
-    @property
-    def multiple(self) -> int:
-        """What image sizes must be padded to a multiple of; a SavedModel pads inside."""
-        return self.recipe.multiple if self.recipe else 1
-
-    def restorer(
-        self,
-        memory_gb: float | None = None,
-        tile: int | None = None,
-        ensemble: bool = False,
-        scale: float | None = None,
-    ) -> Restorer:
-        """The network for photos of any size in bounded memory; see `madn.restoration.restorer.Restorer`.
-
-        `scale`: at which photos are restored; by default the one that each photo's blur asks for (`ScaledRestorer`).
-
-        A SavedModel shares no statistics between tiles, so its tiles fade into each other.
-        """
-        if self.recipe:
-            multiple, blend, tile_pixels = self.multiple, self.recipe.tile_blend, self.recipe.tile_pixels
-            bytes_per_pixel = self.network.bytes_per_pixel()
-        else:
-            facts = {name: value for name, value in (self.facts or {}).items() if isinstance(value, int) and value > 0}
-            if facts.get("multiple", 1) > 1024:  # This is no network's, and photos are padded up to it.
-                del facts["multiple"]
-            multiple, blend, tile_pixels = facts.get("multiple", 32), 64, facts.get("tile_pixels")
-            bytes_per_pixel = facts.get("bytes_per_pixel", ELSEWHERE)
-        return ScaledRestorer(
-            self.network, multiple, bytes_per_pixel, blend, memory_gb, tile, tile_pixels, ensemble, scale=scale
-        )
 
 
 def load_network(
@@ -96,6 +45,10 @@ def load_network(
             that may do more than compute (`madn.restoration.savedmodel`).
     """
     found = find_model(source, which)
+    if found.path.suffix.lower() == registry.ONNX:
+        raise UserError(
+            f"{source}: an ONNX file is no Keras model any more; madn.deblur and madn.evaluate take it as it is"
+        )
     if found.is_saved_model:
         if precision != "float32":
             raise UserError(

@@ -14,7 +14,7 @@ class ModelSource:
     """Where a trained network lies."""
 
     path: Path
-    """A weights file, or the folder of a SavedModel."""
+    """A weights file, an ONNX file, or the folder of a SavedModel."""
     published: registry.Entry | None = None
     """The registry's line of published weights, whose file nobody has checked yet."""
     is_saved_model: bool = False
@@ -23,7 +23,7 @@ class ModelSource:
 
 
 def find_model(source: str | Path, which: str = "best") -> ModelSource:
-    """Find a run folder's `which` checkpoint, a weights file, a SavedModel folder or published weights.
+    """Find a run folder's `which` checkpoint, a weights or ONNX file, a SavedModel folder or published weights.
 
     Text is a path where `registry.is_path` says so, a `Path` always, and a published name otherwise: so nothing that
     lies in the working directory takes a published name. Raises `UserError` where there is nothing, or no such
@@ -34,6 +34,10 @@ def find_model(source: str | Path, which: str = "best") -> ModelSource:
     path = Path(source)
     if is_savedmodel(source):
         return ModelSource(path, is_saved_model=True)
+    if path.is_file():
+        return ModelSource(path)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such run folder, {WEIGHTS} file, ONNX file or SavedModel")
     run = RunFolder(path)
     if run.settings() is not None:
         file = run.chosen(which)
@@ -45,11 +49,7 @@ def find_model(source: str | Path, which: str = "best") -> ModelSource:
         if file != run.generator(which):
             return ModelSource(file, remark=": the last checkpoint, since the run held no images out to choose one by")
         return ModelSource(file)
-    if path.is_file():
-        return ModelSource(path)
-    if path.is_dir():
-        raise UserError(f"{path}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
-    raise UserError(f"{path}: no such run folder, {WEIGHTS} file or SavedModel")
+    raise UserError(f"{path}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
 
 
 def is_savedmodel(source: str | Path) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from skimage import data
 
 from madn.errors import UserError
 from madn.imaging.arrays import to_float
@@ -18,6 +17,7 @@ from madn.restoration.tiles import (
     measured_reach,
     photo_statistics,
     plan_tiles,
+    probe_picture,
     restore_batch,
 )
 from madn.system import memory
@@ -43,6 +43,7 @@ class Restorer:
         memory_gb: what the process may hold at its worst, 10^9 bytes; by default half of what is free.
         tile: pixels of a tile's side, in place of what follows from the memory; all photos with more are tiled.
         ensemble: restore each photo in its eight flips and turns and take the mean (`madn.restoration.ensemble`).
+        reach: how many pixels away a change shows in the output, where it is known; by default it is measured.
     Raises:
         UserError: for a memory or a tile that is not above 0.
     """
@@ -57,6 +58,7 @@ class Restorer:
         tile: int | None = None,
         tile_pixels: int | None = None,
         ensemble: bool = False,
+        reach: int | None = None,
     ):
         for name, value in (("--memory-gb", memory_gb), ("--tile", tile)):
             if value is not None and not value > 0:
@@ -66,7 +68,7 @@ class Restorer:
         # It is taken once, for the backend uses a first photo's memory again for the next.
         self.base = memory.used()
         self.budget = memory_gb * 1e9 if memory_gb else self.base + memory.available() / 2
-        self._reach: int | None = None
+        self._reach = reach
 
     def for_frames(self, pixels: np.ndarray) -> "Restorer":
         """What restores the frames of a video that begins with this one, all in the same way."""
@@ -79,8 +81,7 @@ class Restorer:
             side = PROBE if self.tile else int(min(PROBE, self._room(0) ** 0.5)) // self.multiple * self.multiple
             if side < 6 * self.multiple:
                 raise self._too_little(f"tiles of {side} pixels")
-            picture = np.pad(data.astronaut(), ((128, 128), (128, 128), (0, 0)), mode="reflect")[:side, :side]
-            self._reach = measured_reach(self.network, self.multiple, picture / np.float32(255))
+            self._reach = measured_reach(self.network, self.multiple, probe_picture(side))
         return self._reach
 
     def _room(self, kept: float) -> float:

@@ -90,6 +90,21 @@ def plan_tiles(height: int, width: int, multiple: int, largest: float, reach: in
     return Plan(tall, wide, _spans(height, tall, count, multiple), _spans(width, wide, across, multiple), blend)
 
 
+def fixed_tiles(height: int, width: int, tall: int, wide: int, blend: int) -> Plan:
+    """Tiles of exactly tall x wide pixels, spread evenly over at least as many, that overlap by twice `blend`.
+
+    Tiles of fewer than eight times `blend` overlap by a quarter of their size. Neighbours fade into each other over
+    half of what they overlap by.
+    """
+    overlaps = [min(2 * blend, size // 4) for size in (tall, wide)]
+    counts = [
+        max(1, -(-(length - overlap) // (size - overlap)))
+        for length, size, overlap in zip((height, width), (tall, wide), overlaps, strict=True)
+    ]
+    rows, columns = _spans(height, tall, counts[0], 1), _spans(width, wide, counts[1], 1)
+    return Plan(tall, wide, rows, columns, max(1, min(overlaps) // 2))
+
+
 def join(
     plan: Plan, restored: Callable[[Span, Span], np.ndarray], store: Callable[[int, int, np.ndarray], None]
 ) -> None:
@@ -139,6 +154,25 @@ def measured_reach(network: Network, multiple: int, picture: np.ndarray) -> int:
     changed = np.argwhere(change[0].max(axis=2) > TOLERANCE)
     distance = max(first - changed.min(), changed.max() - last + 1, 1) if len(changed) else 1
     return min(-(-int(distance) // multiple) * multiple, first // multiple * multiple)
+
+
+def probe_picture(side: int) -> np.ndarray:
+    """A square of at most `PROBE` pixels a side in which a reach is measured: float32 (side, side, 3) in [0, 1].
+
+    The photograph is scikit-image's. A light installation lacks it, and takes noise with the spectrum of photographs
+    (amplitudes fall with the frequency: Field, "Relations between the statistics of natural images and the response
+    properties of cortical cells", 1987).
+    """
+    try:
+        from skimage import data
+    except ImportError:
+        spectrum = np.fft.rfft2(np.random.default_rng(0).standard_normal((PROBE, PROBE, 3)), axes=(0, 1))
+        rows, columns = np.fft.fftfreq(PROBE)[:, None, None], np.fft.rfftfreq(PROBE)[None, :, None]
+        spectrum /= np.maximum(np.hypot(rows, columns), 1 / PROBE)
+        noise = np.fft.irfft2(spectrum, axes=(0, 1))
+        return np.clip(0.5 + noise / (4 * noise.std()), 0, 1).astype(np.float32)[:side, :side]
+    photo = np.pad(data.astronaut(), ((128, 128), (128, 128), (0, 0)), mode="reflect")
+    return photo[:side, :side] / np.float32(255)
 
 
 def restore_batch(network: Any, images: np.ndarray, statistics: Sequence | None = None) -> np.ndarray:

@@ -10,6 +10,7 @@ python -m madn.weights score NAME OUT/full.json --data "..." --command "..."
 python -m madn.weights card NAME DIR      the file with a Hugging Face model card in a folder, ready for `hf upload`
 """
 
+import functools
 import inspect
 import sys
 from dataclasses import dataclass
@@ -163,13 +164,15 @@ def _before_and_after(metric: str, score: registry.Score) -> str:
 
 def _check_all() -> int:
     known, bad = registry.entries(), []
-    for entry in known.values():
+    checks = [functools.partial(registry.checked, entry) for entry in known.values()]
+    checks += [functools.partial(registry.checked_twin, entry) for entry in known.values() if entry.onnx]
+    for check in checks:
         try:
-            print(f"{registry.checked(entry)}: as the registry says")
+            print(f"{check()}: as the registry says")
         except UserError as problem:
             bad.append(problem)
             print(f"madn: error: {problem}", file=sys.stderr)
-    print(f"{len(known) - len(bad)} of {len(known)} files in {registry.folder()} are what the registry says")
+    print(f"{len(checks) - len(bad)} of {len(checks)} files in {registry.folder()} are what the registry says")
     return 1 if bad else 0
 
 

@@ -20,6 +20,7 @@ from madn.system.reading import check_regular, sha256_of
 from madn.system.writing import WEIGHTS, write_durably
 
 DEFAULT = "madn-srn"  # madn.deblur takes this where no model is named.
+ONNX = ".onnx"
 REGISTRY, VARIABLE = "registry.json", "MADN_WEIGHTS"
 
 
@@ -37,6 +38,19 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Twin:
+    """The same network as an ONNX file, which takes its weights from the weights file beside it.
+
+    `largest_difference` is the one from Keras that was found on photographs when it was written.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+    largest_difference: float
+
+
+@dataclass(frozen=True)
 class Entry:
     """A line of the registry. `bytes` and `sha256` are the file's."""
 
@@ -49,6 +63,7 @@ class Entry:
     trained_on: str
     scores: tuple[Score, ...] = ()
     notes: str = ""
+    onnx: Twin | None = None
 
     @property
     def short_hash(self) -> str:
@@ -74,7 +89,7 @@ def is_path(source: str | Path) -> bool:
     if isinstance(source, Path):
         return True
     separators = {"/", os.sep, os.altsep or "/"}
-    return source in (".", "..") or source.endswith((WEIGHTS, ".keras")) or bool(separators & set(source))
+    return source in (".", "..") or source.lower().endswith((WEIGHTS, ".keras", ONNX)) or bool(separators & set(source))
 
 
 def entries() -> dict[str, Entry]:
@@ -123,11 +138,14 @@ def path(name: str) -> Path:
 
 def _fault(entry: Entry) -> str:
     """What is wrong with an entry whose fields have the right types; empty where nothing is."""
-    # A plain name leads to no other folder.
-    if Path(entry.file).name != entry.file or not entry.file.endswith(WEIGHTS):
-        return f"file must be a plain name that ends with {WEIGHTS}; it is {entry.file}"
-    if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
-        return f"sha256 must be 64 hexadecimal digits; it is {entry.sha256}"
+    for each, suffix in ((entry, WEIGHTS), (entry.onnx, ONNX)):
+        if each is None:
+            continue
+        # A plain name leads to no other folder.
+        if Path(each.file).name != each.file or not each.file.endswith(suffix):
+            return f"file must be a plain name that ends with {suffix}; it is {each.file}"
+        if not re.fullmatch("[0-9a-f]{64}", each.sha256):
+            return f"sha256 must be 64 hexadecimal digits; it is {each.sha256}"
     for score in entry.scores:
         if score.blurred.keys() != score.restored.keys() or not score.restored:
             return f"blurred and restored need the same metrics; there is {', '.join(score.blurred) or 'none'}"
@@ -136,6 +154,18 @@ def _fault(entry: Entry) -> str:
 
 def checked(entry: Entry) -> Path:
     """The file of an entry. Raises `UserError` where it is not what the registry says."""
+    file = _checked(entry, entry.name)
+    hdf5.vouch(entry.sha256)
+    return file
+
+
+def checked_twin(entry: Entry) -> Path:
+    """The ONNX file of an entry that has one; its weights file is checked, too."""
+    checked(entry)
+    return _checked(entry.onnx, f"{entry.name}'s ONNX file")
+
+
+def _checked(entry: Entry | Twin, what: str) -> Path:
     file = folder() / entry.file
     way_out = f"restore it (git checkout, or install madn again), or set {VARIABLE} to another folder"
     try:
@@ -144,17 +174,20 @@ def checked(entry: Entry) -> Path:
         raise UserError(f"{problem}; {way_out}") from None
     if (size, digest) != (entry.bytes, entry.sha256):
         raise UserError(
-            f"{file}: damaged, or not the weights that {REGISTRY} means by {entry.name}: expected sha256 "
+            f"{file}: damaged, or not the weights that {REGISTRY} means by {what}: expected sha256 "
             f"{entry.sha256} ({entry.bytes} bytes), found {digest} ({size} bytes); {way_out}"
         )
-    hdf5.vouch(digest)
     return file
 
 
 def write(known: dict[str, Entry]) -> None:
     """Write the registry anew, atomically."""
     lines = {
-        name: {key: value for key, value in dataclasses.asdict(entry).items() if key != "name"}
+        name: {
+            key: value
+            for key, value in dataclasses.asdict(entry).items()
+            if key != "name" and not (key == "onnx" and value is None)
+        }
         for name, entry in known.items()
     }
     text = json.dumps({"version": 1, **lines}, indent=2, ensure_ascii=False) + "\n"

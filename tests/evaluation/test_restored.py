@@ -94,7 +94,7 @@ def test_two_images_of_one_pair_an_empty_folder_and_none(tmp_path, pairs):
 
 def test_the_command_scores_them_as_a_networks(tmp_path, pairs, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("madn.evaluation.measuring.start_keras", lambda: pytest.fail("needs no network"))
+    monkeypatch.setattr("madn.restoration.runtimes.start_keras", lambda: pytest.fail("needs no network"))
     fill(tmp_path / "out", pairs)
     command = ["--restored", "out", "--name", "deepdeblur", "--data", "set"]
     evaluate.main(command)

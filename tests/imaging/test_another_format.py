@@ -14,7 +14,8 @@ from madn.imaging.finding import image_files
 from madn.imaging.metadata import Metadata
 from madn.imaging.photos import read_photo, write_photo
 from madn.restoration import command as deblur
-from madn.restoration import loading
+from madn.restoration import runtimes
+from madn.restoration.loaded import Loaded
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 56, 4), np.uint8)
 
@@ -58,11 +59,12 @@ def test_damaged_files_are_named(tmp_path):
 
 
 def test_all_that_takes_photos_takes_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, "load_network", lambda *_: loading.Loaded(lambda batch: 1 - batch, "inverting"))
+    loaded = Loaded(lambda batch: 1 - batch, "inverting")
+    monkeypatch.setattr(runtimes, "load", lambda *_: loaded)
     for kind in ("blur", "sharp"):
         write_image(tmp_path / f"set/train/scene/{kind}/1.qoi", to_float(PIXELS[:, :, :3]))
     assert len(find_pairs(tmp_path / "set").pairs) == 1 and len(image_files(tmp_path / "set")) == 2
     photo = tmp_path / "set/train/scene/blur/1.qoi"
     assert deblur.main([str(photo.parent), "-o", str(tmp_path / "out")]) == 0
     np.testing.assert_allclose(read_image(tmp_path / "out/1.qoi"), 1 - read_image(photo), atol=1e-6)
-    assert madn.deblur(photo, loading.load_network().restorer()).shape == (40, 56, 3)
+    assert madn.deblur(photo, loaded.restorer()).shape == (40, 56, 3)

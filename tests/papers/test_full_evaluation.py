@@ -54,9 +54,8 @@ def runs(tmp_path, monkeypatch):
             for number in range(first, first + count):
                 shutil.copyfile(tmp_path / f"{kind}.png", folder / f"{number:06}.png")
     network = loading.Loaded(lambda batch: batch / np.float32(0.8), "a brightening network")
-    network = SimpleNamespace(**{**vars(network), "multiple": 1})
     monkeypatch.setattr(measuring, "find_model", lambda *_: None)
-    monkeypatch.setattr(loading, "load_network", lambda *_: network)
+    monkeypatch.setattr(loading, "load_network", lambda *_, **__: network)
     evaluate.main(["runs/a", "--data", "GOPRO", "--pictures", "0", "--out", "made"])
     whole = json.loads((tmp_path / "made/full.json").read_text())
     assert len(whole["images"]) == 1111 and len({image["name"] for image in whole["images"]}) == 1111

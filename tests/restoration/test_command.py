@@ -18,7 +18,7 @@ from madn.imaging import photos
 from madn.imaging.formats import FORMATS
 from madn.imaging.photos import read_photo
 from madn.restoration import command as deblur
-from madn.restoration import loading
+from madn.restoration import runtimes
 from madn.restoration.report import Report
 from madn.restoration.restorer import Restorer
 from madn.weights.registry import DEFAULT
@@ -42,11 +42,12 @@ def network(monkeypatch, tmp_path):
         return Restorer(inverted, 16, memory_gb=memory_gb, tile=tile, ensemble=ensemble)
 
     def load(*arguments):
-        asked.loads.append(arguments)
-        return SimpleNamespace(description="an inverting network", restorer=restorer)
+        *which, options, few, trust_model = arguments
+        asked.loads.append((*which, options.runtime, few, trust_model))
+        return SimpleNamespace(description="an inverting network", restorer=restorer, runtime="NumPy")
 
     monkeypatch.setattr(deblur, "find_model", lambda *arguments: None)
-    monkeypatch.setattr(loading, "load_network", load)
+    monkeypatch.setattr(runtimes, "load", load)
     monkeypatch.chdir(tmp_path)
     return asked
 
@@ -76,7 +77,7 @@ def test_one_photo_to_a_file_and_into_a_folder(network, capsys):
     photo("in.png", 35, 21)
     assert run(capsys, "in.png", "-o", "new/out.png") == (
         0,
-        "1 of 1 restored to new/out.png, by an inverting network\n",
+        "1 of 1 restored to new/out.png, by an inverting network, on NumPy\n",
         "",
     )
     assert (
@@ -104,8 +105,8 @@ def test_one_photo_to_a_file_and_into_a_folder(network, capsys):
     )
     assert is_inverted("new/out.png", 35, 21) and is_inverted("new/in.png", 35, 21)
     assert network.loads == [
-        (DEFAULT, "best", None, "float32", False),
-        ("run", "last", "madn", "bfloat16", False),
+        (DEFAULT, "best", None, "float32", "auto", True, False),
+        ("run", "last", "madn", "bfloat16", "auto", True, False),
     ]
     assert network.restorers == [(None, None, False, None), (2.5, 300, False, 0.5)] and network.widths == [48, 48]
 
@@ -122,7 +123,7 @@ def test_folders_patterns_and_files_at_once(network, capsys):
         photo(name)
     assert run(capsys, "a.png", "trip", "more/*.png", "-o", "out")[:2] == (
         0,
-        "5 of 5 restored to out, by an inverting network\n",
+        "5 of 5 restored to out, by an inverting network, on NumPy\n",
     )
     assert files("out") == ["a.png", "b.png", "d.png", "e.png", "far/c.png"]
     assert all(is_inverted(f"out/{name}") for name in files("out"))
@@ -136,7 +137,10 @@ def test_broken_files_are_named_and_the_rest_restored(network, capsys):
     Path("in/bad/line\nend.png").touch()
     Path("notes.txt").touch()
     code, out, err = run(capsys, "in", "notes.txt", "-o", "out")
-    assert (code, out) == (1, "2 of 4 restored to out, by an inverting network; 2 failed; left out: 1 .txt file\n")
+    assert (code, out) == (
+        1,
+        "2 of 4 restored to out, by an inverting network, on NumPy; 2 failed; left out: 1 .txt file\n",
+    )
     assert [line.split(" (")[0] for line in err.splitlines()] == [
         "madn: error: notes.txt: its suffix is neither a photo's nor a video's",
         "madn: error: in/cut.png: cannot be read as an image",
@@ -154,7 +158,7 @@ def test_what_is_there_is_skipped(network, capsys):
     skipped = "1 skipped that were there (--overwrite restores them again)"
     assert run(capsys, "in", "-o", "in/out")[:2] == (
         0,
-        f"1 of 2 restored to in/out, by an inverting network; {skipped}\n",
+        f"1 of 2 restored to in/out, by an inverting network, on NumPy; {skipped}\n",
     )
     assert is_inverted("in/out/b.png") and Path("in/out/a.png").stat().st_mtime_ns == before
     loads = len(network.loads)
@@ -318,7 +322,7 @@ def test_what_is_not_kept_is_noted_and_numbers_add_up(network, capsys):
     code, out, err = run(capsys, "in", "-o", "out")
     assert (code, out) == (
         1,
-        "2 of 2 restored to out, by an inverting network; left out: 2 .nrw files, 1 .txt file, "
+        "2 of 2 restored to out, by an inverting network, on NumPy; left out: 2 .nrw files, 1 .txt file, "
         "1 hidden or housekeeping file\n",
     )
     assert err == (
@@ -391,7 +395,7 @@ def test_printing_a_name_that_is_no_text(network, capsys):
     name = os.fsdecode(b"\xff.png")
     photo(name)
     code, out, _ = run(capsys, name, "-o", f"out{name}")
-    assert (code, out) == (0, "1 of 1 restored to out\\udcff.png, by an inverting network\n")
+    assert (code, out) == (0, "1 of 1 restored to out\\udcff.png, by an inverting network, on NumPy\n")
 
 
 def test_a_folder_of_awkward_files(network, capsys):
@@ -403,7 +407,7 @@ def test_a_folder_of_awkward_files(network, capsys):
     code, out, err = run(capsys, "in", "-o", "out", "--max-megapixels", "10")
     assert code == 1
     assert out == (
-        f"{len(good)} of {len(good) + len(bad)} restored to out, by an inverting network; {len(bad)} failed\n"
+        f"{len(good)} of {len(good) + len(bad)} restored to out, by an inverting network, on NumPy; {len(bad)} failed\n"
     )
     lines = [line for line in err.splitlines() if not line.startswith("madn: note: in/")]
     assert len(lines) == len(bad)

@@ -12,7 +12,7 @@ from PIL import Image
 import madn
 from madn.errors import UserError
 from madn.restoration import deblurring as restoration
-from madn.restoration import loading
+from madn.restoration import runtimes
 from madn.restoration.restorer import Restorer
 from madn.weights.registry import DEFAULT
 
@@ -154,7 +154,7 @@ def test_a_model_is_loaded_once_for_its_settings(monkeypatch):
         asked.append((model, precision, trust_model))
         return SimpleNamespace(restorer=lambda *settings: asked.append(settings) or INVERTING)
 
-    monkeypatch.setattr(loading, "load_network", load)
+    monkeypatch.setattr(runtimes, "load", load)
     restoration._restorer.cache_clear()
     image = noise(5, 6, 3)
     for _ in range(2):

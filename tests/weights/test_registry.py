@@ -35,9 +35,9 @@ def change(site, name=NAME, **fields):
 def test_what_is_shipped_is_what_the_registry_says(capsys):
     assert command.main(["--check"]) == 0
     known = registry.entries()
-    assert f"{len(known)} of {len(known)} files" in capsys.readouterr().out
-    files = {path.name for path in SHIPPED.glob("*.h5")}
-    assert {entry.file for entry in known.values()} == files
+    assert f"{2 * len(known)} of {2 * len(known)} files" in capsys.readouterr().out
+    files = {path.name for suffix in ("h5", "onnx") for path in SHIPPED.glob(f"*.{suffix}")}
+    assert {each.file for entry in known.values() for each in (entry, entry.onnx)} == files
     assert sum(entry.bytes for entry in known.values()) <= 40e6 and all(e.bytes <= 24e6 for e in known.values())
     for entry in known.values():
         assert entry.licence and entry.trained_on and entry.scores and registry.path(entry.name) == SHIPPED / entry.file
@@ -65,7 +65,7 @@ def test_damaged_and_foreign_files_are_refused_with_both_hashes(site, capsys):
     change(site, "other", file="other.weights.h5")
     assert command.main(["--check"]) == 1
     said = capsys.readouterr()
-    assert "madn-small.weights.h5: as the registry says" in said.out and "2 of 4 files" in said.out
+    assert "madn-small.weights.h5: as the registry says" in said.out and "4 of 8 files" in said.out
     assert f"{registry.find(NAME).file}: damaged" in said.err and "other.weights.h5: cannot be read" in said.err
 
 
@@ -105,6 +105,7 @@ def test_a_registry_that_is_none_is_named(site, text, said):
         ({"file": "../madn-small.weights.h5"}, "plain name"),
         ({"file": "/etc/passwd"}, "plain name"),
         ({"file": ".."}, "plain"),
+        ({"onnx": {"file": "../a.onnx", "bytes": 1, "sha256": 64 * "0", "largest_difference": 0.0}}, "plain name"),
         ({"sha256": "123"}, "64"),
         ({"scores": [{"data": "x"}]}, "missing required field"),
         ({"scores": [{"data": "x"}, 3]}, "scores"),
