@@ -29,6 +29,8 @@ OPTIONS = {  # command -> where its dataclasses are; train's depend on the recip
     "weights add": ("madn.weights.__main__", ("AddOptions",)),
     "weights score": ("madn.weights.__main__", ("ScoreOptions",)),
     "weights mean": ("madn.weights.__main__", ("MeanOptions",)),
+    "weights card": ("madn.weights.__main__", ("CardOptions",)),
+    "report": ("madn.report", ("ReportOptions",)),
     "compare": ("madn.compare", ("CompareOptions",)),
     "bench": ("madn.bench", ("BenchOptions",)),
     "batch": ("madn.batch", ("BatchOptions",)),
@@ -63,7 +65,7 @@ def commands(lines: list[str]) -> list[tuple[str, list[str]]]:
                 words = shlex.split(rest.replace("$COMMON", " "), comments=True)
                 if name == "batch" and "--" in words:
                     words = words[: words.index("--")]
-                if name == "weights" and words and words[0] in ("add", "score", "mean"):
+                if name == "weights" and words and words[0] in ("add", "score", "mean", "card"):
                     name, words = f"weights {words[0]}", words[1:]
                 found.append((name, words))
     return found
