@@ -15,6 +15,7 @@
 #   make docs                    the documentation site, in build/docs
 #   make gpu-kit DATA="../GOPRO ../REDS" PHOTOS=../photos WEIGHTS=../weights
 #                                build/gpu-kit, for a GPU machine without a network: scripts/gpu/README.md
+#   make audit                   known weaknesses of all pinned packages, by pip-audit; asks the package index
 #   make env                     the environment alone, in .venv
 #
 # PYTHON=/path/to/python chooses the interpreter that environments are made from.
@@ -25,7 +26,7 @@ JOBS ?= 2
 ONE ?= *
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test test-all lint notebooks env docs gpu-kit check-tf215 check-beam
+.PHONY: train test test-all lint notebooks env docs gpu-kit check-tf215 check-beam audit
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -74,6 +75,11 @@ check-tf215: .venv/installed .venv-tf215/installed
 check-beam: .venv-beam/installed
 	.venv-beam/bin/python -m pytest tests/test_batch.py
 
+# TensorFlow 2.15's environment is left out: it is an old generation on purpose, and reads nothing but our own files.
+audit: .venv-audit/installed
+	.venv-audit/bin/pip-audit --no-deps --disable-pip --progress-spinner off \
+	  $(patsubst %,-r %,$(filter-out requirements/tf215.txt,$(wildcard requirements/*.txt)))
+
 # The stamps are written last: an install that was interrupted is begun again, a finished one is not repeated.
 .venv/installed: requirements/dev.txt setup.py
 	@$(call make_venv,$(PYTHON),311 <= v <= 313,3.11 to 3.13,.venv)
@@ -111,6 +117,11 @@ check-beam: .venv-beam/installed
 .venv-beam/installed: requirements/beam.txt
 	@$(call make_venv,$(PYTHON),311 <= v <= 313,3.11 to 3.13,.venv-beam)
 	.venv-beam/bin/python $(PIP_INSTALL) -r requirements/beam.txt
+	@touch $@
+
+.venv-audit/installed: requirements/audit.txt
+	@$(call make_venv,$(PYTHON),311 <= v <= 313,3.11 to 3.13,.venv-audit)
+	.venv-audit/bin/python $(PIP_INSTALL) -r requirements/audit.txt
 	@touch $@
 
 # $(call place,FOLDER): as seen from the notebooks' folder; "samples" is no folder.

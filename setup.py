@@ -44,7 +44,8 @@ setup(
         "msgspec>=0.20",
         "numpy>=1.26",
         "opencv-python-headless>=4.10",  # madn opens no windows, and a server has no libGL
-        "pillow>=12",
+        # 13.0 mends Pillow's JPEG decoder, and pip takes it; apache-beam 2.77 holds those who install it at 12.3.
+        "pillow>=12.3",
         "psutil>=5.9",
         "scikit-image>=0.25",
         "scipy>=1.13",

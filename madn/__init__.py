@@ -15,6 +15,7 @@ Everywhere public, an image is float32 RGB in [0, 1] and a batch is NHWC.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Literal
 
 from madn.version import __version__
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from madn.restoration.restorer import Restorer
+
+if sys.argv[:1] == ["-m"]:  # `python -m madn...` imports the package first: a command begins.
+    from madn.errors import start_command
+
+    start_command()
 
 _ROOMS = ("data", "evaluation", "nn", "recipes", "training")
 __all__ = ["__version__", "deblur", "load", *_ROOMS]
@@ -41,6 +47,7 @@ def deblur(
     precision: Literal["float32", "bfloat16"] = "float32",
     ensemble: bool = False,
     scale: float | Literal["auto"] = "auto",
+    trust_model: bool = False,
 ) -> np.ndarray:
     """Deblur one image of any size.
 
@@ -57,6 +64,8 @@ def deblur(
         ensemble: the mean over the image's eight flips and turns: a little closer, in eight times the time.
         scale: of the image at which it is restored; what that changes is added to the image's own pixels. "auto": the
             scale at which the network sees the image's blur best, measured on the image (`madn.restoration.scale`).
+        trust_model: load a SavedModel that madn.export did not write: it is a program, and may do whatever its maker
+            wants.
 
     Returns:
         The restored image, an array of the shape and type of `image` (of its upright pixels, for a file; alpha is
@@ -68,7 +77,7 @@ def deblur(
     """
     from madn.restoration import deblurring
 
-    return deblurring.deblur(image, model, memory_gb, tile, precision, ensemble, scale)
+    return deblurring.deblur(image, model, memory_gb, tile, precision, ensemble, scale, trust_model)
 
 
 def load(name_or_path: str | Path, which: Literal["best", "last"] = "best") -> keras.Model:
@@ -77,7 +86,7 @@ def load(name_or_path: str | Path, which: Literal["best", "last"] = "best") -> k
     Args:
         name_or_path: a published name, a run folder, a .weights.h5 file that names its recipe, or a .keras file that
             the model's own `save` wrote.
-        which: the checkpoint of a run folder.
+        which: the checkpoint of a run folder; of a run without held-out images the best is the last.
 
     Returns:
         A functional model: float32 (batch, height, width, 3) RGB in [0, 1], height and width multiples of what the

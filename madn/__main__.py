@@ -5,7 +5,7 @@ import runpy
 import sys
 import textwrap
 
-from madn.errors import UserError, run_command
+from madn.errors import UserError, run_command, start_command
 from madn.system.tables import text_table
 from madn.version import __version__
 
@@ -42,6 +42,7 @@ def main(argv: list[str]) -> None:
 
 def console() -> None:
     """The console script."""
+    start_command()
     run_command(main)
 
 

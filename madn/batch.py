@@ -13,12 +13,11 @@ import tyro
 
 from madn.errors import UserError, run_command
 from madn.imaging.decoding import MEGAPIXELS
+from madn.restoration.model_source import find_model
 from madn.restoration.places import Source, absolute, find_sources, is_remote
 from madn.system.commandline import parse
 from madn.system.writing import WEIGHTS
-from madn.weights.registry import DEFAULT
-
-MODELS = ("settings.json", "saved_model.pb")  # A run folder has the first of these, a SavedModel the second.
+from madn.weights.registry import DEFAULT, is_path
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class BatchOptions:
     """Checkpoint of a run folder."""
     recipe: str | None = None
     """Recipe that a .weights.h5 file was trained with."""
+    trust_model: bool = False
+    """Load a SavedModel that madn.export did not write: it is a program, and may do whatever its maker wants."""
     overwrite: bool = False
     """Restore again what is there already."""
     memory_gb: float | None = None
@@ -64,6 +65,8 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{options.failed}: the list of failures is a .jsonl file")
     if is_remote(options.model) and not options.model.endswith(WEIGHTS):
         raise UserError(f"{options.model}: of a bucket only a {WEIGHTS} file is taken; others, local to the workers")
+    if not is_remote(options.model):  # The workers find the same: a local path is of a disk that they share.
+        find_model(options.model, options.which)
     sources = find_sources(options.inputs, output)
     return _run(options, sources, output, failed, argv[end + 1 :])
 
@@ -85,6 +88,7 @@ def _run(options: BatchOptions, sources: list[Source], output: str, failed: str,
             model=_place(options.model),
             which=options.which,
             recipe=options.recipe,
+            trust_model=options.trust_model,
             precision=options.precision,
             memory_gb=running.share(beam_options) if options.memory_gb is None else options.memory_gb,
             tile=options.tile,
@@ -112,9 +116,8 @@ def _run(options: BatchOptions, sources: list[Source], output: str, failed: str,
 
 
 def _place(model: str) -> str:
-    """The model as workers in other folders find it: a path becomes absolute, a published name stays."""
-    is_here = os.path.isfile(model) or any(os.path.isfile(os.path.join(model, name)) for name in MODELS)
-    return os.path.abspath(model) if is_here else model
+    """The model's name for workers in other folders: a local path in full, where they cannot mean another by it."""
+    return os.path.abspath(model) if is_path(model) and os.path.exists(model) else model
 
 
 if __name__ == "__main__":

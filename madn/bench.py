@@ -14,6 +14,7 @@ from madn.benchmarks.suite import run_suite
 from madn.data.sets import open_pairs
 from madn.errors import UserError, run_command
 from madn.papers.published import PAPERS
+from madn.restoration.model_source import find_model
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
 from madn.weights.registry import DEFAULT
@@ -116,6 +117,10 @@ def main(argv: list[str]) -> int | None:
             command=command,
         )
     pairs = open_pairs(options.data).pairs if options.data else ()
+    if options.restore:
+        find_model(options.model)
+        if not options.restore.exists():
+            raise UserError(f"{options.restore}: no such file")
     start_keras()
     if options.counts:
         from madn.benchmarks.tables import cost_table

@@ -32,7 +32,9 @@ class CompareOptions:
     recipes: tuple[str, ...] = BUDGET
     """What to compare."""
     minutes: float = 30.0
-    """Training time of each."""
+    """Training time of each run."""
+    seeds: int = 1
+    """How often each is trained, each time with another seed; the table then has means and spreads, and ranks."""
     run: Path = Path("runs/compare")
     """Folder of the runs, and of the table: table.md, table.json."""
     vgg16_weights: str | None = None
@@ -50,8 +52,13 @@ def main(argv: list[str]) -> None:
         recipes.check_name(name)
     if options.photos is None and options.photo_blur != "shake":
         raise UserError("--photo-blur needs photographs: --photos DIR")
+    if options.seeds < 1:
+        raise UserError(f"--seeds must be 1 or more; received {options.seeds}")
     if options.minutes <= 0:
         raise UserError(f"--minutes must be above 0; received {options.minutes:g}")
+    for file in (options.weights, options.vgg16_weights, options.vgg19_weights):
+        if file and not Path(file).is_file():
+            raise UserError(f"{file}: no such weights file")
     test = options.test or options.data[0]
     for data, split in (*((each, "train") for each in options.data), (test, "test")):
         open_pairs(data, split=split)  # A missing folder is named before hours of training.
@@ -59,7 +66,11 @@ def main(argv: list[str]) -> None:
     from madn.papers.comparison import Contest
 
     weights = {"vgg16": options.vgg16_weights, "vgg19": options.vgg19_weights}
-    print(Contest(options.run, options.minutes, training_options(options), test).run(options.recipes, weights))
+    try:
+        contest = Contest(options.run, options.minutes, training_options(options), test, options.seeds)
+        print(contest.run(options.recipes, weights))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on") from None
 
 
 def training_options(options: CompareOptions) -> list[str]:

@@ -16,6 +16,7 @@ from madn.evaluation.selection import Selection
 from madn.papers.published import report
 from madn.papers.tables import canonical_method
 from madn.system.commandline import parse
+from madn.system.memory import shortage
 
 PROG = "python -m madn.evaluate"
 
@@ -35,6 +36,8 @@ class EvaluateOptions(Selection):
     """Checkpoint of a run folder; of a run that held no images out (--validation none) the best is the last."""
     recipe: str | None = None
     """Recipe that a .weights.h5 file was trained with."""
+    trust_model: bool = False
+    """Load a SavedModel that madn.export did not write: it is a program, and may do whatever its maker wants."""
     ensemble: bool = False
     """Restore each image in its eight flips and turns and measure the mean of these."""
     restored: Path | None = None
@@ -63,11 +66,17 @@ def main(argv: list[str]) -> None:
         return _restored_elsewhere(options, shlex.join([*PROG.split(), *argv]))
     if options.model is None:
         raise UserError(f"missing MODEL: name what to measure, or print what was measured with --table ({PROG} --help)")
+    with shortage(f"{options.model}: measuring ran out of memory: give --protocol crop, or a smaller --crop"):
+        _measure(options, argv)
+
+
+def _measure(options: EvaluateOptions, argv: list[str]) -> None:
     measure(
         options.model,
         options,
         which=options.which,
         recipe=options.recipe,
+        trust_model=options.trust_model,
         ensemble=options.ensemble,
         out=options.out,
         pictures=options.pictures,

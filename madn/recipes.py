@@ -6,7 +6,9 @@ import dataclasses
 import difflib
 import functools
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_type_hints
+
+import msgspec
 
 from madn.errors import UserError
 
@@ -55,7 +57,8 @@ def import_layers() -> None:
 def from_fields(name: str, fields: dict) -> Recipe:
     """The recipe `name` with the stored `fields`, those of earlier versions included.
 
-    Raises `UserError` for a field that it does not have, and for a value that is no longer built.
+    Raises `UserError` for a field that it does not have, a value of another type than the recipe's, and one that is no
+    longer built.
     """
     recipe = get(name)
     fields = dict(recipe.renamed(fields))
@@ -66,13 +69,15 @@ def from_fields(name: str, fields: dict) -> Recipe:
                 f"recipe {name} is no longer built with {field} {value}, only with {only}; earlier versions "
                 "of madn read what has it"
             )
-    known = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
-    unknown = sorted(set(fields) - set(known))
+    unknown = sorted(map(str, set(fields) - {field.name for field in dataclasses.fields(recipe)}))
     if unknown:
         raise UserError(f"recipe {name} has no field {', '.join(unknown)}; it was written by another version of madn")
-    given: dict[str, Any] = {
-        key: tuple(value) if isinstance(known[key], tuple) else value for key, value in fields.items()
-    }
+    kinds, given = get_type_hints(type(recipe)), {}
+    for field, value in fields.items():
+        try:
+            given[field] = msgspec.convert(value, kinds[field])
+        except msgspec.ValidationError as problem:
+            raise UserError(f"recipe {name}: {field} cannot be {ascii(value)[:60]} ({problem})") from None
     return dataclasses.replace(recipe, **given)
 
 

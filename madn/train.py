@@ -14,6 +14,7 @@ from madn.data.sets import DataOptions, open_source
 from madn.errors import UserError, one_line, run_command
 from madn.system.commandline import parse_groups
 from madn.system.json_files import convert
+from madn.system.memory import shortage
 from madn.system.startup import compute_deterministically, start_keras
 from madn.system.tables import text_table
 from madn.training.recipe import Recipe
@@ -75,9 +76,17 @@ def main(argv: list[str]) -> int | None:
     )
     if stored:
         run.check_same(before, {**recipe.fields(), **dataclasses.asdict(data)})
+    data.check_folders()
+    if options.weights and not Path(options.weights).is_file() and not run.states():
+        raise UserError(f"{options.weights}: no such weights file")
     start_keras(training=True)  # Keras starts late, so that a bad command line is reported at once.
     print(f"recipe {name}{why}: {recipes.named()[name].summary}")
-    return _train(name, recipe, options, data, run, stored, shlex.join([*PROG.split(), *argv]))
+    with shortage(
+        f"{run.path}: training ran out of memory: go on with --resume when other programs have ended, or start "
+        "another --run with --precision mixed_bfloat16, --remat blocks, --accumulate 2 or a smaller --batch; a smaller "
+        "--cache-gb needs no other run"
+    ):
+        return _train(name, recipe, options, data, run, stored, shlex.join([*PROG.split(), *argv]))
 
 
 def _which_recipe(asked: argparse.Namespace, stored: dict | None) -> tuple[str, str]:

@@ -15,6 +15,7 @@ PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "weights/README.md": "weights.md",
     "notebooks/README.md": "notebooks.md",
     "scripts/gpu/README.md": "gpu-kit.md",

@@ -1,6 +1,7 @@
 """The command on pairs in the GoPro layout, with a network that undoes how the pairs were darkened."""
 
 import json
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from madn.evaluation.selection import Selection
 from madn.imaging.arrays import read_image, to_float, write_image
 from madn.imaging.finding import image_files
 from madn.restoration import loading
+from madn.restoration.model_source import find_model
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +28,12 @@ def brightening(monkeypatch):
     """What was asked to be loaded."""
     calls = []
 
-    def load(*arguments):
+    def load(*arguments, trust_model=False):
         calls.append(arguments)
         recipe = SimpleNamespace(multiple=16, blur_kind="blur")
         return loading.Loaded(lambda batch: batch / np.float32(0.8), "a brightening network", recipe)
 
+    monkeypatch.setattr(measuring, "find_model", lambda *arguments: None)
     monkeypatch.setattr(loading, "load_network", load)
     return calls
 
@@ -58,8 +61,8 @@ def test_table_json_and_pictures(folder, tmp_path, brightening, capsys):
         f"python -m madn.evaluate runs/a --data {folder} --out {tmp_path}/out --pictures 2 --which last"
     )
     assert read["mean"]["restored"]["psnr"] > read["mean"]["blurred"]["psnr"] + 10
-    pictures = sorted((tmp_path / "out/pictures").iterdir())
-    assert [picture.name for picture in pictures] == ["full_s1_1.png", "full_s1_2.png"]
+    pictures = sorted((tmp_path / "out/pictures").rglob("*.png"))
+    assert pictures == [tmp_path / f"out/pictures/full/s1/{i}.png" for i in (1, 2)]
     drawn = np.asarray(Image.open(pictures[0]))
     sharp = np.rint(read_image(folder / "test/s1/sharp/1.png") * 255)
     assert any(np.array_equal(drawn[-64:, left : left + 80], sharp) for left in range(drawn.shape[1] - 79))
@@ -111,12 +114,12 @@ def test_scenes_choose_pairs_before_anything_is_decoded(folder, tmp_path, bright
     places = {}
     for asked in ("GOPR0477_11_00", "GOPR0477_11_00_AVG11"):  # each is the scene with its variant
         evaluate.main([*common, "--scenes", asked])
-        places[asked] = tmp_path / f"runs/evaluation/a/set-test-blur-{asked}/full.json"
+        places[asked] = tmp_path / f"runs/evaluation/runs/a/set-test-blur-{asked}/full.json"
         assert named(places[asked]) == both and json.loads(places[asked].read_text())["scenes"] == [asked]
     evaluate.main([*common, "--scenes", "GOPR0477_11_00", "--every", "2", "--out", "few"])
     assert named(tmp_path / "few/full.json") == both[::2]
     evaluate.main([*common, "--scenes", "b, GOPR0477_11_00", "--skip-bad"])  # all that there are
-    file = tmp_path / "runs/evaluation/a/set-test-blur-GOPR0477_11_00+b/full.json"
+    file = tmp_path / "runs/evaluation/runs/a/set-test-blur-GOPR0477_11_00+b/full.json"
     assert named(file) == [*both, "b/1"] and len(json.loads(file.read_text())["left_out"]) == 2
     evaluate.main(
         [
@@ -180,7 +183,7 @@ def test_photographs_are_blurred_alike_each_time(blur, longest, photographs, tmp
     found = {}
     for seed, out in (("0", None), ("0", "again"), ("1", "other")):
         evaluate.main([*common, "--seed", seed, *(["--out", out] if out else [])])
-        place = tmp_path / (out or f"runs/evaluation/a/photos-{blur}-{longest}-seed0")
+        place = tmp_path / (out or f"runs/evaluation/runs/a/photos-{blur}-{longest}-seed0")
         found[out] = read = json.loads((place / "full.json").read_text())
         assert named(place / "full.json") == ["a.png", "c.png", "deep/b.jpg"]
         assert read["photo_blur"] == {"kind": blur, "longest_shake": longest, "window": 64, "seed": int(seed)}
@@ -198,7 +201,7 @@ def test_photographs_are_blurred_alike_each_time(blur, longest, photographs, tmp
     ]
     assert "3 pairs of" in (said := capsys.readouterr().out) and "left out: " in said
     evaluate.main(["runs/a", "--photos", str(photographs), "--pictures", "0"])
-    read = json.loads((tmp_path / "runs/evaluation/a/photos/full.json").read_text())
+    read = json.loads((tmp_path / "runs/evaluation/runs/a/photos/full.json").read_text())
     assert (read["layout"], read["photo_blur"], len(read["images"])) == ("sharp photographs", None, 4)
     assert read["mean"]["blurred"]["psnr"] == "inf"
 
@@ -263,7 +266,7 @@ def test_sharp_photographs_are_measured_against_themselves(folder, tmp_path, cap
 
 
 def test_the_ensemble_is_the_mean_of_eight_views(folder, tmp_path, monkeypatch):
-    def load(*_):
+    def load(*_, **__):
         """Brightens the left of what it is given, and darkens the right."""
         network = lambda batch: batch / 0.8 + np.linspace(0.1, -0.1, batch.shape[2], dtype=np.float32)[:, None]
         return loading.Loaded(network, "a slanting network", SimpleNamespace(multiple=16, blur_kind="blur"))
@@ -278,11 +281,12 @@ def test_the_ensemble_is_the_mean_of_eight_views(folder, tmp_path, monkeypatch):
     assert psnr[()] < 26 and psnr["--ensemble",] > 40  # the slants cancel but where a view was clipped
 
 
-def test_results_of_a_run_lie_in_its_folder(folder, tmp_path):
+def test_results_of_a_run_lie_in_its_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     (tmp_path / "run/settings.json").touch()
     evaluate.main([f"{tmp_path}/run", "--data", str(folder), "--limit", "1", "--pictures", "0"])
-    assert (tmp_path / "run/evaluation/set-test-blur/full.json").is_file()
+    assert (tmp_path / "run/evaluation/set-test-blur-limit1/full.json").is_file()
 
 
 def test_bad_pairs_are_named_before_the_model_is_loaded(folder, brightening):
@@ -366,27 +370,46 @@ def test_traditional_references_are_measured_like_a_network(
     read = json.loads((tmp_path / "out/full.json").read_text())
     assert read["model"].startswith(f"{name}: ") and says in read["model"]
     assert (read["recipe"], read["parameters"], read["blur_kind"], len(read["images"])) == (None, None, "blur", 3)
-    assert len(list((tmp_path / "out/pictures").iterdir())) == 1
+    assert len(list((tmp_path / "out/pictures").rglob("*.png"))) == 1
     for options in (["--which", "last"], ["--ensemble"]):
         with pytest.raises(UserError, match="leave --which, --recipe and --ensemble out"):
             evaluate.main([name, "--data", str(folder), *options])
 
 
-def test_a_folder_of_that_name_comes_first(folder, tmp_path, brightening, monkeypatch):
+def test_measurements_that_differ_lie_in_different_folders(folder, tmp_path, brightening, monkeypatch):
+    """Models of one name, their other checkpoint and ensemble, other pairs: nothing is written over."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder, tmp_path / "deeper" / folder.name)
+    for model, *options in (
+        ["A/checkpoints/best"],
+        ["B/checkpoints/best"],
+        ["A/checkpoints/best", "--ensemble"],
+        ["A/checkpoints/best", "--which", "last"],
+        ["A/checkpoints/best", "--limit", "1"],
+        ["A/checkpoints/best", "--every", "2"],
+        ["A/checkpoints/best", "--data", f"deeper/{folder.name}"],
+    ):
+        before = set(tmp_path.rglob("full.json"))
+        data = [] if "--data" in options else ["--data", str(folder)]
+        evaluate.main([model, "--pictures", "0", *data, *options])
+        assert len(set(tmp_path.rglob("full.json")) - before) == 1, options
+
+
+def test_a_folder_is_told_from_a_reference_of_its_name_by_its_path(folder, tmp_path, brightening, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "deconvolution-blind").mkdir()
-    evaluate.main(["deconvolution-blind", "--data", str(folder), "--pictures", "0"])
-    assert brightening == [("deconvolution-blind", "best", None)]
+    evaluate.main(["./deconvolution-blind", "--data", str(folder), "--pictures", "0"])
+    assert brightening == [("./deconvolution-blind", "best", None)]
 
 
 def test_an_unknown_model_is_told_the_references(folder, monkeypatch, capsys):
-    def load(*arguments):
-        raise UserError("nothing there")
-
-    monkeypatch.setattr(loading, "load_network", load)
-    with pytest.raises(UserError, match=r"^nothing there \(without a network: deconvolution-fitted, deconvolution-bl"):
+    monkeypatch.setattr(measuring, "find_model", find_model)
+    monkeypatch.setattr(measuring, "start_keras", lambda: pytest.fail("too late"))
+    with pytest.raises(
+        UserError, match=r"no published weights of that name.* \(without a network: deconvolution-fitted, deconvolution"
+    ):
         evaluate.main(["deconvolution-blnd", "--data", str(folder)])
-    with pytest.raises(UserError, match="^nothing there$"):
+    with pytest.raises(UserError, match=r"neither a run folder .*\)$"):
         evaluate.main([str(folder), "--data", str(folder)])
     with pytest.raises(SystemExit):
         evaluate.main(["--help"])

@@ -246,23 +246,23 @@ def test_unknown_names():
     ("name", "count"),
     [
         ("madn", 29_071_817),
-        ("sisnet-nosis", 35_122_915),
-        ("sisnet-nolatent", 48_722_659),
-        ("sisnet-inception-v3", 40_009_123),
-        ("structure_guided", 5_371_475),
-        ("structure_guided-norgcl", 5_762_395),
-        ("structure_guided-nombrb", 5_489_195),
+        pytest.param("sisnet-nosis", 35_122_915, marks=pytest.mark.slow),
+        pytest.param("sisnet-nolatent", 48_722_659, marks=pytest.mark.slow),
+        pytest.param("sisnet-inception-v3", 40_009_123, marks=pytest.mark.slow),
+        pytest.param("structure_guided", 5_371_475, marks=pytest.mark.slow),
+        pytest.param("structure_guided-norgcl", 5_762_395, marks=pytest.mark.slow),
+        pytest.param("structure_guided-nombrb", 5_489_195, marks=pytest.mark.slow),
         ("structure_guided-nogradientnet", 756_739),
-        ("structure_guided-fnorm", 5_371_475),
+        pytest.param("structure_guided-fnorm", 5_371_475, marks=pytest.mark.slow),
         ("structure_guided-parallel", 4_769_380),
-        ("structure_guided-noresidual", 5_371_475),
+        pytest.param("structure_guided-noresidual", 5_371_475, marks=pytest.mark.slow),
         ("msr2b-k3", 2_313_443),
-        ("msr2b-k6", 3_879_107),
-        ("msr2b-k12", 7_010_435),
+        pytest.param("msr2b-k6", 3_879_107, marks=pytest.mark.slow),
+        pytest.param("msr2b-k12", 7_010_435, marks=pytest.mark.slow),
         ("msr2b-narrow", 2_625_107),
-        ("egnet-backbone", 20_127_073),
-        ("egnet-mprnet", 20_127_073),
-        ("egnet-nosen", 26_560_235),
+        pytest.param("egnet-backbone", 20_127_073, marks=pytest.mark.slow),
+        pytest.param("egnet-mprnet", 20_127_073, marks=pytest.mark.slow),
+        pytest.param("egnet-nosen", 26_560_235, marks=pytest.mark.slow),
         ("egnet", 26_611_255),
     ],
 )
@@ -283,3 +283,27 @@ def test_recipes_that_download_nothing():
     sisnet = recipes.get("sisnet")
     assert sisnet.without_downloads() == dataclasses.replace(sisnet, backbone_weights="none")
     assert recipes.get("madn").without_downloads() == recipes.get("madn")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("madn", {"widths": "4096"}),
+        ("madn", {"widths": [8, 16]}),
+        ("madn", {"res_blocks": 1.5}),
+        ("madn", {"res_blocks": None}),
+        ("madn", {"residual": "os"}),
+        ("sisnet", {"d_activation": {"module": "os", "class_name": "system"}}),
+        ("egnet", {"parts": ["backbone", "os"]}),
+    ],
+)
+def test_a_stored_value_of_another_type_is_refused_before_anything_is_built(name, fields):
+    (field,) = fields
+    with pytest.raises(UserError, match=f"^recipe {name}: {field} cannot be ") as problem:
+        recipes.from_fields(name, fields)
+    assert "\n" not in str(problem.value)
+
+
+def test_stored_values_come_back_as_the_fields_types():
+    recipe = recipes.from_fields("madn", {"widths": [8, 16, 32], "clip_norm": 1, "steps": None})
+    assert recipe.widths == (8, 16, 32) and recipe.clip_norm == 1 and recipe.steps is None

@@ -13,8 +13,10 @@ import collections
 import math
 import pickle
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +33,7 @@ DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+HEAVIEST = 100_000  # A tuple holds no more; those of a tensor hold ten.
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -43,25 +46,14 @@ def read_checkpoint(path: Path):
         raise UserError(f"{path}: no such file")
     try:
         return _arrays(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
+    except OSError as problem:
+        raise UserError(f"{path}: cannot be read ({problem.strerror or problem})") from None
     except _Refused as problem:
         asked = ascii(str(problem))[1:-1]
         raise UserError(
             f"{path}: asks for {asked}, which MPRNet's weights do not need; nothing of it was run"
         ) from None
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-        AttributeError,
-        ImportError,
-        IndexError,
-        KeyError,
-        MemoryError,
-        OverflowError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as problem:
+    except Exception as problem:  # Python's unpickler fails in any way that a file leads it to.
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:160]
         raise UserError(f"{path}: not a PyTorch checkpoint that can be read, or a damaged one ({reason})") from None
 
@@ -147,12 +139,25 @@ class _Storages:
 class _Unpickler(pickle._Unpickler):
     """An unpickler that knows ordered dictionaries and tensors, and refuses every other name.
 
-    It is Python's own, slower one: the one in C reserves as much memory as a number in the file asks for.
+    It is Python's own, slower one: the one in C reserves as much memory as a number in the file asks for. Tuples that
+    hold one another several times are refused: forty of them, as the key of a dictionary, would take a day to hash.
     """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # what is done for each operation of a pickle
+    stack: list
 
     def __init__(self, file, storages: _Storages):
         super().__init__(file, encoding="utf-8")
         self.storages = storages
+        self.tuples: dict[int, tuple[int, tuple]] = {}  # By identity: how much a tuple holds, and itself, to keep it.
+
+    def weigh(self) -> None:
+        """Raise `ValueError` where the tuple that was just made holds too much, counted as often as it is held."""
+        made = self.stack[-1]
+        weight = 1 + sum(self.tuples[id(each)][0] if id(each) in self.tuples else 1 for each in made)
+        if weight > HEAVIEST:
+            raise ValueError("tuples in tuples without end")
+        self.tuples[id(made)] = weight, made
 
     def find_class(self, module, name):
         if (module, name) == ("collections", "OrderedDict"):
@@ -169,6 +174,18 @@ class _Unpickler(pickle._Unpickler):
         return self.storages.named(name)
 
 
+def _weighed(load: Callable[[Any], None]) -> Callable[[_Unpickler], None]:
+    def loaded(unpickler: _Unpickler) -> None:
+        load(unpickler)
+        unpickler.weigh()
+
+    return loaded
+
+
+for _code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
+    _Unpickler.dispatch[_code[0]] = _weighed(_Unpickler.dispatch[_code[0]])
+
+
 def _read_zip(path: Path):
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -177,6 +194,8 @@ def _read_zip(path: Path):
             raise ValueError("a zip archive without data.pkl")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError("a compressed archive, which PyTorch does not write")
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise ValueError("its parts lie in one place, and are larger than it")
         root = pickled[0].removesuffix("data.pkl")
         big = f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() == b"big"
         storages = _Storages(">" if big else "<")
@@ -197,7 +216,11 @@ def _read_legacy(path: Path):
             storages.byteorder = ">"
         found = _Unpickler(file, storages).load()
         for key in _Unpickler(file, storages).load():
+            if not isinstance(key, str | int):
+                raise ValueError("a storage without a name")
             storage = storages.known[str(key)]
+            if not 0 <= storage.count * storage.dtype.itemsize <= path.stat().st_size:
+                raise ValueError("a storage that is larger than the file")
             if int.from_bytes(file.read(8), "little" if storages.byteorder == "<" else "big") != storage.count:
                 raise ValueError("a storage of another length than announced")
             storage.fill(file.read(storage.count * storage.dtype.itemsize))

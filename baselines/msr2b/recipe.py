@@ -15,8 +15,9 @@ Differences from the paper, all of them choices where it says nothing or contrad
 - the learning rate falls step by step, not epoch by epoch: constant for the first two thirds of the run, then linear,
   so that the last step is taken at 1e-7.
 - GoPro's `blur` images rather than `blur_gamma`; no augmentation (neither stated).
-- the weight 100 of the perceptual loss means the feature magnitudes of the paper's own VGG19 file, estimated from
-  VGG16's (`VGG_REFERENCE`); the file at hand is calibrated to it by a gain (`madn.nn.vgg`).
+- the weight 100 of the perceptual loss means the feature magnitudes of torchvision's VGG19 (the paper used PyTorch, and
+  says nothing else), as far as they can be estimated: `madn.training.perceptual` says how. Files of other magnitudes
+  are calibrated to them by a gain (`madn.nn.vgg`); with torchvision's own weights, `--vgg-gain 1` is the paper's loss.
 The networks' and the losses' own choices are listed in baselines/msr2b/generator.py, discriminator.py, objective.py and
 baselines/patchgan.py.
 """
@@ -25,14 +26,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from madn.errors import UserError
-from madn.training.perceptual import PerceptualRecipe
+from madn.training.perceptual import TORCHVISION_VGG19, PerceptualRecipe
 from madn.training.recipe import Named
 
-VGG_REFERENCE = 24.7
-"""Magnitude of VGG19's conv3_3 that lambda = 100 presumes; the loss is calibrated to it (madn.nn.vgg).
+VGG_REFERENCE = TORCHVISION_VGG19 * 0.9156
+"""Magnitude of conv3_3 before its ReLU that lambda = 100 is taken for (`madn.nn.vgg`): that of the channel-normalised
+VGG19 file, brought to torchvision's.
 
-27 times that of the channel-normalised VGG19 file: what VGG16's conv3_3 in torchvision's magnitude, fed the way
-DeblurGAN feeds it, has over that file. A VGG19 in torchvision's magnitude was not at hand.
+Not VGG16's conv3_3: that layer closes its block, where VGG19's is the third of four. The squared difference there is 49
+times the VGG19 file's, which says more of the two layers than of the two files.
 """
 
 

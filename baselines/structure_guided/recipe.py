@@ -18,9 +18,9 @@ Differences from the paper, all of them choices where it says nothing:
 - "replace the multipath reuse module with a single path": one RGCL on all channels; three of them in a chain would
   cost 1.8 times the operations.
 - an epoch counts for 525 whole batches of 2,103 pairs; batches reach over its end, and nothing is dropped.
-- the weight 10 of the content loss means the magnitude of the channel-normalised VGG19 file that it was set up with;
-  other files are calibrated to it by a gain (`madn.nn.vgg`). A VGG19 in torchvision's magnitude, the paper's, was not
-  at hand: with one, `--vgg-gain 1` is the paper's loss.
+- the weight 10 of the content loss means the feature magnitudes of torchvision's VGG19 (the paper used PyTorch, and
+  says nothing else), as far as they can be estimated: `madn.training.perceptual` says how. Files of other magnitudes
+  are calibrated to them by a gain (`madn.nn.vgg`); with torchvision's own weights, `--vgg-gain 1` is the paper's loss.
 - left out: other readings of RGCL's plain convolution and of the skips (concatenation), which miss the printed count.
 The network's and the losses' own choices are listed in generator.py, discriminator.py and objective.py.
 """
@@ -29,13 +29,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from madn.errors import UserError
-from madn.training.perceptual import PerceptualRecipe
+from madn.training.perceptual import TORCHVISION_VGG19, PerceptualRecipe
 from madn.training.recipe import Named
 
 VGG_LAYER = "block4_conv3"
 """keras.applications' name of the paper's ReLU4_3."""
-VGG_REFERENCE = 3.093
-"""Magnitude that `content_weight` 10 is taken for, that of the channel-normalised VGG19 file; see madn.nn.vgg."""
+VGG_REFERENCE = TORCHVISION_VGG19 * 3.093
+"""Magnitude of ReLU4_3 that `content_weight` 10 is taken for (`madn.nn.vgg`): that of the channel-normalised VGG19
+file, brought to torchvision's."""
 
 
 @dataclass(frozen=True, kw_only=True)

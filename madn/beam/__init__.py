@@ -2,9 +2,9 @@
 
 import warnings
 
-from madn.system.startup import held_back, start_keras
+from madn.system.startup import quiet, start_keras
 
 start_keras()
 # Beam's handler imports TensorFlow and TensorFlow Hub here and on each worker, and all of them print much.
-with held_back(), warnings.catch_warnings(action="ignore"):
+with quiet(), warnings.catch_warnings(action="ignore"):
     import apache_beam.ml.inference.tensorflow_inference  # noqa: F401

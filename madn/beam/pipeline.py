@@ -32,10 +32,10 @@ from madn.beam.storage import Stop, content_of, is_there, put
 from madn.errors import UserError
 from madn.imaging.colours import colours_of
 from madn.imaging.photos import Photo, decode_photo, encode_photo, read_photo
-from madn.restoration.deblurring import OUT_OF_MEMORY
 from madn.restoration.places import Source, failure_list, is_remote, look, settle
 from madn.restoration.restorer import Restorer
 from madn.restoration.targets import Failure, Job
+from madn.system.memory import shortage
 
 NAMESPACE = "madn"  # The counters restored, noted, skipped, failed and left out are in this namespace.
 
@@ -51,6 +51,7 @@ class BatchSettings:
     model: str
     which: str
     recipe: str | None
+    trust_model: bool
     precision: str
     memory_gb: float | None
     tile: int | None
@@ -157,7 +158,7 @@ class PhotoHandler(TFModelHandlerNumpy):
                 if is_remote(model):
                     model = Path(folder, model.rsplit("/", 1)[1])
                     model.write_bytes(content_of(settings.model))
-                loaded = load_network(model, settings.which, settings.recipe, settings.precision)
+                loaded = load_network(model, settings.which, settings.recipe, settings.precision, settings.trust_model)
             return OneByOne(loaded.restorer(settings.memory_gb, settings.tile))
         except UserError as reason:
             raise Stop(str(reason)) from None
@@ -180,12 +181,8 @@ class OneByOne:
 
 def _restored(model: OneByOne, batch: Sequence[Photo], inference_args: dict, model_id: str | None = None):
     """Beam's inference function; raises `UserError` where one photo is to blame."""
-    try:
+    with shortage("not restored, for lack of memory: give less --memory-gb or a smaller --tile"):
         return [PredictionResult(photo, model(photo), model_id) for photo in batch]
-    except Exception as fault:
-        if not isinstance(fault, MemoryError) and type(fault).__name__ not in OUT_OF_MEMORY:
-            raise
-        raise UserError("not restored, for lack of memory: give less --memory-gb or a smaller --tile") from None
 
 
 class Write(beam.DoFn):

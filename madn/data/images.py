@@ -16,6 +16,7 @@ from madn.errors import UserError
 from madn.imaging.arrays import to_float, to_uint8
 from madn.imaging.decoding import read_photo
 from madn.system.seals import is_whole, seal
+from madn.system.writing import atomic
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -121,17 +122,12 @@ class DecodedImages:
         return False
 
     def _write(self, file: Path, array: np.ndarray) -> None:
-        part = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}.part")
-        try:
-            content = io.BytesIO()
-            np.save(content, array)
-            ending = seal(content.getbuffer())
-            with open(part, "wb") as opened:
-                opened.write(content.getbuffer())
-                opened.write(ending)
-            os.replace(part, file)
-        finally:
-            part.unlink(missing_ok=True)
+        content = io.BytesIO()
+        np.save(content, array)
+        ending = seal(content.getbuffer())
+        with atomic(file) as part, open(part, "wb") as opened:
+            opened.write(content.getbuffer())
+            opened.write(ending)
 
     def _writable(self, action: Callable[[], None]) -> None:
         try:

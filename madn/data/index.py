@@ -52,7 +52,7 @@ def find_pairs(root: str | Path, split: str = "train", blur_kind: str = "blur") 
     are unpacked, it must be the folder of one.
     Raises `UserError` where the folder or the blur kind is missing, and where there is no pair at all.
     """
-    root = _folder(root)
+    root = folder_that_is_there(root)
     found = _reds(root, split, blur_kind) or _realblur(root, split, blur_kind)
     if found:
         return found
@@ -80,7 +80,7 @@ def find_pairs(root: str | Path, split: str = "train", blur_kind: str = "blur") 
 
 def pair_folders(blurred_dir: str | Path, sharp_dir: str | Path) -> PairIndex:
     """Pair the images of any two folders by path and stem below them; the subfolders are the scenes."""
-    blurred, sharp = _folder(blurred_dir), _folder(sharp_dir)
+    blurred, sharp = folder_that_is_there(blurred_dir), folder_that_is_there(sharp_dir)
     return _index(*_match(blurred, sharp), "two folders", None, f"{blurred} | {sharp}")
 
 
@@ -143,7 +143,8 @@ def too_small(path: Path, image: np.ndarray, least: int) -> str:
     return f"{path}: {size(image)} is smaller than {least}x{least}; choose a smaller --crop"
 
 
-def _folder(path: str | Path) -> Path:
+def folder_that_is_there(path: str | Path) -> Path:
+    """The folder, `~` resolved; raises `UserError` where there is none."""
     path = Path(path).expanduser()
     if not path.is_dir():
         raise UserError(f"{path}: " + ("is a file, not a folder" if path.exists() else "no such folder"))

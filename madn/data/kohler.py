@@ -54,7 +54,7 @@ def find_kohler(root: str | Path, split: str = "test") -> PairIndex | None:
             middle = ordered[(len(ordered) - 1) // 2]
             pairs.append(Pair(path, middle, f"Image{image}", f"Image{image}/Blurry{image}_{motion}", ordered))
     if not pairs:
-        raise UserError(some_lines(problems))
+        raise UserError(*some_lines(problems))
     short = [
         f"{pair.blurred.name}: {len(pair.frames)} frames, and at least {FEWEST} were published: the benchmark's scores "
         "are the best over more"

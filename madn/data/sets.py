@@ -9,7 +9,7 @@ import numpy as np
 
 from madn.data.crops import Augment, CropSource, MixedCrops, PairCrops
 from madn.data.images import DecodedImages
-from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, pair_folders
+from madn.data.index import Pair, PairIndex, check_pairs, find_pairs, folder_that_is_there, pair_folders
 from madn.data.kohler import find_kohler
 from madn.data.scenes import hold_out
 from madn.data.synthetic import PHOTO_BLURS, Motion, check_photos, find_photos, hold_out_photos
@@ -146,6 +146,13 @@ class DataOptions:
     """Where decoded images are kept."""
     cache_gb: float = 16.0
     """Bound of that cache, in 10^9 bytes; what does not fit is decoded each time."""
+
+    def check_folders(self) -> None:
+        """Raises `UserError` for a folder that is not there; whatever else may be wrong shows when they are read."""
+        named = [name for name in _names(self.data) if name != "samples"]
+        for folder in (*named, self.blurred, self.sharp, self.photos):
+            if folder is not None:
+                folder_that_is_there(folder)
 
 
 def open_source(

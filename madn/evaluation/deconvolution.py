@@ -18,9 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.optimize import minimize
 from skimage.color import rgb2gray
-from skimage.restoration import richardson_lucy
 
 ITERATIONS = 10
 SIZE = 45  # The fitted kernel has at most so many pixels a side.
@@ -45,6 +43,8 @@ def fitted_kernel(blurred: np.ndarray, sharp: np.ndarray, size: int = SIZE) -> n
     Returns:
         float32 (size, size), not negative, sum 1.
     """
+    from scipy.optimize import minimize  # Like Richardson-Lucy's, its import takes long, and no other method needs it.
+
     size = min(size, (min(sharp.shape[:2]) // 2 - 1) | 1)
     shape = [fft.next_fast_len(n + size, real=True) for n in sharp.shape[:2]]
     before, after = (
@@ -139,6 +139,8 @@ def deconvolve(blurred: np.ndarray, kernel: np.ndarray, iterations: int = ITERAT
     image = blurred.astype(np.float32, copy=False)
     if kernel.size == 1:
         return image
+    from skimage.restoration import richardson_lucy  # Its import takes a second, which no other method needs.
+
     height, width = image.shape[:2]
     y, x = (2 * n for n in kernel.shape)
     padded = np.pad(image, ((y, y), (x, x), (0, 0)), mode="symmetric")

@@ -18,9 +18,11 @@ from madn.evaluation.scoring import RestorePair, evaluate_method
 from madn.evaluation.selection import Scorers, Selection
 from madn.imaging.grids import triple_labels, write_grid
 from madn.restoration.ensemble import ensembled
+from madn.restoration.model_source import find_model
 from madn.restoration.restorer import restore
 from madn.system.locking import held
-from madn.system.startup import device, processor, start_keras
+from madn.system.startup import device, processor, shown, start_keras
+from madn.system.writing import folder_name
 from madn.weights import registry
 
 
@@ -30,6 +32,7 @@ def measure(
     *,
     which: str = "best",
     recipe: str | None = None,
+    trust_model: bool = False,
     ensemble: bool = False,
     out: Path | None = None,
     pictures: int = 12,
@@ -38,18 +41,20 @@ def measure(
     """Print the scores of a model, and write them, with the first `pictures` side by side, into a folder.
 
     Args:
-        model: one of `REFERENCES`, or what `madn.restoration.loading.load_network` takes, with `which` and `recipe`.
+        model: one of `REFERENCES`, or what `madn.restoration.loading.load_network` takes, with `which`, `recipe` and
+            `trust_model`.
         ensemble: measure the mean over the eight flips and turns of each image.
         out: by default below the run folder, or in runs/evaluation for any other model.
         command: what was typed, for the JSON.
     """
-    out = out or _default_out(model, selection)
+    _check_method(model, which)
+    out = out or _default_out(model, which, ensemble, selection)
     selection.check_blur(out)
     images = DecodedImages("memory" if selection.blurs else "none", limit_gb=1.0)
     index = selection.open(images)
     _say_left_out(index)
     scorers = selection.scorers(index)
-    method, about = _method(model, which, recipe, ensemble, index.blur_kind)
+    method, about = _method(model, which, recipe, trust_model, ensemble, index.blur_kind)
     about |= {"scenes": selection.scene_names, "photo_blur": None, "notes": index.notes}
     with _held(out):
         if selection.blurs:
@@ -146,7 +151,7 @@ def _measure(
 
             def show(result, *images, protocol=protocol, bar=bar):
                 if bar.n < pictures:
-                    place = out / "pictures" / f"{protocol}_{result.name.replace('/', '_')}.png"
+                    place = out / "pictures" / protocol / f"{result.name}.png"
                     write_grid(place, [images], [triple_labels(result.blurred.psnr, result.restored.psnr)])
                 bar.update()
 
@@ -170,26 +175,21 @@ def _measure(
 
 
 def _method(
-    name: str, which: str, recipe: str | None, ensemble: bool, blur_kind: str | None
+    name: str, which: str, recipe: str | None, trust_model: bool, ensemble: bool, blur_kind: str | None
 ) -> tuple[RestorePair, dict[str, object]]:
     """What restores the images, and what the JSON says of it."""
-    there = Path(name).exists()
-    if name in REFERENCES and not there:
+    if _is_reference(name):
         if recipe or which != "best" or ensemble:
             raise UserError(
                 f"{name}: there is no checkpoint, no recipe and no ensemble; leave --which, --recipe and --ensemble out"
             )
         about: dict[str, object] = {"model": REFERENCES[name].description, "recipe": None, "parameters": None}
         return REFERENCES[name], about | {"device": processor()}
-    start_keras()  # Keras starts late, so that a bad command line or folder is reported at once.
-    from madn.restoration.loading import load_network
+    with shown(f"loading {name}"):
+        start_keras()  # Keras starts late, so that a bad command line or folder is reported at once.
+        from madn.restoration.loading import load_network
 
-    try:
-        loaded = load_network(name, which, recipe)
-    except UserError as problem:
-        if there or name in registry.entries():
-            raise
-        raise UserError(f"{problem} (without a network: {', '.join(REFERENCES)})") from None
+        loaded = load_network(name, which, recipe, trust_model=trust_model)
     if loaded.recipe and blur_kind and loaded.recipe.blur_kind != blur_kind:
         print(f"note: trained on {loaded.recipe.blur_kind}, measured on {blur_kind}")
     changed = {}
@@ -215,10 +215,32 @@ def _method(
     )
 
 
-def _default_out(model: str, selection: Selection) -> Path:
-    if (Path(model) / "settings.json").is_file():
-        return Path(model) / "evaluation" / selection.folder_name()
-    return Path("runs/evaluation") / Path(model).resolve().name / selection.folder_name()
+def _is_reference(name: str) -> bool:
+    return name in REFERENCES
+
+
+def _check_method(name: str, which: str) -> None:
+    """Raises `UserError` where there is no such network or reference, before images are read for it."""
+    if _is_reference(name):
+        return
+    try:
+        find_model(name, which)
+    except UserError as problem:
+        if registry.is_path(name) or name in registry.entries():
+            raise
+        raise UserError(f"{problem} (without a network: {', '.join(REFERENCES)})") from None
+
+
+def _default_out(model: str, which: str, ensemble: bool, selection: Selection) -> Path:
+    """The folder of a measurement's results, another one for whatever may change them."""
+    name = selection.folder_name()
+    if which != "best":
+        name += f"-{which}"
+    if ensemble:
+        name += "-ensemble"
+    if registry.is_path(model) and (Path(model) / "settings.json").is_file():
+        return Path(model) / "evaluation" / name
+    return Path("runs/evaluation") / folder_name(model) / name
 
 
 def _as_folder(name: str) -> str:

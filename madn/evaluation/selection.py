@@ -17,6 +17,7 @@ from madn.data.synthetic import PHOTO_BLURS, Motion, check_photos, find_photos, 
 from madn.errors import UserError, one_line
 from madn.evaluation.metric_list import Scorer, choose
 from madn.evaluation.metrics import SMALLEST
+from madn.system.writing import one_name
 
 Protocol = Literal["full", "crop"]
 Scorers = dict[Protocol, Scorer]
@@ -87,11 +88,11 @@ class Selection:
         return self.split if parted else None
 
     def folder_name(self) -> str:
-        """A name for the results, another one for other scenes and other blurs."""
+        """A name for the results, another one for other images and other blurs."""
         data = (
-            f"{Path(self.data).resolve().name}-{self.split}-{self.blur_kind}"
+            f"{one_name(self.data)}-{self.split}-{self.blur_kind}"
             if self.data
-            else (self.blurred or self.photos).resolve().name
+            else one_name(self.blurred or self.photos)
         )
         if scenes := self.scene_names:
             names = "+".join(scenes)
@@ -99,6 +100,8 @@ class Selection:
             if not re.fullmatch(r"[\w.+-]{1,100}", names):
                 names = f"{len(scenes)}-scenes-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
             data += f"-{names}"
+        data += f"-every{self.every}" if self.every != 1 else ""
+        data += f"-limit{self.limit}" if self.limit is not None else ""
         return f"{data}-{self.photo_blur}-{self.motion.longest:g}-seed{self.seed}" if self.blurs else data
 
     def open(self, images: DecodedImages) -> PairIndex:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from madn.errors import UserError, run_command
+from madn.restoration.model_source import find_model, is_savedmodel
 from madn.system.commandline import parse
 from madn.system.startup import start_keras
 from madn.system.versions import versions
@@ -47,6 +48,7 @@ def main(argv: list[str]) -> None:
         raise UserError("--litert-size takes a height and a width of at least 1")
     if options.litert_size and options.formats and "litert" not in options.formats:
         raise UserError("--litert-size has no use without litert in --formats")
+    find_model(options.run, options.which)
     start_keras()
     try:  # This comes first, for loading the network takes longer.
         from madn.export import exporting
@@ -59,9 +61,9 @@ def main(argv: list[str]) -> None:
 
     from madn.restoration.loading import load_network
 
-    loaded = load_network(options.run, options.which, options.recipe)
-    if loaded.model is None:
+    if is_savedmodel(options.run):
         raise UserError(f"{options.run} is a SavedModel already: give a run folder or a weights file")
+    loaded = load_network(options.run, options.which, options.recipe)
     for name in exporting.FORMATS:
         if not options.formats and name not in formats:
             print(f"{name} is left out; to have it: {exporting.how_to_install(name)}")

@@ -1,6 +1,7 @@
 """Refuses photo files before they are decoded, where something would be lost without a word, or is damaged."""
 
 import itertools
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +27,21 @@ MODES = {
     "CMYK": ("RGB", "RGB"),
 }
 COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # A TIFF's photometric interpretation says the samples of a pixel; others have 1.
+DEFLATE = (8, 32946)  # A TIFF's compression by zlib, by its new and its old number.
+MOST_PAGES = 100  # A pyramid of reduced pictures has some 10, and thousands take minutes.
+MOST_RUNS = 25_000_000  # Pillow decodes run-length BMP in Python, at 4 to 5 megapixels a second.
 ALPHA = (1, 2, 999)  # These kinds of further samples are alpha; 999 is Corel Draw's.
+
+
+# Bytes of memory that decoding takes for each pixel at its worst, measured on photos of 6 megapixels with 8 bits; of 16
+# bits it takes twice as many. HEIF's are assumed.
+DECODING = {"PNG": 10, "JPEG": 10, "MPO": 10, "BMP": 10, "TIFF": 10, "AVIF": 14, "WEBP": 20, "HEIF": 20}
+
+
+def decoding_bytes(picture: Image.Image) -> float:
+    """Bytes of memory that decoding a picture takes for each pixel."""
+    deep = picture.mode.startswith("I;16") or ";16" in rawmode(picture)
+    return DECODING.get(picture.format or "", 20) * (2 if deep else 1)
 
 
 def rawmode(picture: Image.Image) -> str:
@@ -41,13 +56,22 @@ def whole(file: BinaryIO) -> bytes:
     return file.read()
 
 
-def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapixels: float) -> None:
+def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapixels: float, room: float) -> None:
     """Raise `UserError` for a picture that `read_photo` does not read; its pixels are not decoded for that."""
     width, height = picture.size
     if width * height > megapixels * 1e6:
         raise UserError(
             f"{path}: says it has {width}x{height} pixels, more than the {megapixels:g} megapixels that "
             "are read; if that is right, allow more (--max-megapixels)"
+        )
+    if (needed := width * height * decoding_bytes(picture)) > room:
+        raise UserError(
+            f"{path}: decoding its {width}x{height} pixels takes about {needed / 1e9:.1f} GB of memory, and "
+            f"{room / 1e9:.1f} GB are left for photos: give more --memory-gb"
+        )
+    if picture.format == "BMP" and picture.info.get("compression") in (1, 2) and width * height > MOST_RUNS:
+        raise UserError(
+            f"{path}: run-length compressed BMP is read up to {MOST_RUNS / 1e6:g} megapixels; save it as PNG"
         )
     if picture.format in ("PNG", "WEBP", "AVIF") and getattr(picture, "is_animated", False):
         raise UserError(f"{path}: an animation of {picture.n_frames} pictures; save them one by one")
@@ -63,6 +87,7 @@ def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapi
         if 16 in bits and picture.mode != "CMYK" and picture.tag_v2.get(284) == 2:
             raise UserError(f"{path}: 16-bit colours in separate planes are not read; save them interleaved")
         _check_pages(path, picture, file)
+        _check_deflated(path, picture, file)
     elif picture.format == "PNG":
         _check_codes(path, png.codes(png.colour_chunks(file)))
     elif picture.format in ("AVIF", "HEIF"):
@@ -75,15 +100,13 @@ def check_picture(path: str | Path, picture: Image.Image, file: BinaryIO, megapi
             path, item.codes and (item.codes[0], item.codes[1], 0, 1) if 2 not in (item.codes or (2,))[:2] else None
         )
     elif picture.format in ("JPEG", "MPO"):
-        _check_jpeg(path, whole(file))
+        _check_jpeg(path, whole(file), width * height)
 
 
-def _check_jpeg(path: str | Path, content: bytes) -> None:
+def _check_jpeg(path: str | Path, content: bytes, pixels: int) -> None:
     scans = jpeg.structure(content).scans
-    if scans > jpeg.MOST_SCANS:
-        raise UserError(
-            f"{path}: goes over its pixels {scans} times, and more than {jpeg.MOST_SCANS} are not read; save it anew"
-        )
+    if scans > jpeg.MOST_SCANS or scans * pixels > jpeg.MOST_PASSED:
+        raise UserError(f"{path}: goes over its pixels {scans} times, and that often is not read; save it anew")
     if said := jpeg.damage(content):
         raise UserError(f"{path}: cannot be read as an image (part of it is missing or damaged; libjpeg says: {said})")
 
@@ -122,6 +145,8 @@ def _check_samples(path: str | Path, picture: Image.Image) -> None:
 
 def _check_pages(path: str | Path, picture: Image.Image, file: BinaryIO) -> None:
     for page in itertools.count(1):
+        if page > MOST_PAGES:
+            raise UserError(f"{path}: has more than {MOST_PAGES} pictures; save its photo as a plain TIFF")
         try:
             picture.seek(page)
         except EOFError:
@@ -139,6 +164,28 @@ def _check_pages(path: str | Path, picture: Image.Image, file: BinaryIO) -> None
             raise UserError(
                 f"{path}: its photo {where} (in a SubIFD, as in raw files), which is not read; save it as a plain TIFF"
             )
+
+
+def _check_deflated(path: str | Path, picture: Image.Image, file: BinaryIO) -> None:
+    """Raise `UserError` for damage that the checksums of a deflated TIFF tell: libtiff stops before it reads them."""
+    tags = picture.tag_v2
+    if tags.get(259) not in DEFLATE:
+        return
+    places, lengths = (_tuple(tags.get(strips) or tags.get(tiles) or ()) for strips, tiles in ((273, 324), (279, 325)))
+    room = 16 * picture.width * picture.height + 2**24  # A pixel has 4 samples of 4 bytes at the most.
+    try:
+        for place, length in zip(places, lengths):
+            file.seek(place)
+            stream, rest = zlib.decompressobj(), file.read(length)
+            while made := stream.decompress(rest, 2**20):
+                rest, room = stream.unconsumed_tail, room - len(made)
+                if room < 0:
+                    raise zlib.error("more than its pixels")
+            if not stream.eof:
+                raise zlib.error("a part is cut short")
+    except zlib.error as problem:
+        reason = str(problem).rpartition(": ")[2]
+        raise UserError(f"{path}: cannot be read as an image (part of it is damaged: {reason})") from None
 
 
 def _is_part(kind: int, old_kind: int) -> bool:

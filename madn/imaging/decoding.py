@@ -14,6 +14,7 @@ needed by progressive JPEG and WebP, whose own decoders hold the whole image.
 """
 
 import io
+import math
 import re
 import stat
 import sys
@@ -54,27 +55,28 @@ class Photo:
     """What of the file is not among this, a sentence each: further pictures, records that are not kept."""
 
 
-def read_photo(path: str | Path, megapixels: float = MEGAPIXELS) -> Photo:
-    """Decode a photo file.
+def read_photo(path: str | Path, megapixels: float = MEGAPIXELS, room: float = math.inf) -> Photo:
+    """Decode a photo file, for which there are `room` bytes of memory.
 
     Raises `UserError` naming a file that is missing, no regular file, not readable, empty, truncated, otherwise no
     image of these formats, animated, of several pages, of an unsupported depth, or that says it has more than
-    `megapixels` (10^6 pixels), which is looked at before anything is decoded.
+    `megapixels` (10^6 pixels) or ones that decoding takes more than `room` for, which is looked at before anything is
+    decoded.
     """
     path = Path(path)
     with faults(path):
         _check_file(path)
         with open(path, "rb") as file:
-            return decode_photo(file, path, megapixels)
+            return decode_photo(file, path, megapixels, room)
 
 
-def decode_photo(file: BinaryIO, name: str | Path, megapixels: float = MEGAPIXELS) -> Photo:
+def decode_photo(file: BinaryIO, name: str | Path, megapixels: float = MEGAPIXELS, room: float = math.inf) -> Photo:
     """Decode a photo from an open file, in which it can go back and forth: `read_photo` of what lies elsewhere.
 
     Raises `UserError` as `read_photo` does, with `name` in it.
     """
     with faults(name), quiet, Image.open(file, formats=readable()) as picture:
-        check_picture(name, picture, file, megapixels)
+        check_picture(name, picture, file, megapixels, room)
         if picture.format == "PNG":  # Decoding does not look at a PNG's checksums.
             picture.verify()
             picture = _opened(file, "PNG")

@@ -6,7 +6,6 @@ What other C libraries write there can be listened to (`overheard`).
 
 import contextlib
 import logging
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,11 +14,10 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from madn.errors import UserError
+from madn.system.standard_error import held_back, pass_on
 
 # Pillow logs some faults that it raises as well, and Python prints what nobody handles.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-_STDERR = 2
-_listening = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -74,36 +72,16 @@ quiet = _Quiet()
 def overheard(wanted: Callable[[str], bool]) -> Iterator[list[str]]:
     """Lines that C libraries write on standard error meanwhile, those that are `wanted`, once the block has ended.
 
-    All others, of other threads say, go on to standard error. Into a pipe, since there may be no room for a file, which
-    nobody waits for: what it does not hold is lost. One thread at a time listens.
+    All others, of other threads say, go on to standard error.
     """
     lines: list[str] = []
-    with _listening, contextlib.ExitStack() as after:
-        try:
-            kept = os.dup(_STDERR)
-        except OSError:  # Standard error is closed, and the pipe must not take its place.
-            kept, nowhere = None, os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, _STDERR)
-            if nowhere != _STDERR:
-                os.close(nowhere)
-        reading, writing = os.pipe()
-        after.callback(os.close, reading)
-        with contextlib.suppress(AttributeError, OSError):  # Windows can do this to pipes from Python 3.12 on.
-            os.set_blocking(writing, False)
-            os.set_blocking(reading, False)
-        os.dup2(writing, _STDERR)
-        os.close(writing)
-        try:
-            yield lines
-        finally:
-            if kept is None:
-                os.close(_STDERR)
+
+    def sort(said: bytes) -> None:
+        for line in said.splitlines(keepends=True):
+            if wanted(text := line.decode("utf-8", "replace")):
+                lines.append(text)
             else:
-                os.dup2(kept, _STDERR)
-                os.close(kept)
-            with contextlib.suppress(BlockingIOError):
-                for line in os.read(reading, 2**16).splitlines(keepends=True):
-                    if wanted(text := line.decode("utf-8", "replace")):
-                        lines.append(text)
-                    elif kept is not None:
-                        os.write(_STDERR, line)
+                pass_on(line)
+
+    with held_back(sort):
+        yield lines

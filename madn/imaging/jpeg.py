@@ -20,6 +20,7 @@ POINTER = re.compile(
     rb"|<xmpNote:HasExtendedXMP>\s*()([0-9A-Fa-f]{32})\s*</xmpNote:HasExtendedXMP>"
 )
 MOST_SCANS = 100  # libtiff allows as many scans of a progressive file; cameras write 10, and thousands take hours.
+MOST_PASSED = 4e9  # Pixels times scans: 10 scans of 400 megapixels, or 100 of 40, which take a minute.
 BLOCK = 65533  # One marker segment holds so many bytes.
 DAMAGE = re.compile(r"Corrupt JPEG data|Premature end of JPEG|Inconsistent progression")
 # These warnings of libjpeg are about headers; no pixel is the worse for them.

@@ -34,7 +34,27 @@ from madn.imaging.guard import quiet
 from madn.imaging.metadata import Metadata, profile_space
 from madn.system.writing import atomic
 
-__all__ = ["MEGAPIXELS", "Photo", "decode_photo", "encode_photo", "read_photo", "write_photo"]
+__all__ = ["MEGAPIXELS", "Photo", "check_target", "decode_photo", "encode_photo", "read_photo", "write_photo"]
+
+
+# Bytes of memory that Pillow takes for each pixel while it writes a format, measured on photos of 6 megapixels (of HEIF
+# assumed); for others it has a copy of the picture.
+WRITING = {"WEBP": 34, "AVIF": 34, "HEIF": 34}
+
+
+def check_target(path: str | Path, photo: Photo, room: float) -> None:
+    """Raise the `UserError` that writing a result to `path` would end with, before hours of work are done for it.
+
+    `room` is how many bytes of memory there are for photo, result and writing.
+    """
+    _alpha(path, photo.pixels, photo)
+    kind = image_format(Path(path))
+    needed = 2 * photo.pixels.nbytes + photo.pixels[..., 0].size * WRITING.get(kind, 4)
+    if needed > room:
+        raise UserError(
+            f"{path}: writing {kind} of this size takes about {needed / 1e9:.1f} GB of memory, and {room / 1e9:.1f} GB "
+            "are left for photos: give more --memory-gb" + (", or write a .png or .tif" if kind in WRITING else "")
+        )
 
 
 def write_photo(path: str | Path, pixels: np.ndarray, like: Photo) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Small layers that more than one network uses. Images are NHWC; every layer runs on any Keras backend."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from madn.nn.statistics import image_mean, image_moments
@@ -36,10 +37,10 @@ def luma(images):
 def resize(images, scale: float, method: str = "bicubic", antialias: bool = True):
     """Resize by `scale` with half-pixel centres; bicubic is Keys' kernel with a = -0.5 (MADN section 4.1).
 
-    It is two small matrix products, the same on every backend: TensorFlow's own antialiased resize has no XLA kernel
-    and no ONNX counterpart, and PyTorch's plain bicubic has a = -0.75. Samples outside the image are left out and the
-    rest renormalised, as TensorFlow does. Bilinear enlargements, of wide feature maps in SIS-Net, mix neighbours
-    instead.
+    It is written as sums of shifted images, the same on every backend and in memory that grows with the image alone:
+    TensorFlow's own antialiased resize has no XLA kernel and no ONNX counterpart, and PyTorch's plain bicubic has
+    a = -0.75. Samples outside the image are left out and the rest renormalised, as TensorFlow does. Bilinear
+    enlargements, of wide feature maps in SIS-Net, mix neighbours instead.
 
     Args:
         images: (batch, height, width, channels); for `scale` 1/k both sizes are divided by k and rounded down.
@@ -53,10 +54,12 @@ def resize(images, scale: float, method: str = "bicubic", antialias: bool = True
         return _as_tensorflow_1(images, scale)
     if method == "bilinear" and scale > 1:
         return _enlarged(_enlarged(images, int(scale), axis=1), int(scale), axis=2)
-    height, width = ops.shape(images)[1], ops.shape(images)[2]
-    rows = _resize_weights(height, scale, method, antialias, images.dtype)
-    columns = _resize_weights(width, scale, method, antialias, images.dtype)
-    return ops.einsum("oh,bhwc,pw->bopc", rows, images, columns)
+    for axis in (1, 2):
+        if scale >= 1:
+            images = _weighted(images, axis, lambda x, axis: _enlarged_by_taps(x, int(scale), axis, method))
+        else:
+            images = _weighted(images, axis, lambda x, axis: _shrunk(x, round(1 / scale), axis, method, antialias))
+    return images
 
 
 def _as_tensorflow_1(images, scale: float):
@@ -78,12 +81,8 @@ def _as_tensorflow_1(images, scale: float):
 def _enlarged(images, times: int, axis: int):
     """Enlarge along one axis: a new sample is a weighted mean of the two around it; borders are repeated."""
     shape = list(ops.shape(images))
-
-    def along(x, start, stop):
-        return x[(slice(None),) * axis + (slice(start, stop),)]
-
-    padded = ops.concatenate([along(images, None, 1), images, along(images, -1, None)], axis)
-    earlier, later = along(padded, None, -2), along(padded, 2, None)
+    padded = ops.concatenate([_cut(images, axis, None, 1), images, _cut(images, axis, -1, None)], axis)
+    earlier, later = _cut(padded, axis, None, -2), _cut(padded, axis, 2, None)
     phases = []
     for i in range(times):
         place = (i + 0.5) / times - 0.5
@@ -94,19 +93,58 @@ def _enlarged(images, times: int, axis: int):
     return ops.reshape(ops.stack(phases, axis + 1), shape)
 
 
-def _resize_weights(size, scale: float, method: str, antialias: bool, dtype):
-    """A matrix (resized, size), each row of which holds the weights of one resized sample."""
-    resized = size * int(scale) if scale >= 1 else size // round(1 / scale)
-    centres = (ops.arange(resized, dtype="float32") + 0.5) / scale
-    widening = 1 / scale if antialias and scale < 1 else 1.0
-    distance = ops.abs(ops.arange(size, dtype="float32")[None, :] + 0.5 - centres[:, None]) / widening
+def _weighted(images, axis: int, resized):
+    """The weighted means that `resized` makes sums of: those of an image of ones say by what to divide."""
+    ones = ops.ones_like(images[:1, :, :1, :1] if axis == 1 else images[:1, :1, :, :1])
+    return resized(images, axis) / resized(ones, axis)
+
+
+def _shrunk(images, times: int, axis: int, method: str, antialias: bool):
+    """Sums around the centres of each `times` samples along one axis: of them, and of two such blocks on each side."""
+    blocks = ops.shape(images)[axis] // times
+    padded = _cut(_padded(images, axis, 2 * times), axis, 0, (blocks + 4) * times)
+    shape = list(ops.shape(padded))
+    padded = ops.reshape(padded, [*shape[:axis], blocks + 4, times, *shape[axis + 1 :]])
+    distance = np.abs(np.arange(-2 * times, 3 * times) + 0.5 - times / 2) / (times if antialias else 1)
+    total = 0
+    for i, weights in enumerate(_kernel(distance, method).reshape(5, times)):
+        if weights.any():
+            weights = ops.convert_to_tensor(
+                weights.reshape([times if n == axis + 1 else 1 for n in range(5)]), images.dtype
+            )
+            total = total + ops.sum(_cut(padded, axis, i, i + blocks) * weights, axis + 1)
+    return total
+
+
+def _enlarged_by_taps(images, times: int, axis: int, method: str):
+    """Sums of the four samples around each of the new samples along one axis, which are `times` as many."""
+    shape = list(ops.shape(images))
+    padded = _padded(images, axis, 2)
+    phases = []
+    for i in range(times):
+        shares = _kernel(np.abs(np.arange(-2, 3) - ((i + 0.5) / times - 0.5)), method)
+        taps = [float(n) * _cut(padded, axis, k, k + shape[axis]) for k, n in enumerate(shares) if n]
+        phases.append(sum(taps[1:], taps[0]))
+    shape[axis] = shape[axis] * times
+    return ops.reshape(ops.stack(phases, axis + 1), shape)
+
+
+def _kernel(distance: np.ndarray, method: str) -> np.ndarray:
+    """The weights of samples at distances from a new sample."""
     if method == "bilinear":
-        weights = ops.maximum(1 - distance, 0)
-    else:
-        near = (1.5 * distance - 2.5) * distance**2 + 1
-        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-        weights = ops.where(distance < 1, near, ops.where(distance < 2, far, ops.zeros_like(distance)))
-    return ops.cast(weights / ops.sum(weights, axis=1, keepdims=True), dtype)
+        return np.maximum(1 - distance, 0)
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0))
+
+
+def _padded(images, axis: int, count: int):
+    """Images with `count` zeros before and behind them along one axis."""
+    return ops.pad(images, [[count, count] if n == axis else [0, 0] for n in range(len(images.shape))])
+
+
+def _cut(x, axis: int, start, stop):
+    return x[(slice(None),) * axis + (slice(start, stop),)]
 
 
 @keras.saving.register_keras_serializable("madn")

@@ -9,6 +9,7 @@ is measured on one fixed pair (a photograph that scikit-image brings, and its Ga
 
 import functools
 import hashlib
+import tempfile
 from pathlib import Path
 
 import keras
@@ -16,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from madn.errors import UserError
+from madn.system import hdf5
 
 # preprocess_input of keras.applications subtracts this from BGR values in [0, 255].
 CAFFE_MEAN = (103.939, 116.779, 123.68)
@@ -126,7 +128,14 @@ def _network(network: str, weights: str | None) -> keras.Model:
     if weights is not None and not Path(weights).is_file():
         raise UserError(f"{weights}: no such file; --vgg-weights takes {network.upper()} weights of keras.applications")
     try:
-        return build(include_top=False, weights=weights or "imagenet")
+        if weights is None:
+            return build(include_top=False, weights="imagenet")
+        with tempfile.TemporaryDirectory() as folder:  # Keras takes a path, and its name's end says the format.
+            clean = Path(folder, "vgg.weights.h5" if str(weights).endswith(".weights.h5") else "vgg.h5")
+            clean.write_bytes(hdf5.whole(weights).getbuffer())
+            return build(include_top=False, weights=str(clean))
+    except UserError:
+        raise
     except Exception as problem:  # Keras raises a bare Exception where a download fails.
         reason = " ".join(str(problem).split())[:160]
         if weights is None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.transforms import Bbox
 from scipy.ndimage import uniform_filter
 
 from madn.imaging.arrays import to_uint8
@@ -157,6 +159,29 @@ def curves(
         return Figure(canvas, "png", caption)
 
 
+def scatter(groups: Mapping[str, Mapping[str, tuple[float, float]]], xlabel: str, ylabel: str, caption: str) -> Figure:
+    """Named points, group -> name -> (x, y), one colour for each group; the x axis is logarithmic, so x is above 0.
+
+    Such as PSNR against seconds: the better, the higher; the faster, the further to the left.
+    """
+    with matplotlib.rc_context(STYLE):
+        canvas = Canvas(figsize=(WIDTH * 0.8, 4.2), layout="constrained")
+        axes = canvas.subplots()
+        for group, points in groups.items():
+            if any(x <= 0 for x, _ in points.values()):
+                raise ValueError(f"the x axis is logarithmic: values must be above 0; received {dict(points)}")
+            axes.scatter([x for x, _ in points.values()], [y for _, y in points.values()], s=28, label=group)
+        axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
+        axes.margins(x=0.12, y=0.08)
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.ticklabel_format(axis="y", useOffset=False)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        canvas.draw_without_rendering()  # From now on it is known where a point lies, and how large a name is.
+        _name_points(axes, {name: place for points in groups.values() for name, place in points.items()})
+        return Figure(canvas, "png", caption)
+
+
 def as_map(values: np.ndarray, most: float) -> np.ndarray:
     """A map of non-negative values as an image in [0, 1]: `most` and above are white."""
     return np.clip(np.asarray(values, "float32") / most, 0, 1)
@@ -171,6 +196,27 @@ def busiest(blurred: np.ndarray, sharp: np.ndarray, share: float = 0.2) -> tuple
     top = int(np.clip(top - height // 2, 0, sharp.shape[0] - height))
     left = int(np.clip(left - width // 2, 0, sharp.shape[1] - width))
     return top, left, height, width
+
+
+def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write each name beside its point, where it covers neither another point nor a name that stands there already."""
+    marks = axes.transData.transform(list(points.values()))
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in marks]
+    for k, (name, place) in enumerate(points.items()):
+        others, text = taken[:k] + taken[k + 1 :], None
+        for up in (3, -3, 12, -12, 21, -21, 30, -30):
+            for right in (5, -5):
+                if text:
+                    text.remove()
+                sides: Any = {"ha": "left" if right > 0 else "right", "va": "bottom" if up > 0 else "top"}
+                text = axes.annotate(name, place, (right, up), textcoords="offset points", fontsize=8, **sides)
+                box = text.get_window_extent()
+                if axes.bbox.containsx(box.x0) and not any(box.overlaps(other) for other in others):
+                    break
+            else:
+                continue
+            break
+        taken.append(box)
 
 
 def _small(image: np.ndarray) -> np.ndarray:

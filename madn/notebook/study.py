@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -122,25 +122,28 @@ class Study:
         print(f"  {_ending(folder)}")
         return folder.as_posix()
 
-    def measure(self, model: str, *options: str) -> dict:
+    def measure(self, model: str, *options: str, protocol: Literal["full", "crop"] = "full") -> dict:
         """Measure a model as `madn.evaluate` takes it on the test pairs; returns its JSON, with `file`, its path.
 
         A run folder of this study is measured as it ended, not at its best checkpoint, and keeps the result as
         RUN/test; any other model's goes to a folder of its name, which the studies of this scale and data share.
+        The crop protocol measures one random crop of 256 pixels of each pair, and its result lies in `crops` beside it.
         """
         place, own = Path(model), self._own(model)
         if not own:
-            folder = self.shared / place.name / self._part
+            folder = self.shared / place.name
         else:
-            folder = (self.folder / "others" / place.name if place.is_file() else place) / self._part
+            folder = self.folder / "others" / place.name if place.is_file() else place
+        folder /= self._part if protocol == "full" else self._part.replace("test", "crops", 1)
         few = ["--every", self.every] * (self.every > 1) + ["--limit", self.limit] * (self.limit is not None)
         last = ["--which", "last"] if own and place.is_dir() else []
         command = [str(model), "--data", self.data, "--split", "test", *few, *last, *options, "--pictures", 0]
+        command += ["--protocol", protocol] * (protocol != "full")
         command += ["--out", folder.as_posix()]
         weights = RunFolder(model).chosen("last" if own else "best") if place.is_dir() else place
         stamp, log = folder / "command.txt", folder / "evaluate.log"
         self._once("madn.evaluate", evaluate.main, command, stamp, log, weights)
-        file = folder / "full.json"
+        file = folder / f"{protocol}.json"
         return {
             **read_json(file, dict[str, Any], "what madn.evaluate writes", "remove it to measure again"),
             "file": file.as_posix(),

@@ -1,12 +1,18 @@
-"""Recipes trained for the same time on the same crops, each in a process of its own, and measured on the same pairs."""
+"""Recipes trained for the same time on the same crops, each in a process of its own, and measured on the same pairs.
+
+One run of each says little: a second seed moves a score as well. With several seeds the table has means and spreads,
+and ranks no further than the runs tell the recipes apart.
+"""
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Annotated
 
 import keras
@@ -31,9 +37,10 @@ ROUNDS = 12  # Each run has so many validations and checkpoints.
 
 @dataclass(frozen=True)
 class Contestant:
-    """One recipe's result: cost, length and mean scores over the test pairs."""
+    """One run's result: its recipe and seed, cost, length and mean scores over the test pairs."""
 
     recipe: str
+    seed: int
     paper: str
     parameters: int
     gmacs: float
@@ -56,12 +63,14 @@ class Timing(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Contest:
-    """The folder of all runs, the minutes of each, their common options, and the set that is measured."""
+    """The folder of all runs, the minutes of each, their common options, the set that is measured, and how many seeds
+    each recipe is trained with."""
 
     folder: Path
     minutes: float
     options: list[str]
     test: str
+    seeds: int = 1
 
     def run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
         """Train and measure all of these recipes; returns the table, which is kept in the folder, too."""
@@ -72,14 +81,18 @@ class Contest:
     def _run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
         for name in names:  # What a run needs is checked before the others take their hours.
             self.prepare(name, weights)
-        entries = [self.enter(name, weights) for name in names]
+        # Of a comparison that is stopped, the first seeds are whole.
+        entries = [self.enter(name, weights, turn) for turn in range(self.seeds) for name in names]
         text = results_table(entries)
         self.write("table.json", json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1) + "\n")
         self.write("table.md", text + "\n")
         return text
 
-    def enter(self, name: str, weights: dict[str, str | None]) -> Contestant:
+    def enter(self, name: str, weights: dict[str, str | None], turn: int = 0) -> Contestant:
         """Time, train and measure one recipe; a run that is finished is only measured again.
+
+        The first run, turn 0, has the recipe's own seed and lies in a folder of its name; each later turn has a seed
+        one higher and a folder that names it.
 
         A short run gives the seconds of a step, and with them the number of steps that the minutes allow, which the
         learning rate's schedule needs beforehand; a fifth is added for a machine that gets faster, so that the
@@ -89,10 +102,12 @@ class Contest:
         options = ["--recipe", name, *self.options]
         if isinstance(recipe, PerceptualRecipe) and recipe.vgg_weights:
             options += ["--vgg-weights", recipe.vgg_weights]
-        run = RunFolder(self.folder / name)
+        seed = recipe.seed + turn
+        run = RunFolder(self.folder / (f"{name}-seed{seed}" if turn else name))
         steps = self._steps(name, options)
         length = ["--steps", steps, "--minutes", self.minutes, "--round-steps", max(1, steps // ROUNDS)]
-        self._python("madn.train", *options, *length, "--run", run.path, "--resume")
+        own = ["--seed", seed] if turn else []
+        self._python("madn.train", *options, *own, *length, "--run", run.path, "--resume")
         last = run.rows()[-1]
         measured = run.path / "test"
         self._python("madn.evaluate", run.path, "--data", self.test, "--split", "test", "--out", measured)
@@ -101,6 +116,7 @@ class Contest:
         better = sum(image["restored"]["psnr"] > image["blurred"]["psnr"] for image in result["images"])
         return Contestant(
             name,
+            seed,
             recipe.paper,
             generator.count_params(),
             network_macs(generator, 256, 256).total / 1e9,
@@ -176,17 +192,70 @@ def check_backend() -> None:
     tf.config.set_visible_devices([], "GPU")
 
 
-def results_table(entries: list[Contestant]) -> str:
-    """A Markdown table: the blurred images first, then each recipe with its cost."""
+METRICS = {"psnr": 2, "ssim": 4, "ssim_matlab": 4}  # Scores have so many decimals.
+
+
+def results_table(entries: Sequence[Contestant]) -> str:
+    """A Markdown table: the blurred images first, then each recipe with its cost, and below it what it can say.
+
+    With several seeds each score is "mean ± standard deviation" over them, and the last column is the rank that
+    `ranks` gives.
+    """
+    of = {
+        name: [entry for entry in entries if entry.recipe == name] for name in dict.fromkeys(e.recipe for e in entries)
+    }
+    seeds = max(map(len, of.values()))
     header = ["recipe", "parameters", "GMACs at 256x256", "steps", "minutes"]
-    header += ["PSNR", "`ssim`", "`ssim_matlab`", "PSNR above blurred"]
+    header += ["PSNR", "`ssim`", "`ssim_matlab`", "PSNR above blurred", *(["rank by PSNR"] if seeds > 1 else [])]
+    blurred = entries[0].scores["blurred"]
+    blank = [""] if seeds > 1 else []
+    rows = [["blurred input", "", "", "", "", *(f"{blurred[key]:.{n}f}" for key, n in METRICS.items()), "", *blank]]
+    placed = ranks({name: [run.scores["restored"]["psnr"] for run in runs] for name, runs in of.items()})
+    for name, runs in of.items():
+        cost = [f"{runs[0].parameters:,}", f"{runs[0].gmacs:.2f}"]
+        cost += [f"{mean(run.steps for run in runs):.0f}", f"{mean(run.minutes for run in runs):.1f}"]
+        scores = [_spread([run.scores["restored"][key] for run in runs], digits) for key, digits in METRICS.items()]
+        better = f"{_range(min(run.better for run in runs), max(run.better for run in runs))} of {runs[0].images}"
+        rank = [_range(*placed[name])] if seeds > 1 else []
+        rows.append([f"`{name}`", *cost, *scores, better, *rank])
+    return f"{markdown_table(header, rows)}\n\n{_remark(seeds, len(of))}".rstrip()
 
-    def scores(mean: dict) -> list[str]:
-        return [f"{mean['psnr']:.2f}", f"{mean['ssim']:.4f}", f"{mean['ssim_matlab']:.4f}"]
 
-    rows = [["blurred input", "", "", "", "", *scores(entries[0].scores["blurred"]), ""]]
-    for each in entries:
-        cost = [f"{each.parameters:,}", f"{each.gmacs:.2f}", f"{each.steps}", f"{each.minutes:.1f}"]
-        better = f"{each.better} of {each.images}"
-        rows.append([f"`{each.recipe}`", *cost, *scores(each.scores["restored"]), better])
-    return markdown_table(header, rows)
+def ranks(scores: dict[str, list[float]]) -> dict[str, tuple[int, int]]:
+    """The best and the worst rank that a recipe's runs leave it: 1 is the highest score.
+
+    One recipe is ahead of another only where its worst run has more than the other's best. Recipes that are not told
+    apart so have ranks in common.
+    """
+    low, high = ({name: pick(runs) for name, runs in scores.items()} for pick in (min, max))
+    return {
+        name: (
+            1 + sum(low[other] > high[name] for other in scores),
+            len(scores) - sum(high[other] < low[name] for other in scores),
+        )
+        for name in scores
+    }
+
+
+def _remark(seeds: int, recipes: int) -> str:
+    if recipes < 2:
+        return ""
+    if seeds < 2:
+        return (
+            "One run of each: the order of these scores is no ranking. --seeds 3 trains each recipe with three seeds."
+        )
+    chance = math.comb(2 * seeds, seeds) // 2
+    return (
+        f"Scores: mean ± standard deviation of {seeds} seeds. Rank: a recipe is ahead of another only where its worst "
+        "run has a higher PSNR than the other's best; recipes with ranks in common are not told apart. Of two recipes "
+        f"that are equal, one comes out ahead by chance in one comparison of {chance}."
+    )
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{spread}"
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low}-{high}"

@@ -1,26 +1,32 @@
 """The command that restores photos and videos: `python -m madn.deblur IN... -o OUT`."""
 
 import contextlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from madn.errors import UserError, one_line
+from madn.errors import UserError, one_line, say
 from madn.imaging.decoding import MEGAPIXELS
 from madn.imaging.finding import counted
 from madn.imaging.video import NOTE
-from madn.restoration.targets import Failure, Job, find_jobs
+from madn.restoration.model_source import find_model
+from madn.restoration.targets import Job, Scope, find_jobs
 from madn.system.commandline import parse
-from madn.system.startup import start_keras
+from madn.system.startup import shown, start_keras
 from madn.system.writing import remove_leftovers
 from madn.version import __version__
 from madn.weights.registry import DEFAULT
 
 if TYPE_CHECKING:  # Importing it starts Keras.
     from madn.restoration.loading import Loaded
+
+
+NOTHING_GIVEN = (
+    "nothing to restore: give photos, videos or folders of them, and a folder for the results: "
+    "python -m madn.deblur IN... -o OUT (--help shows all options)"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class DeblurOptions:
     """Checkpoint of a run folder."""
     recipe: str | None = None
     """Recipe that a .weights.h5 file was trained with."""
+    trust_model: bool = False
+    """Load a SavedModel that madn.export did not write: it is a program, and may do whatever its maker wants."""
     overwrite: bool = False
     """Restore again what is there already; by default an existing result is skipped, so that a stopped run goes on."""
     report: Path | None = None
@@ -58,44 +66,59 @@ class DeblurOptions:
 
 def main(argv: list[str]) -> int:
     """The command; 1 when some of the files could not be restored."""
+    if not argv:
+        raise UserError(NOTHING_GIVEN)
     options = parse(
         DeblurOptions, argv, "python -m madn.deblur", "Deblur photos and videos. In Python: madn.deblur(image)"
     )
     if not options.inputs:
-        raise UserError("no photos: python -m madn.deblur IN... -o OUT")
+        raise UserError(NOTHING_GIVEN)
     if options.report and options.report.suffix.lower() not in (".html", ".htm"):
         # With another suffix the report could replace a photo.
         raise UserError(f"{options.report}: a report is an .html file")
+    find_model(options.model, options.which)  # A misspelt name is said before anything is read.
     jobs, problems, left_out = find_jobs(options.inputs, options.output)
     for name, reason in problems:
         complain(f"{name}: {reason}")
     remove_leftovers(job.target for job in jobs)
-    todo = [job for job in jobs if options.overwrite or not job.is_done]
+    done = set() if options.overwrite else {job for job in jobs if job.is_done}
+    todo = [job for job in jobs if job not in done]
+    skipped = [str(job.source) for job in jobs if job in done]
+    # With what is left out, the numbers add up to those of the folder.
+    scope = Scope(len(jobs), tuple(skipped), tuple(problems), counted(left_out))
     restored = failed = 0
     by = ""
     if todo:
-        start_keras()  # Keras starts late, so that a missing photo is reported at once.
-        from madn.restoration.loading import load_network
+        try:
+            with shown(f"loading {options.model}"):
+                start_keras()  # Keras starts late, so that a missing photo is reported at once.
+                from madn.restoration.loading import load_network
 
-        loaded = load_network(options.model, options.which, options.recipe, options.precision)
-        restored, failed = restore_files(loaded, todo, options, problems)
+                loaded = load_network(
+                    options.model, options.which, options.recipe, options.precision, options.trust_model
+                )
+            restored, failed = restore_files(loaded, todo, options, scope)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_way_on(todo, options)) from None
         by = f", by {loaded.description}"
-    counts = [f"{restored} of {len(jobs)} restored to {options.output}{by}"]
-    if failed:
-        counts.append(f"{failed} failed")
-    if options.report and not todo:
+    elif options.report:
         print(f"no report: nothing was restored, and {options.report} is left as it is")
-    if skipped := len(jobs) - len(todo):
-        counts.append(f"{skipped} skipped that were there (--overwrite restores them again)")
-    if left_out:  # With these the numbers add up to those of the folder.
-        counts.append(f"left out: {counted(left_out)}")
-    print("; ".join(counts))
+    first, *others = scope.counts(restored, failed)
+    print("; ".join([f"{first} to {options.output}{by}", *others]))
     return 1 if failed or problems else 0
 
 
-def restore_files(
-    loaded: "Loaded", jobs: list[Job[Path]], options: DeblurOptions, problems: list[Failure]
-) -> tuple[int, int]:
+def _way_on(todo: list[Job[Path]], options: DeblurOptions) -> str:
+    """How a stopped run goes on."""
+    if options.overwrite:
+        return "what is restored stays; the same command begins anew"
+    done = sum(job.is_done for job in todo)
+    if not done:
+        return "nothing is restored yet; the same command begins again"
+    return f"{done} of {len(todo)} restored, which stay; the same command goes on with the rest"
+
+
+def restore_files(loaded: "Loaded", jobs: list[Job[Path]], options: DeblurOptions, scope: Scope) -> tuple[int, int]:
     """Restore, with the report that is asked for; returns how many files were restored, and how many failed."""
     from madn.restoration.deblurring import deblur_files
     from madn.restoration.report import Report
@@ -123,9 +146,8 @@ def restore_files(
             **ensemble,
             "madn": __version__,
         },
+        scope,
     )
-    for name, reason in problems:
-        report.fail(name, reason)
     try:
         counts = deblur_files(restorer, jobs, options.max_megapixels, report, complain)
     except BaseException:
@@ -139,4 +161,4 @@ def restore_files(
 
 def complain(line: str) -> None:
     """Print one line on standard error."""
-    print(f"madn: {'' if line.startswith('note: ') else 'error: '}{one_line(line)}", file=sys.stderr)
+    say(f"{'' if line.startswith('note: ') else 'error: '}{one_line(line)}")

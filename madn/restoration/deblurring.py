@@ -19,6 +19,7 @@ from madn.imaging.colours import Colours, colours_of
 from madn.restoration.report import Report
 from madn.restoration.restorer import Restorer
 from madn.restoration.targets import Job
+from madn.system.memory import ran_out
 from madn.system.writing import takes_other_names
 from madn.weights.registry import DEFAULT
 
@@ -27,8 +28,6 @@ OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errn
 # No other name would help against these. For a fault in neither set the file system is asked: those that refuse a ":"
 # say so in many ways.
 OF_ALL_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENOMEM, errno.EMFILE}
-# These are TensorFlow's and PyTorch's classes, by name, for neither is imported here.
-OUT_OF_MEMORY = {"ResourceExhaustedError", "OutOfMemoryError"}
 BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}, {remaining} left]{postfix}"
 
 Progress = Callable[[int, int], None]  # It is called with the parts done and the parts in all.
@@ -43,6 +42,7 @@ def deblur(
     precision: str = "float32",
     ensemble: bool = False,
     scale: float | Literal["auto"] = "auto",
+    trust_model: bool = False,
 ) -> np.ndarray:
     """See `madn.deblur`."""
     if isinstance(model, Restorer) and (memory_gb, tile, precision, ensemble, scale) != (
@@ -57,7 +57,9 @@ def deblur(
     restorer = (
         model
         if isinstance(model, Restorer)
-        else _restorer(str(model or DEFAULT), memory_gb, tile, precision, ensemble, None if scale == "auto" else scale)
+        else _restorer(
+            model or DEFAULT, memory_gb, tile, precision, ensemble, None if scale == "auto" else scale, trust_model
+        )
     )
     layers = pixels.reshape(*pixels.shape[:2], -1)
     restored, _ = restorer(layers[..., :3], colours=colours)
@@ -85,9 +87,11 @@ def deblur_files(
                 problem(line)
 
         for number, job in enumerate(jobs):
-            bar.set_postfix_str(one_line(job.source.name))
+            name = one_line(job.source.name)
+            bar.set_postfix_str(name if number else f"{name}, compiling first")
 
-            def share(done: int, count: int, number: int = number) -> None:
+            def share(done: int, count: int, number: int = number, name: str = name) -> None:
+                bar.set_postfix_str(name, refresh=False)
                 bar.update(number + min(done / count, 1) - bar.n)
 
             try:
@@ -130,7 +134,7 @@ def _guarded(job: Job[Path]) -> Iterator[None]:
             raise UserError(f"{said}; choose another name or place") from None
         raise _CannotWrite(f"{said}; what is done stays, and the same command goes on") from None
     except Exception as fault:
-        if not isinstance(fault, MemoryError) and type(fault).__name__ not in OUT_OF_MEMORY:
+        if not ran_out(fault):
             raise
         raise UserError(
             f"{job.source}: not restored, for lack of memory: give less --memory-gb or a smaller --tile"
@@ -140,7 +144,8 @@ def _guarded(job: Job[Path]) -> Iterator[None]:
 def _restore_photo(
     restorer: Restorer, job: Job[Path], share: Progress, tell: Callable[[str], None], megapixels: float
 ) -> Shown:
-    photo = photos.read_photo(job.source, megapixels)
+    photo = photos.read_photo(job.source, megapixels, restorer.room)
+    photos.check_target(job.target, photo, restorer.room)
     restored, *facts, said = _restore(restorer, job, photo.pixels, share, colours_of(photo.metadata.icc))
     for note in (*([said] if said else []), *photo.notes, *photos.write_photo(job.target, restored, photo)):
         tell(f"note: {job.source}: {note}")
@@ -231,11 +236,17 @@ def _with_alpha(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def _restorer(
-    model: str, memory_gb: float | None, tile: int | None, precision: str, ensemble: bool, scale: float | None
+    model: str | Path,
+    memory_gb: float | None,
+    tile: int | None,
+    precision: str,
+    ensemble: bool,
+    scale: float | None,
+    trust_model: bool,
 ) -> Restorer:
     from madn.system.startup import start_keras
 
     start_keras()
     from madn.restoration.loading import load_network
 
-    return load_network(model, precision=precision).restorer(memory_gb, tile, ensemble, scale)
+    return load_network(model, precision=precision, trust_model=trust_model).restorer(memory_gb, tile, ensemble, scale)

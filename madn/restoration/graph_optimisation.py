@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from madn.nn.keras_private import Functional
 from madn.nn.layers import Resize
+from madn.system.keras_private import Functional
 from madn.system.startup import device
 
 FEW = 4  # With at most so many output channels a convolution is quicker for four pixels at once.

@@ -1,24 +1,28 @@
 """Loads trained networks: by a published name, or from a run folder, a weights file or a SavedModel."""
 
-import json
+import zipfile
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from madn import recipes
 from madn.errors import UserError
+from madn.nn.limits import weights_at_most
+from madn.restoration import savedmodel
 from madn.restoration.inference import ELSEWHERE, Inference
+from madn.restoration.model_source import find_model, is_savedmodel
 from madn.restoration.restorer import Restorer
 from madn.restoration.scale import ScaledRestorer
-from madn.system.writing import WEIGHTS
+from madn.system import hdf5
 from madn.training.checkpoint import load_generator, read_recipe
 from madn.training.precision import dtype_policy
 from madn.training.recipe import Recipe
-from madn.training.runfolder import RunFolder
 from madn.weights import registry
+
+LARGEST_CONFIG = 20_000_000  # The largest of our networks is described in 1 MB.
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Loaded:
             bytes_per_pixel = self.network.bytes_per_pixel()
         else:
             facts = {name: value for name, value in (self.facts or {}).items() if isinstance(value, int) and value > 0}
+            if facts.get("multiple", 1) > 1024:  # This is no network's, and photos are padded up to it.
+                del facts["multiple"]
             multiple, blend, tile_pixels = facts.get("multiple", 32), 64, facts.get("tile_pixels")
             bytes_per_pixel = facts.get("bytes_per_pixel", ELSEWHERE)
         return ScaledRestorer(
@@ -68,67 +74,69 @@ class Loaded:
 
 
 def load_network(
-    source: str | Path, which: str = "best", recipe: str | None = None, precision: str = "float32"
+    source: str | Path,
+    which: str = "best",
+    recipe: str | None = None,
+    precision: str = "float32",
+    trust_model: bool = False,
 ) -> Loaded:
     """Load a network.
 
     Args:
-        source: a run folder, a `.weights.h5` file, a SavedModel folder, or the name of published weights (see
-            madn.weights); what exists under that path comes first.
+        source: the name of published weights (see madn.weights), a run folder, a `.weights.h5` file or a SavedModel
+            folder. Text is a path where `registry.is_path` says so, a `Path` always; so nothing in the working
+            directory takes a published name.
         which: the "best" or the "last" checkpoint of a run folder; of a run without held-out images the best is the
             last, and the description says so.
         recipe: the recipe's name, for a weights file that does not say it; where it does, the two must agree.
         precision: "float32", or "bfloat16" for everything but images; a SavedModel has its own.
+        trust_model: load any SavedModel, and so run what it says, not only those that `madn.export` wrote.
     Raises:
-        UserError: nothing there and no such name, a damaged file, or weights of another recipe or width.
+        UserError: nothing there and no such name, a damaged file, weights of another recipe or width, or a SavedModel
+            that may do more than compute (`madn.restoration.savedmodel`).
     """
-    name, source = str(source), Path(source)
-    if (source / "saved_model.pb").is_file():
-        return _savedmodel(source, precision)
-    run = RunFolder(source)
-    if run.settings() is not None:
-        file = run.chosen(which)
-        if not file.is_file():
+    found = find_model(source, which)
+    if found.is_saved_model:
+        if precision != "float32":
             raise UserError(
-                f"{source}: no {file.name.removesuffix(WEIGHTS)} checkpoint yet; go on with python -m madn.train "
-                f"--run {source} --resume"
+                f"{source}: a SavedModel has the precision that it was exported with; leave --precision out, "
+                "or give the run folder"
             )
-        if file != run.generator(which):
-            loaded = _weights(file, recipe, precision)
-            said = f"{loaded.description}: the last checkpoint, since the run held no images out to choose one by"
-            return replace(loaded, description=said)
-    elif source.is_file():
-        file = source
-    elif name in (known := registry.entries()):  # A folder of that name, such as madn/ in a checkout, does not matter.
-        if which != "best":
-            raise UserError(f"{name}: published weights have no {which} checkpoint; leave --which out")
-        file = registry.path(name)
+        network, facts = savedmodel.load(found.path, trust_model)
+        return Loaded(network, f"SavedModel {source}", facts=facts)
+    if found.published:
+        file = registry.checked(found.published)
         loaded = _weights(file, recipe, precision)
         # The description leaves out where the file is installed.
         inside = loaded.description.replace(str(file), file.name)
-        return replace(loaded, description=f"{name}, {known[name].short_hash}: {inside}")
-    elif source.is_dir():
-        raise UserError(f"{source}: neither a run folder (no settings.json) nor a SavedModel (no saved_model.pb)")
-    else:
-        raise UserError(
-            f"{source}: no such run folder, {WEIGHTS} file or SavedModel, and no published weights of that "
-            f"name: {registry.hint(name, known)}"
-        )
-    return _weights(file, recipe, precision)
+        return replace(loaded, description=f"{found.published.name}, {found.published.short_hash}: {inside}")
+    loaded = _weights(found.path, recipe, precision)
+    return replace(loaded, description=f"{loaded.description}{found.remark}")
 
 
 def load_model(source: str | Path, which: str = "best") -> keras.Model:
     """See `madn.load`."""
-    if Path(source).suffix == ".keras" and Path(source).is_file():
-        recipes.import_layers()
-        try:
-            return keras.saving.load_model(source, compile=False)
-        except (OSError, ValueError, TypeError, KeyError) as problem:
-            raise UserError(f"{source}: not a Keras model of madn's ({' '.join(str(problem).split())[:160]})") from None
-    loaded = load_network(source, which)
-    if loaded.model is None:
+    if is_savedmodel(source):
         raise UserError(f"{source}: a SavedModel is no Keras model any more; tf.saved_model.load reads it")
-    return loaded.model
+    if Path(source).suffix == ".keras" and Path(source).is_file():
+        return _keras_file(Path(source))
+    return load_network(source, which).model
+
+
+def _keras_file(file: Path) -> keras.Model:
+    recipes.import_layers()
+    try:
+        with zipfile.ZipFile(file) as archive:
+            parts = {part.filename: part.file_size for part in archive.infolist()}
+            if sum(parts.values()) > 2 * file.stat().st_size + LARGEST_CONFIG or parts["config.json"] > LARGEST_CONFIG:
+                raise ValueError("its parts are larger than it")
+            weights = hdf5.whole_content(archive.read("model.weights.h5"), file)
+        with weights_at_most(hdf5.values(weights), file):
+            return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except UserError:
+        raise
+    except Exception as problem:  # Keras fails in any way that a file leads it to.
+        raise UserError(f"{file}: not a Keras model of madn's ({' '.join(str(problem).split())[:160]})") from None
 
 
 def _weights(file: Path, name: str | None, precision: str) -> Loaded:
@@ -140,41 +148,14 @@ def _weights(file: Path, name: str | None, precision: str) -> Loaded:
     else:
         if name is not None and name != stored["recipe"]:
             raise UserError(f"{file}: weights of recipe {stored['recipe']}, not {name}; leave --recipe out")
-        name, recipe = stored["recipe"], recipes.from_fields(stored["recipe"], stored["fields"])
-    with dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32"):
-        generator = recipe.build_generator()
+        name = stored["recipe"]
+        try:
+            recipe = recipes.from_fields(name, stored["fields"])
+        except UserError as problem:
+            raise UserError(f"{file}: {problem}") from None
+    limit = weights_at_most(hdf5.values(hdf5.whole(file)), file) if stored else nullcontext()
+    with dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32"), limit:
+        generator = recipe.without_downloads().build_generator()
     load_generator(generator, file)
     step = f", step {stored['step']}" if stored and "step" in stored else ""
     return Loaded(Inference(generator), f"{file} (recipe {name}{step})", recipe, generator, name)
-
-
-def _savedmodel(folder: Path, precision: str) -> Loaded:
-    if precision != "float32":
-        raise UserError(
-            f"{folder}: a SavedModel has the precision that it was exported with; leave --precision out, "
-            "or give the run folder"
-        )
-    try:
-        import tensorflow as tf
-    except ImportError:
-        raise UserError(f"{folder}: a SavedModel needs TensorFlow, which is not installed here") from None
-    try:
-        loaded = tf.saved_model.load(str(folder))
-        signature = loaded.signatures["serving_default"]
-    except (OSError, KeyError, ValueError) as problem:
-        reason = " ".join(str(problem).split())[:160]
-        raise UserError(f"{folder}: not a SavedModel with a serving_default signature ({reason})") from None
-
-    def network(images: np.ndarray, _loaded=loaded) -> np.ndarray:  # The signature alone does not keep the model alive.
-        return signature(tf.constant(images))["deblurred"].numpy()
-
-    return Loaded(network, f"SavedModel {folder}", facts=_facts(folder / "madn.json"))
-
-
-def _facts(file: Path) -> dict:
-    """What an export says of itself; nothing where its file is damaged, or not ours."""
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}

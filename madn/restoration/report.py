@@ -23,6 +23,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from madn.errors import UserError
+from madn.restoration.targets import Scope
 from madn.system.writing import atomic
 
 EXACT_PIXELS = 1_000_000  # Photos of fewer pixels are shown exactly, as PNG.
@@ -79,14 +80,16 @@ class Report:
     """Collects photos and failures; the page takes `path`'s place, whole, on `close` or at the end of a `with` block.
 
     A block that ends with an exception still leaves the page of what it has restored, which says so. Pictures wait in
-    an unnamed file in the page's folder, not in memory. `settings` are shown as they are, name and value.
+    an unnamed file in the page's folder, not in memory. `settings` are shown as they are, name and value; `scope` says
+    what the run has to do, by default nothing but these photos.
 
     Raises `UserError` at once where `path` cannot be written.
     """
 
-    def __init__(self, path: str | Path, settings: dict[str, str]):
+    def __init__(self, path: str | Path, settings: dict[str, str], scope: Scope | None = None):
         self._path = Path(path)
         self._settings = settings
+        self._scope = scope
         self._photos: list[_Photo] = []
         self._failures: list[tuple[str, str]] = []
         if self._path.is_dir():
@@ -161,14 +164,17 @@ class Report:
                 settings=self._settings,
                 photos=self._photos,
                 failures=self._failures,
+                scope=self._whole_scope(),
             )
         )
+
+    def _whole_scope(self) -> Scope:
+        return self._scope or Scope(len(self._photos) + len(self._failures))
 
     def _summary(self, stopped: bool) -> list[str]:
         seconds = sum(photo.seconds for photo in self._photos)
         megapixels = sum(photo.megapixels for photo in self._photos)
-        facts = [f"{len(self._photos) or 'no'} photo{'s' * (len(self._photos) != 1)} restored"]
-        facts += [f"{len(self._failures)} failed"] if self._failures else []
+        facts = self._whole_scope().counts(len(self._photos), len(self._failures))
         if megapixels >= MEASURABLE:
             facts.append(f"{megapixels:.3g} megapixels in {_duration(seconds)}")
             facts.append(f"{seconds / megapixels:.2f} s per megapixel")

@@ -85,7 +85,7 @@ class Restorer:
 
     def _room(self, kept: float) -> float:
         """How many pixels of a tile there is memory for beside `kept` bytes."""
-        return max(self.budget - self.base - kept, 0) / (SAFETY * self.bytes_per_pixel + TILE_BYTES)
+        return max(self.room - kept, 0) / (SAFETY * self.bytes_per_pixel + TILE_BYTES)
 
     def _too_little(self, what: str) -> UserError:
         return UserError(
@@ -93,8 +93,13 @@ class Restorer:
             f"({self.base / 1e9:.2f} of them before any photo): give more --memory-gb"
         )
 
-    def plan(self, height: int, width: int, pixel_bytes: int = 3) -> Plan:
-        """How a photo of height x width, whose pixels have `pixel_bytes`, is cut.
+    @property
+    def room(self) -> float:
+        """Bytes that the process may take beside what it held before any photo."""
+        return max(self.budget - self.base, 0)
+
+    def plan(self, height: int, width: int, pixel_bytes: int = 3, beside: int = 0) -> Plan:
+        """How a photo of height x width, whose pixels have `pixel_bytes`, is cut where `beside` bytes are kept, too.
 
         Raises `UserError` where the memory leaves no room for a tile.
         """
@@ -103,7 +108,7 @@ class Restorer:
             largest = self.tile**2
         else:
             # Photo and result are kept; the ensemble keeps a turned one of each, too, and a sum of twice the size.
-            kept = (6 if self.ensemble else 2) * height * width * pixel_bytes
+            kept = (6 if self.ensemble else 2) * height * width * pixel_bytes + beside
             if self.blend:  # At the worst these rows of tiles are not joined yet.
                 kept += 2 * 12 * width * min(height, 2048)
             largest = min(self._room(kept), MOST_PIXELS)
@@ -130,22 +135,35 @@ class Restorer:
         Raises:
             UserError: too little memory, or a network that answers with values that are not numbers.
         """
+        return self.restored(pixels, on_tile, colours)
+
+    def restored(
+        self, pixels: np.ndarray, on_tile: OnTile, colours: Colours | None, beside: int = 0
+    ) -> tuple[np.ndarray, Plan]:
+        """As a call, with `beside` bytes kept beside the pixels and their result."""
         if not self.ensemble:
-            return self._once(pixels, on_tile, colours)
+            return self.once(pixels, on_tile, colours, beside)
         plans: list[Plan] = []
 
         def view(turned: np.ndarray) -> np.ndarray:
-            restored, plan = self._once(
-                turned, lambda done, count: on_tile(len(plans) * count + done, COUNT * count), colours
+            restored, plan = self.once(
+                turned, lambda done, count: on_tile(len(plans) * count + done, COUNT * count), colours, beside
             )
             plans.append(plan)
             return restored
 
         return ensembled(view, pixels), plans[0]
 
-    def _once(self, pixels: np.ndarray, on_tile: OnTile, colours: Colours | None) -> tuple[np.ndarray, Plan]:
+    def once(
+        self,
+        pixels: np.ndarray,
+        on_tile: OnTile = lambda done, count: None,
+        colours: Colours | None = None,
+        beside: int = 0,
+    ) -> tuple[np.ndarray, Plan]:
+        """As `restored`, in one view of the photo even for the ensemble."""
         height, width, channels = pixels.shape
-        plan = self.plan(height, width, pixels.dtype.itemsize * channels)
+        plan = self.plan(height, width, pixels.dtype.itemsize * channels, beside)
         rows, columns = (reflected(n, padded_size(n, self.multiple)) for n in (height, width))
         restored = np.empty_like(pixels)
         done = 0

@@ -19,7 +19,7 @@ import numpy as np
 
 from madn.errors import UserError
 from madn.imaging.colours import Colours
-from madn.restoration.restorer import OnTile, Restorer, as_float, as_type, restore
+from madn.restoration.restorer import OnTile, Restorer, as_float, as_type
 from madn.restoration.tiles import Plan
 
 STEP = 2**-0.5  # Each scale that is tried is so many times the one before.
@@ -77,7 +77,7 @@ class ScaledRestorer(Restorer):
             restored, plan = super().__call__(pixels, on_tile, colours)
             return restored, replace(plan, note=measured.note)
         small = _resized(pixels, measured.scale)
-        restored, plan = super().__call__(small, on_tile, colours)
+        restored, plan = self.restored(small, on_tile, colours, 2 * pixels.nbytes)
         restored -= small  # In place, this leaves what the network changed.
         return _corrected(pixels, restored), replace(plan, scale=measured.scale, note=measured.note)
 
@@ -86,9 +86,7 @@ class ScaledRestorer(Restorer):
             return Measured(self.scale)
 
         def restored(image: np.ndarray) -> np.ndarray:
-            if image.shape[2] == 1:
-                image = np.repeat(image, 3, axis=2)
-            return restore(self.network, colours.for_network(image) if colours else image, self.multiple)
+            return self.once(image, colours=colours, beside=pixels.nbytes)[0]
 
         return measure(restored, pixels)
 
@@ -97,7 +95,7 @@ def measure(restored: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) ->
     """The scale at which a photo is to be restored.
 
     Args:
-        restored: restores float32 (H, W, 1 or 3) in [0, 1] of any size, in the network's colours.
+        restored: restores float32 (H, W, 1 or 3) in [0, 1] of any size, in the photo's own colours.
         pixels: the photo, (H, W, 1 or 3), uint8, uint16 or floats in [0, 1].
     """
     height, width = pixels.shape[:2]
@@ -127,9 +125,8 @@ class _Found:
 
     def __init__(self, image: np.ndarray, restored: Callable[[np.ndarray], np.ndarray]):
         after = restored(image)
-        before = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-        self.change = np.abs(after - before).mean(axis=2)
-        self.sharpening = float(_gradients(after) / max(_gradients(before), 1e-9))
+        self.change = np.abs(after - image).mean(axis=2)
+        self.sharpening = float(_gradients(after) / max(_gradients(image), 1e-9))
 
     def around(self, y: float, x: float, side: float) -> float:
         """Mean change in a square around a centre."""

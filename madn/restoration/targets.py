@@ -7,6 +7,7 @@ import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -51,6 +52,31 @@ class Work(NamedTuple):
     """Files that cannot be jobs, photos of kinds that are not read, and folders that cannot be read."""
     left_out: Counter[str]
     """Counts of what is neither photo nor video, as in `finding.Found`, and of the photos among the problems."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a run was given: the screen and the page have the same numbers of it."""
+
+    jobs: int
+    """How many files could be restored."""
+    skipped: tuple[str, ...] = ()
+    """Those of them whose results were there."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """Files and folders that are not read, with the reasons."""
+    left_out: str = ""
+    """How many files of which kinds are no jobs, in one line."""
+
+    def counts(self, restored: int, failed: int) -> list[str]:
+        """What became of all files, with how many were restored first."""
+        said = [f"{restored} of {self.jobs} restored"]
+        if failed:
+            said.append(f"{failed} failed")
+        if self.skipped:
+            said.append(f"{len(self.skipped)} skipped that were there (--overwrite restores them again)")
+        if self.left_out:
+            said.append(f"left out: {self.left_out}")
+        return said
 
 
 def find_jobs(inputs: Sequence[str], output: Path) -> Work:

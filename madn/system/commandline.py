@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
-from madn.errors import UserError
+from madn.errors import UserError, begin_work
 
 Options = TypeVar("Options")
 
@@ -30,6 +30,7 @@ def parse(
     Raises `UserError` in one line for an unknown option or a value that does not parse.
     `--help` prints and exits with 0.
     """
+    begin_work()
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from madn.errors import UserError, one_line
+from madn.system.reading import read_content
 
 Kind = TypeVar("Kind")
 
@@ -27,9 +28,9 @@ def read_json(file: Path, kind: type[Kind], what: str, way_out: str, newest: int
     Raises `UserError` where the file cannot be read, is damaged, does not fit `kind` or has a version above `newest`.
     """
     try:
-        content = file.read_bytes()
-    except OSError as problem:
-        raise UserError(f"{file}: cannot be read ({problem.strerror}); {way_out}") from None
+        content = read_content(file)
+    except UserError as problem:
+        raise UserError(f"{problem}; {way_out}") from None
     return decode_json(content, kind, f"{file}", what, way_out, newest)
 
 

@@ -1,14 +1,45 @@
 """Memory that this process may take, within the limits of the machine, of a container and of a batch system."""
 
+import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
+from madn.errors import UserError
+
 GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # A control group has files for its limit, for what it uses, and for how much of that the system can free at any time.
 VERSION_2 = "memory.max", "memory.current", "inactive_file"
 VERSION_1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+
+
+# Backends' classes by name, for none is imported here; and what those say whose class tells nothing.
+SHORTAGES = {"ResourceExhaustedError", "OutOfMemoryError"}
+SAID = re.compile(
+    r"out of memory|RESOURCE_EXHAUSTED|OOM when allocating|bad_alloc|can't allocate memory|failed to allocate"
+    r"|could not create a memory object|exception: ?Status: 1, message",  # The last two are oneDNN's, by AbortedError.
+    re.I,
+)
+
+
+def ran_out(fault: BaseException) -> bool:
+    """Whether an exception of Python's or of a backend's says that there was not enough memory."""
+    if isinstance(fault, MemoryError) or type(fault).__name__ in SHORTAGES:
+        return True
+    return isinstance(fault, Exception) and not isinstance(fault, UserError) and bool(SAID.search(str(fault)))
+
+
+@contextlib.contextmanager
+def shortage(said: str) -> Iterator[None]:
+    """A block in which a lack of memory becomes a `UserError` that says `said`."""
+    try:
+        yield
+    except Exception as fault:
+        if not ran_out(fault):
+            raise
+        raise UserError(said) from None
 
 
 def used() -> int:

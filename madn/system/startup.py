@@ -4,13 +4,22 @@ import contextlib
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tqdm import tqdm
+
 from madn.errors import UserError
+from madn.system.standard_error import held_back, pass_on
 
 TRAINING = ("tensorflow", "torch", "jax")  # Gradients are written for these backends.
+
+
+@contextlib.contextmanager
+def shown(text: str) -> Iterator[None]:
+    """A block during which a line stands on the terminal, where standard error is one: for what takes seconds."""
+    with tqdm(desc=text, bar_format="{desc}", leave=False, disable=None):
+        yield
 
 
 def start_keras(training: bool = False) -> None:
@@ -20,7 +29,7 @@ def start_keras(training: bool = False) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with held_back(), _without_matplotlib(), _no_new_settings():
+        with quiet(), _without_matplotlib(), _no_new_settings():
             import keras
     except (ValueError, TypeError, AttributeError) as problem:  # Keras reads its file without much care.
         raise UserError(
@@ -87,9 +96,9 @@ def _no_new_settings() -> Iterator[None]:
             del os.environ["KERAS_HOME"]
         else:
             os.environ["KERAS_HOME"] = before
-    from keras.src.backend import config
+    from madn.system.keras_private import download_to
 
-    config._KERAS_DIR = str(folder)
+    download_to(folder)
 
 
 def _one_operation_at_a_time() -> None:
@@ -148,23 +157,14 @@ def processor() -> str:
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
-    """Hold back the process's standard error, C++ libraries' included; give it out after an exception."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    # Linux keeps it in memory.
-    with (
-        os.fdopen(os.memfd_create("stderr"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as said
-    ):
-        os.dup2(said.fileno(), 2)
-        try:
+def quiet() -> Iterator[None]:
+    """Hold back what C++ libraries print; give it out where the block fails."""
+    said: list[bytes] = []
+    try:
+        with held_back(said.append):
             yield
-        except BaseException as problem:
-            if isinstance(problem, ModuleNotFoundError):
-                raise
-            said.seek(0)
-            os.write(kept, said.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    except ModuleNotFoundError:
+        raise
+    except Exception:
+        pass_on(b"".join(said))
+        raise

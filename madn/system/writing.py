@@ -1,9 +1,12 @@
 """Files that are written whole or not at all, and the remains of processes that were killed while they wrote."""
 
 import contextlib
+import hashlib
 import os
 import platform
 import re
+import secrets
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,22 +14,59 @@ import psutil
 
 from madn.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows removes no file that somebody has open.
+    fcntl = None
+
 WEIGHTS = ".weights.h5"  # Keras wants the name of every weights file to end so.
 # On a shared disk, processes of other machines may have the same numbers.
 HOST = re.sub(r"\W", "", platform.node())[:24]
+LONGEST_START = 80  # Some file systems hold names of 143 bytes only.
 
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder that takes `path`'s place when the block ends well."""
+    """Give the path of a new, empty file in the same folder that takes `path`'s place when the block ends well.
+
+    Nobody else has that name, not even a process of the same number in another container, and nobody removes the file
+    while this process has it locked (`remove_leftovers`).
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{_part_start(path)}.{HOST}-{os.getpid()}.part")
+    part = path.with_name(f"{_part_start(path)}.{HOST}-{os.getpid()}.{secrets.token_hex(4)}.part")
+    lock = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
+        if fcntl:
+            with contextlib.suppress(OSError):  # Some file systems have no locks.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            os.close(lock)  # Windows renames no file that somebody has open.
         yield part
         os.replace(part, path)
     finally:
+        if fcntl:
+            os.close(lock)
         part.unlink(missing_ok=True)
+
+
+def folder_name(path: str | Path) -> Path:
+    """A name for results that are about a file or folder, another one for each: its path from here, in folders.
+
+    Of a place that is not below the current folder it is the last part of the path, and a number made of the whole.
+    """
+    place, here = Path(path).resolve(), Path.cwd()
+    return place.relative_to(here) if here in place.parents else Path(_numbered(place))
+
+
+def one_name(path: str | Path) -> str:
+    """As `folder_name`, in one part: of a place deeper than the current folder it has the number, too."""
+    place = Path(path).resolve()
+    return place.name if place.parent == Path.cwd() else _numbered(place)
+
+
+def _numbered(place: Path) -> str:
+    return f"{place.name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
 
 
 def write_durably(path: str | Path, content: bytes | memoryview) -> None:
@@ -54,15 +94,11 @@ def takes_other_names(path: Path) -> bool:
     place = next((parent for parent in path.parents if parent.is_dir()), None)
     if place is None or not any(re.search(r"[^\w .-]", part, re.ASCII) for part in path.relative_to(place).parts):
         return False
-    probe = place / f".madn.{HOST}-{os.getpid()}.part"
     try:
-        probe.touch()
-        return True
+        with tempfile.TemporaryFile(prefix=".madn-", dir=place):
+            return True
     except OSError:
         return False
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -84,11 +120,26 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
         # A folder that is not there yet, or another user's, holds nothing to remove.
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
-                match = re.fullmatch(rf"(\..+)\.{HOST}-(\d{{1,9}})\.part", name)
-                if match and match[1] in known and not psutil.pid_exists(int(match[2])):
+                match = re.fullmatch(rf"(\..+?)\.{HOST}-(\d{{1,9}})(\.[0-9a-f]{{8}})?\.part", name)
+                if match and match[1] in known and not psutil.pid_exists(int(match[2])) and _is_free(folder / name):
                     (folder / name).unlink()
 
 
+def _is_free(path: Path) -> bool:
+    """Whether no process has the file locked: one in another container has a number that is none here."""
+    if not fcntl:
+        return True
+    file = os.open(path, os.O_WRONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # This file system has no locks.
+        return True
+    finally:
+        os.close(file)
+    return True
+
+
 def _part_start(path: Path) -> str:
-    name = os.fsencode(path.name)[:200].decode(errors="ignore")  # A file's name has at most 255 bytes.
-    return f".{name}"
+    return f".{os.fsencode(path.name)[:LONGEST_START].decode(errors='ignore')}"

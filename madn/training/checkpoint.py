@@ -6,6 +6,7 @@ none where they hold a generator alone.
 """
 
 import dataclasses
+import hashlib
 import io
 import json
 import warnings
@@ -19,8 +20,9 @@ import msgspec
 import numpy as np
 
 from madn.errors import UserError
-from madn.nn.keras_private import H5IOStore, save_state_to
+from madn.system import hdf5
 from madn.system.json_files import Version, check_version, decode_json
+from madn.system.keras_private import H5IOStore, load_state_from, save_state_to
 from madn.system.seals import is_sealed, is_whole, seal
 from madn.system.writing import WEIGHTS, write_durably
 from madn.training.recipe import Recipe
@@ -199,11 +201,8 @@ def _attribute(path: Path, name: str, kind: type) -> Any:
     """What one of our attributes says, as `kind`; None where the file has none."""
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
-    try:
-        with h5py.File(path) as file:
-            text, version = file.attrs.get(name), file.attrs.get(VERSION, 0)
-    except OSError:
-        raise UserError(f"{path}: not a readable {WEIGHTS} file (damaged, cut short or of another kind)") from None
+    with h5py.File(hdf5.whole(path)) as file:
+        text, version = file.attrs.get(name), file.attrs.get(VERSION, 0)
     if not isinstance(version, int | np.integer) or not isinstance(text, str | bytes | None):
         raise UserError(f"{path}: its attributes are not what madn writes; take another copy or checkpoint")
     check_version(Version(int(version)), str(path), NEWEST)
@@ -217,7 +216,9 @@ def _load(model: keras.Model, path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns where the file lacks some groups.
-            model.load_weights(path)
+            store = H5IOStore(hdf5.whole(path))
+            load_state_from(model, store)
+            store.close()
     except (ValueError, KeyError, OSError, UserWarning) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise UserError(
@@ -260,4 +261,5 @@ def _weights(model: keras.Model, attributes: Mapping[str, str]) -> io.BytesIO:
 
 
 def _write(path: Path, content: io.BytesIO) -> None:
+    hdf5.vouch(hashlib.sha256(content.getbuffer()).hexdigest())
     write_durably(path, content.getbuffer())

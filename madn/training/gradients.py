@@ -8,7 +8,7 @@ import keras
 from keras import ops, tree
 
 from madn.nn import replicas
-from madn.nn.keras_private import get_stateless_scope
+from madn.system.keras_private import get_stateless_scope
 
 BACKENDS = "training runs on the TensorFlow, PyTorch and JAX backends"
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import keras
 from keras import ops, tree
 
-from madn.nn.keras_private import Functional
+from madn.system.keras_private import Functional
 
 SEGMENT_SIZES = 64  # Segments of so many sizes are tried: the whole network, a half of it, a third, and so on.
 

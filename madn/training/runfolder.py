@@ -28,6 +28,7 @@ import msgspec
 
 from madn.data.fingerprint import changes
 from madn.errors import UserError
+from madn.system import hdf5
 from madn.system.json_files import convert, decode_json, read_json
 from madn.system.locking import held
 from madn.system.seals import is_whole
@@ -211,7 +212,7 @@ class RunFolder:
             with contextlib.suppress(OSError, UserError):
                 if not is_whole(state.read_bytes()):
                     continue
-                with h5py.File(state) as file:
+                with h5py.File(hdf5.whole(state)) as file:
                     text = file.attrs.get(STORED_SETTINGS)
                 if text is not None:
                     settings = decode_json(text, dict[str, Any], str(state), "a run's settings", "")
@@ -283,7 +284,7 @@ class RunFolder:
         """A text for the screen: where the run stands, and where its files are."""
         rows = self.rows()
         if not rows:
-            return f"{self.log} is lost; weights {self.generator('best')}"
+            return f"{self.log} is lost; weights {self.chosen('best')}"
         row = rows[-1]
         score = "{:.2f} dB (blurred {:.2f} dB)".format
         line = f"step {row['step']}: training crops {score(float(row['psnr']), float(row['blurred_psnr']))}"

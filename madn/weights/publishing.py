@@ -7,6 +7,7 @@ from pathlib import Path
 
 from madn import recipes
 from madn.errors import UserError
+from madn.system import hdf5
 from madn.system.startup import start_keras
 from madn.system.writing import WEIGHTS, atomic, check_new_weights
 from madn.weights import registry
@@ -146,7 +147,8 @@ def store_float16(source: Path, target: Path) -> None:
     import h5py
     import numpy as np
 
-    with h5py.File(source) as before, h5py.File(target, "w") as after:
+    # The target is a part file, which `atomic` has locked for this process.
+    with h5py.File(hdf5.whole(source)) as before, h5py.File(target, "w", locking=False) as after:
         after.attrs.update(before.attrs)
 
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:

@@ -6,7 +6,6 @@ They lie in weights/ of a checkout, in madn/published_weights of an installation
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import os
 import re
@@ -15,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from madn.errors import UserError, one_line
+from madn.system import hdf5
 from madn.system.json_files import convert, read_json
+from madn.system.reading import check_regular, sha256_of
 from madn.system.writing import WEIGHTS, write_durably
 
 DEFAULT = "madn-srn"  # madn.deblur takes this where no model is named.
@@ -62,6 +63,18 @@ def folder() -> Path:
     here = Path(__file__).resolve().parents[1]
     installed = here / "published_weights"  # setup.py puts weights/ there.
     return installed if installed.is_dir() else here.parent / "weights"
+
+
+def is_path(source: str | Path) -> bool:
+    """Whether what names a model is meant as a path: a `Path`, or text that looks like one.
+
+    That is text with a separator in it or the suffix of a file: ./name is what lies in the working directory under a
+    name that could be a published one.
+    """
+    if isinstance(source, Path):
+        return True
+    separators = {"/", os.sep, os.altsep or "/"}
+    return source in (".", "..") or source.endswith((WEIGHTS, ".keras")) or bool(separators & set(source))
 
 
 def entries() -> dict[str, Entry]:
@@ -126,21 +139,16 @@ def checked(entry: Entry) -> Path:
     file = folder() / entry.file
     way_out = f"restore it (git checkout, or install madn again), or set {VARIABLE} to another folder"
     try:
-        size, digest = file.stat().st_size, sha256_of(file)
-    except OSError as problem:
-        raise UserError(f"{file}: cannot be read ({problem.strerror}); {way_out}") from None
+        size, digest = check_regular(file), sha256_of(file)
+    except UserError as problem:
+        raise UserError(f"{problem}; {way_out}") from None
     if (size, digest) != (entry.bytes, entry.sha256):
         raise UserError(
             f"{file}: damaged, or not the weights that {REGISTRY} means by {entry.name}: expected sha256 "
             f"{entry.sha256} ({entry.bytes} bytes), found {digest} ({size} bytes); {way_out}"
         )
+    hdf5.vouch(digest)
     return file
-
-
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a whole file, in hexadecimal digits."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write(known: dict[str, Entry]) -> None:

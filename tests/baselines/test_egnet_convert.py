@@ -4,6 +4,7 @@ The official names and shapes, and the network in PyTorch, are written here from
 """
 
 import collections
+import copy
 import io
 import os
 import pickle
@@ -275,6 +276,24 @@ def test_damaged_and_other_files(tmp_path):
         write_zip(file, checkpoint)
         with pytest.raises(UserError, match="has no state_dict"):
             official_state(file)
+
+
+def test_what_takes_time_or_memory_is_refused(tmp_path):
+    file = tmp_path / "a.pth"
+    # A tuple of a tuple twice, forty times over, as the key of a dictionary: hashing it takes 2^40 steps.
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x04})" + b"2\x86" * 40 + b"K\x01s.")
+    with pytest.raises(UserError, match="tuples in tuples without end"):
+        read_checkpoint(file)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+        archive.writestr("archive/data/0", bytes(1000))
+        for number in range(1, 50):  # More names for the same bytes.
+            another = copy.copy(archive.filelist[-1])
+            another.filename = f"archive/data/{number}"
+            archive.filelist.append(another)
+    with pytest.raises(UserError, match="lie in one place"):
+        read_checkpoint(file)
 
 
 @pytest.fixture(scope="module")

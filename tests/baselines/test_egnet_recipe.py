@@ -138,6 +138,7 @@ def test_the_average_trains_f_alone():
     assert "mse_stage_1" in model.objective.term_names
 
 
+@pytest.mark.slow
 def test_starts_from_the_weights_of_the_network_without_its_last_part(tmp_path):
     small, file = replace(recipes.get("egnet-backbone"), **TINY), tmp_path / "backbone.weights.h5"
     backbone = small.build_generator()

@@ -55,6 +55,7 @@ def test_counts_of_the_specification(options, parameters, gmacs):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="operations are counted in TensorFlow's graph")
+@pytest.mark.slow
 def test_operations_of_table_3():
     generator = build_generator()
     assert network_macs(generator, 256, 256).total / 1e9 == pytest.approx(31.805, abs=1e-3)

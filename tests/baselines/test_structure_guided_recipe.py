@@ -118,6 +118,7 @@ def test_vgg_is_asked_for_where_the_content_loss_needs_it():
     assert recipe.build_objective().perceptual is None
 
 
+@pytest.mark.slow
 def test_the_budget_starts_at_the_image_and_costs_8_gmacs():
     assert set(recipes.differences(STRUCTURE_GUIDED, BUDGET)) == {
         "width",

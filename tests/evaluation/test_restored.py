@@ -107,7 +107,7 @@ def test_the_command_scores_them_as_a_networks(tmp_path, pairs, monkeypatch, cap
         assert image["restored"]["psnr"] == score(restored, read_image(pair.sharp)).psnr
         assert image["blurred"]["psnr"] == score(read_image(pair.blurred), read_image(pair.sharp)).psnr
         assert image["seconds"] is None
-    assert len(list((tmp_path / "runs/evaluation/Nah/set-test-blur/pictures").iterdir())) == 4
+    assert len(list((tmp_path / "runs/evaluation/Nah/set-test-blur/pictures").rglob("*.png"))) == 4
     assert "mean of 4" in capsys.readouterr().out
     (tmp_path / "out/a/1.png").unlink()
     evaluate.main([*command, "--skip-bad", "--scenes", "a", "--out", "few", "--pictures", "0"])

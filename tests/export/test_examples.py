@@ -1,37 +1,32 @@
-"""The examples that an export brings, where what they do is more than one call."""
+"""What the exported examples read of a photo; `test_formats.py` runs them whole."""
 
-import os
-import subprocess
 import sys
+from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-if keras.backend.backend() != "tensorflow":
-    pytest.skip("exports are made on the TensorFlow backend", allow_module_level=True)
-from madn.export.exporting import export, keras_reference
+from madn import export
+
+FILES = sorted((Path(export.__file__).parent / "examples").glob("*.py"))
+RAMP = np.linspace(0, 65535, 32 * 24).reshape(24, 32).astype(np.uint16)
 
 
-@pytest.mark.slow
-@pytest.mark.process
-@pytest.mark.parametrize("height, width", [(300, 1300), (770, 768), (40, 30)])
-def test_tiles_are_the_whole_photo(height, width, tmp_path):
-    keras.utils.set_random_seed(0)
-    image = keras.Input((None, None, 3))
-    half = keras.layers.Conv2D(4, 5, 2, "same")(image)  # Of two grids, tiles must hit the photo's own.
-    network = keras.Model(image, keras.layers.Conv2DTranspose(3, 5, 2, "same")(half))
-    export(network, tmp_path / "out", ["savedmodel"], multiple=4)
-    photo = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(photo).save(tmp_path / "in.png")
-    subprocess.run(
-        [sys.executable, tmp_path / "out" / "example_tensorflow_tiles.py", "in.png", "out.png"],
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
-    expected = np.round(255 * keras_reference(network, 4)(np.float32(photo)[None] / 255)[0])
-    restored = np.asarray(Image.open(tmp_path / "out.png")).astype(int)
-    assert restored.shape == photo.shape and len(np.unique(restored)) > 100
-    assert np.abs(restored - expected).max() <= 1 and (restored != expected).mean() < 1e-3
+@pytest.mark.parametrize("example", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", ["grey.png", "big.tif", "grey8.png", "alpha.png"])
+def test_grey_of_any_depth_is_seen_as_it_is(example, name, tmp_path, monkeypatch):
+    place = tmp_path / name
+    if name in ("grey.png", "big.tif"):
+        Image.fromarray(RAMP if name == "grey.png" else RAMP.astype(">u2")).save(place)
+    else:
+        grey = Image.fromarray((RAMP // 257).astype(np.uint8))
+        (grey.convert("LA") if name == "alpha.png" else grey).save(place)
+    code = example.read_text(encoding="utf-8")
+    start, end = code.index("photo = "), code.index('.convert("RGB")')
+    reading = code[start : code.index("\n", end)]
+    monkeypatch.setattr(sys, "argv", ["example", str(place), "out.png"])
+    found = {"sys": sys, "np": np, "Image": Image, "ImageOps": ImageOps}
+    exec(reading, found)
+    pixels = np.asarray(found["photo"], float)
+    assert pixels.shape == (24, 32, 3) and np.abs(pixels - RAMP[..., None] / 257).max() <= 1

@@ -113,8 +113,8 @@ def test_overwrites_only_when_told(weights, tmp_path):
 @pytest.mark.parametrize(
     "argv, line",
     [
-        (["savedmodel", "out"], "savedmodel is a SavedModel already"),
-        (["runs/a", "photos"], "photos holds other files"),
+        (["./savedmodel", "out"], "./savedmodel is a SavedModel already"),
+        (["madn-small", "photos"], "photos holds other files"),
         (["runs/a", "out"], "runs/a: no such run folder"),
         (["runs/a", "out", "--which", "first"], "--which"),
         (["runs/a"], "DIR"),
@@ -145,4 +145,4 @@ def test_without_tensorflow_the_line_says_so(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, f"madn.export.{module}", raising=False)
         monkeypatch.delattr(f"madn.export.{module}", raising=False)
     with pytest.raises(UserError, match="tensorflow is not installed"):
-        export.main(["runs/a", str(tmp_path / "out")])
+        export.main(["madn-small", str(tmp_path / "out")])

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from madn.errors import UserError
 from madn.imaging.arrays import read_image, to_float, to_uint8, write_image
 from madn.imaging.finding import image_files
-from madn.system.writing import HOST, atomic, remove_leftovers
+from madn.system.writing import HOST, atomic, folder_name, one_name, remove_leftovers
 
 
 def noise(height, width, kind=np.uint8):
@@ -134,12 +135,55 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
     assert (tmp_path / "kept").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_two_processes_of_one_host_name_and_number_write_files_of_their_own(tmp_path, monkeypatch):
+    """As in two containers with one folder; who finds the other's number dead leaves the file that is written alone."""
+    with atomic(tmp_path / "a.png") as part:
+        part.write_text("first")
+        with atomic(tmp_path / "a.png") as other:
+            assert other != part
+            other.write_text("second")
+        monkeypatch.setattr("psutil.pid_exists", lambda number: False)
+        remove_leftovers([tmp_path / "a.png"])
+        assert part.read_text() == "first"
+    assert (tmp_path / "a.png").read_text() == "first" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_link_that_waits_in_a_parts_place_is_not_written_through(tmp_path, monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda count: "0123abcd")
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    (tmp_path / f".a.png.{HOST}-{os.getpid()}.0123abcd.part").symlink_to(victim)
+    with pytest.raises(FileExistsError), atomic(tmp_path / "a.png"):
+        pass
+    assert victim.read_text() == "kept" and not (tmp_path / "a.png").exists()
+
+
+def test_results_of_different_places_have_different_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    places = [
+        "best",
+        "A/checkpoints/best",
+        "B/checkpoints/best",
+        "A-checkpoints/best",
+        "../elsewhere/best",
+        "/best",
+        ".",
+    ]
+    assert len({folder_name(place) for place in places}) == len({one_name(place) for place in places}) == len(places)
+    assert folder_name("A/checkpoints/best") == Path("A/checkpoints/best") and one_name("best") == "best"
+    assert folder_name("A/../best") == folder_name(tmp_path / "best") == Path("best")
+    assert all(not folder_name(place).is_absolute() for place in places)
+
+
 @pytest.mark.process
 def test_leftovers_of_processes_that_no_longer_live_are_removed(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     dead, long, kept = process.pid, "x" * 230 + ".png", []
-    for name in (f".a.png.{HOST}-{dead}.part", f".b.mp4.{HOST}-{dead}.part.mp4", f".{long[:200]}.{HOST}-{dead}.part"):
+    for name in (
+        f".a.png.{HOST}-{dead}.part",
+        f".{long[:80]}.{HOST}-{dead}.0123abcd.part",
+    ):
         (tmp_path / name).touch()
     for name in (
         f".a.png.{HOST}-{os.getpid()}.part",

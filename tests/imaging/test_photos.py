@@ -1,6 +1,7 @@
 import io
 import os
 import random
+import struct
 import subprocess
 import sys
 import threading
@@ -15,11 +16,13 @@ from imaging import awkward
 from imaging.awkward import ARTIST, ARTIST_TAG, ICC, SIZE, exif_tags, scene, tags
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from madn.data.images import decode
 from madn.errors import UserError
+from madn.imaging import jpeg
 from madn.imaging.arrays import read_image
 from madn.imaging.decoding import Photo
 from madn.imaging.formats import FORMATS
-from madn.imaging.photos import read_photo, write_photo
+from madn.imaging.photos import check_target, read_photo, write_photo
 
 CAMERA, PLACE = 0x8769, 0x8825
 
@@ -271,6 +274,90 @@ def test_size_is_checked_before_decoding(folder, files, monkeypatch):
             read_photo(folder / name)
     with pytest.raises(UserError, match="more than the 0.001 megapixels"):
         read_photo(folder / "camera.jpg", megapixels=0.001)
+
+
+def few_bytes(kind):
+    """A small file that asks for much: what it is called, and its content."""
+    file = io.BytesIO()
+    if kind == "webp":  # One colour, in the largest size that WebP has.
+        head = struct.pack("<I", 16382 | 16382 << 14)
+        data = b"VP8L" + struct.pack("<I", 10) + b"\x2f" + head + b"\x07\x10\xfd\xff\xff"
+        return b"RIFF" + struct.pack("<I", 4 + len(data)) + b"WEBP" + data
+    if kind == "bmp":
+        head = struct.pack("<IiiHHIIiiII", 40, 6000, 6000, 1, 8, 1, 4, 0, 0, 1, 0)
+        return b"BM" + struct.pack("<IHHI", 62, 0, 0, 58) + head + bytes(4) + b"\0\1\0\1"
+    if kind == "tiff":
+        pages = [Image.new("L", (1, 1))] * 150
+        pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:], tiffinfo={254: 1})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("webp", r"decoding its 16383x16383 pixels takes about .* GB of memory, and 3\.0 GB are left"),
+        ("bmp", r"run-length compressed BMP is read up to 25 megapixels"),
+        ("tiff", "has more than 100 pictures"),
+    ],
+)
+def test_a_small_file_that_asks_for_much_is_refused(tmp_path, kind, said):
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(few_bytes(kind))
+    with pytest.raises(UserError, match=said):
+        read_photo(path, room=3e9)
+
+
+def test_more_passes_over_more_pixels_are_refused(tmp_path, monkeypatch):
+    Image.fromarray(scene()).save(tmp_path / "a.jpg", progressive=True)
+    read_photo(tmp_path / "a.jpg")
+    monkeypatch.setattr(jpeg, "MOST_PASSED", 10 * SIZE[0] * SIZE[1] - 1)  # Pillow writes ten scans.
+    with pytest.raises(UserError, match="goes over its pixels 10 times"):
+        read_photo(tmp_path / "a.jpg")
+
+
+def test_what_checksums_tell_is_refused(tmp_path):
+    """Damage behind an intact end: libtiff does not read the checksums, and takes it for some other picture."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for suffix, options in ((".png", {}), (".tif", {"compression": "tiff_adobe_deflate"})):
+        path = tmp_path / f"a{suffix}"
+        Image.fromarray(pixels).save(path, **options)
+        np.testing.assert_array_equal(read_photo(path).pixels, pixels)
+        whole = path.read_bytes()
+        for at in range(2000, 10_000, 1000):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+            with pytest.raises(UserError, match="cannot be read as an image"):
+                read_photo(path)
+
+
+def test_a_postscript_file_by_another_name_is_no_photo(tmp_path):
+    """Pillow hands it to Ghostscript; training and evaluation read by the same function."""
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n")
+    for read in (read_photo, decode):
+        with pytest.raises(UserError, match="not an image"):
+            read(path)
+
+
+@pytest.mark.parametrize(("suffix", "each"), [(".png", 10), (".webp", 20), (".avif", 14), (".tif", 10), (".bmp", 10)])
+def test_the_memory_of_decoding_is_checked_before_decoding(tmp_path, monkeypatch, suffix, each):
+    """Of a photo of 6 megapixels decoding takes `each` bytes a pixel, as was measured."""
+    Image.new("RGB", (300, 200)).save(tmp_path / f"photo{suffix}")
+    assert read_photo(tmp_path / f"photo{suffix}", room=each * 60_000).pixels.shape == (200, 300, 3)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(UserError, match=r"decoding its 300x200 pixels takes about .* GB of memory.*--memory-gb$"):
+        read_photo(tmp_path / f"photo{suffix}", room=each * 60_000 - 1)
+
+
+def test_what_cannot_be_written_is_known_before_the_work():
+    photo = Photo(np.zeros((100, 200, 3), np.uint8), np.zeros((100, 200), np.uint8), "PNG")
+    check_target("out.png", photo, room=200_000)
+    for name, room, message in (
+        ("out.png", 199_999, "writing PNG of this size takes about 0.0 GB of memory.* more --memory-gb$"),
+        ("out.webp", 799_999, "writing WEBP of this size .*, or write a .png or .tif$"),
+        ("out.jpg", 10**9, "JPEG cannot hold the photo's transparency"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_target(name, photo, room)
 
 
 def test_pillows_own_limit_stays_out_of_the_way(folder, files, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
 
+from madn.nn.graphs import peak_bytes, trace
 from madn.nn.layers import InstanceNormalization, nested_residual_group, residual_block, resize, sobel_magnitude
 from madn.training.gradients import input_gradient, losses_and_gradients
 
@@ -53,6 +54,32 @@ def test_resize_equals_tensorflow(method, antialias, scale):
     size = (int(24 * scale), int(36 * scale))
     expected = tf.image.resize(images, size, method, antialias=antialias)
     assert_allclose(resize(ops.convert_to_tensor(images), scale, method, antialias), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1 / 3, 1 / 8, 3])
+@pytest.mark.parametrize("size", [(24, 9), (31, 100), (8, 8)])
+def test_resize_of_other_sizes_is_the_weighted_mean_that_it_says(scale, size):
+    """Against the matrix of Keys' kernel, written down as such; what is no whole block at the end counts, too."""
+    images = np.random.default_rng(0).random((1, *size, 2), dtype=np.float32)
+    expected = images
+    for axis in (1, 2):
+        count = images.shape[axis]
+        resized = count * int(scale) if scale > 1 else count // round(1 / scale)
+        centre = (np.arange(resized)[:, None] + 0.5) / scale
+        x = np.abs(np.arange(count) + 0.5 - centre) * min(scale, 1)
+        weights = np.where(x < 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
+        weights /= weights.sum(axis=1, keepdims=True)
+        expected = np.moveaxis(np.tensordot(weights, expected, (1, axis)), 0, axis)
+    assert_allclose(resize(ops.convert_to_tensor(images), scale), expected, atol=2e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the memory is read from TensorFlow's graph")
+@pytest.mark.parametrize("scale", [0.25, 0.5, 2])
+def test_the_memory_of_a_resize_grows_with_the_image_and_not_with_its_side(scale):
+    peaks = [
+        peak_bytes(trace(lambda images: resize(images, scale), shape)) for shape in ((1, 128, 128, 3), (1, 16, 1024, 3))
+    ]
+    assert max(peaks) < 10 * max(scale, 1) ** 2 * 128 * 128 * 3 * 4 and peaks[1] < 1.5 * peaks[0]
 
 
 def test_resize_keeps_constants_and_known_impulse_responses():

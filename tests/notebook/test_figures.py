@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import center_of_mass, label
 from skimage import data
 
 from madn.imaging.arrays import to_float
@@ -85,3 +86,18 @@ def test_busiest_finds_where_images_differ(place):
     top, left, height, width = figures.busiest(blurred, sharp)
     assert top <= y and left <= x and top + height >= y + 20 and left + width >= x + 20
     assert (height, width) == (40, 44) and top >= 0 and left + width <= 220
+
+
+def test_scatter_has_a_point_for_each_name_where_it_belongs():
+    """Ten times as far to the right for ten times the seconds, whatever the number."""
+    points = {"a": (0.1, 25.0), "b": (1.0, 30.0), "c": (10.0, 25.0)}
+    drawn = pixels(figures.scatter({"g": points}, "s", "dB", "caption"))
+    blue = np.abs(drawn - (31, 119, 180)).sum(axis=-1) < 60  # matplotlib's first colour
+    spots, count = label(blue)
+    areas = [(spots == k).sum() for k in range(1, count + 1)]
+    whole = [k for k, area in enumerate(areas, 1) if area > 0.5 * max(areas)]
+    places = sorted(center_of_mass(spots > 0, spots, whole), key=lambda place: place[1])
+    (ya, xa), (yb, xb), (yc, xc), _ = places  # the last is the legend's
+    assert xb - xa == pytest.approx(xc - xb, abs=1.5) and ya == pytest.approx(yc, abs=1) and yb < ya - 100
+    with pytest.raises(ValueError, match="the x axis is logarithmic"):
+        figures.scatter({"g": {"a": (0.0, 25.0)}}, "s", "dB", "caption")

@@ -57,7 +57,8 @@ def asked(monkeypatch):
         commands.append(argv)
         folder = study.Path(argv[argv.index("--out") + 1])
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "full.json").write_text(
+        protocol = argv[argv.index("--protocol") + 1] if "--protocol" in argv else "full"
+        (folder / f"{protocol}.json").write_text(
             json.dumps({"mean": MEAN, "images": [0, 0], "crop": None, "layout": "GoPro", "blur_kind": "blur"})
         )
 
@@ -146,6 +147,8 @@ def test_measuring_a_run_of_the_study_and_another_model(asked):
         "--out",
         "runs/madn-hand-GOPRO/a/test",
     ]
+    assert here.measure("madn-small", protocol="crop")["file"] == "runs/shared-hand-GOPRO/madn-small/crops/crop.json"
+    assert asked[-1][asked[-1].index("--protocol") + 1] == "crop"
     weights = here.folder / "mean.weights.h5"  # made by a notebook: a file is no folder to write into
     weights.touch()
     assert here.measure(weights)["file"] == "runs/madn-hand-GOPRO/others/mean.weights.h5/test/full.json"
@@ -242,6 +245,7 @@ def test_what_a_notebook_measures_is_kept():
     assert json.loads(study.Path(kept["file"]).read_text()) == {"with EGN": 1.25}
 
 
+@pytest.mark.slow
 def test_a_restored_image_keeps_size_and_range(workplace):
     image = read_image(workplace / "GOPRO/test/scene/blur/a.png")
     restored = Study("madn").restored("madn-small", image)

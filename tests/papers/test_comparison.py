@@ -8,7 +8,7 @@ import pytest
 from madn.compare import CompareOptions, main, training_options
 from madn.errors import UserError, run_command
 from madn.papers import comparison
-from madn.papers.comparison import Contest, results_table
+from madn.papers.comparison import Contest, Contestant, ranks, results_table
 from madn.training.runfolder import RunFolder
 
 MEAN = {
@@ -87,7 +87,7 @@ def test_the_minutes_decide_the_steps_and_the_clock_ends_them(tmp_path, commands
     text = [" ".join(line.split()) for line in results_table([entry]).splitlines()]
     assert text[2] == "| blurred input | | | | | 24.00 | 0.7000 | 0.8000 | |"
     assert text[3].startswith("| `madn-budget` | 601,913 | 7.46 | 144 | 1.5 | 25.50 |")
-    assert text[3].endswith("| 3 of 4 |")
+    assert text[3].endswith("| 3 of 4 |") and len(text) == 4  # of one recipe there is nothing to rank
 
 
 def test_each_paper_gets_its_own_vgg(tmp_path, commands):
@@ -111,6 +111,7 @@ def test_a_command_that_fails_or_is_stopped_ends_the_comparison(tmp_path, comman
     [
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--data", "nowhere", "--minutes", "0"], "--minutes must be above 0"),
+        (["--data", "nowhere", "--seeds", "0"], "--seeds must be 1 or more; received 0"),
         (["--data", "nowhere", "--recipes", "madm"], "unknown recipe 'madm'"),
         (["--data", "nowhere", "--photo-blur", "video"], "--photo-blur needs photographs: --photos DIR"),
         (["--data"], "--data and --recipes take at least one name each"),
@@ -150,3 +151,47 @@ def test_common_options():
         "--validation",
         "auto",
     ]
+
+
+@pytest.mark.slow
+def test_each_seed_has_a_run_of_its_own_and_one_timing(tmp_path, commands, monkeypatch):
+    monkeypatch.setattr(comparison, "check_backend", lambda: None)
+    three = Contest(tmp_path / "runs", 1.0, ["--data", "GOPRO"], "GOPRO", seeds=3)
+    text = three.run(["madn-budget"], {})
+    trained = [call for call in commands if call[0] == "madn.train" and "--minutes" in call]
+    assert [Path(call[call.index("--run") + 1]).name for call in trained] == [
+        "madn-budget",
+        "madn-budget-seed1",
+        "madn-budget-seed2",
+    ]
+    assert ["--seed" in call and call[call.index("--seed") + 1] for call in trained] == [False, "1", "2"]
+    assert len(commands) == 2 + 3 * 2  # timed once, trained and measured three times
+    kept = json.loads((tmp_path / "runs/table.json").read_text())
+    assert [(each["recipe"], each["seed"]) for each in kept] == [("madn-budget", seed) for seed in range(3)]
+    assert "25.50 ± 0.00" in text and (tmp_path / "runs/table.md").read_text() == text + "\n"
+
+
+def entry(recipe: str, seed: int, psnr: float, better: int = 3) -> Contestant:
+    scores = {"blurred": MEAN["blurred"], "restored": {**MEAN["restored"], "psnr": psnr}}
+    return Contestant(recipe, seed, "paper", 1000, 1.0, 100 + seed, 30.0, scores, better, 4)
+
+
+def test_means_and_spreads_and_no_rank_that_the_runs_do_not_give():
+    # a beats c in every run; b overlaps with both
+    runs = {"a": (26.0, 26.2, 26.4), "b": (25.2, 25.9, 26.1), "c": (25.1, 25.3, 25.5)}
+    assert ranks({name: list(psnr) for name, psnr in runs.items()}) == {"a": (1, 2), "b": (1, 3), "c": (2, 3)}
+    entries = [entry(name, seed, psnr[seed], seed + 1) for seed in range(3) for name, psnr in runs.items()]
+    lines = [" ".join(line.split()) for line in results_table(entries).splitlines()]
+    assert lines[0].endswith("| PSNR above blurred | rank by PSNR |")
+    assert lines[2].endswith("| 24.00 | 0.7000 | 0.8000 | | |")
+    # by hand: the deviations of 26.0, 26.2 and 26.4 from their mean are 0.2, 0 and 0.2: sqrt(0.08 / 2)
+    assert lines[3] == (
+        "| `a` | 1,000 | 1.00 | 101 | 30.0 | 26.20 ± 0.20 | 0.7500 ± 0.0000 | 0.8500 ± 0.0000 | 1-3 of 4 | 1-2 |"
+    )
+    assert [line.split("|")[-2].strip() for line in lines[3:6]] == ["1-2", "1-3", "2-3"]
+    assert "one comparison of 10." in lines[-1]  # 2 of the 20 orders of six runs have one recipe's three in front
+    single = results_table([entry("a", 0, 26.0), entry("b", 0, 25.0)])
+    assert "rank by" not in single and "±" not in single
+    assert single.endswith("the order of these scores is no ranking. --seeds 3 trains each recipe with three seeds.")
+    apart = ranks({"a": [3.0, 4.0], "b": [1.0, 2.0]})
+    assert apart == {"a": (1, 1), "b": (2, 2)}

@@ -45,6 +45,7 @@ def network(monkeypatch, tmp_path):
         asked.loads.append(arguments)
         return SimpleNamespace(description="an inverting network", restorer=restorer)
 
+    monkeypatch.setattr(deblur, "find_model", lambda *arguments: None)
     monkeypatch.setattr(loading, "load_network", load)
     monkeypatch.chdir(tmp_path)
     return asked
@@ -102,7 +103,10 @@ def test_one_photo_to_a_file_and_into_a_folder(network, capsys):
         == 0
     )
     assert is_inverted("new/out.png", 35, 21) and is_inverted("new/in.png", 35, 21)
-    assert network.loads == [(DEFAULT, "best", None, "float32"), ("run", "last", "madn", "bfloat16")]
+    assert network.loads == [
+        (DEFAULT, "best", None, "float32", False),
+        ("run", "last", "madn", "bfloat16", False),
+    ]
     assert network.restorers == [(None, None, False, None), (2.5, 300, False, 0.5)] and network.widths == [48, 48]
 
 
@@ -165,7 +169,8 @@ def test_bad_input_is_said_before_the_model_is_loaded(network, capsys):
     before = files(".")
     for words, message in (
         (["none", "-o", "out"], "none: no such file or folder"),
-        (["-o", "out"], "no photos: python -m madn.deblur IN"),
+        ([], "nothing to restore: give photos, videos or folders of them, and a folder for the results: "),
+        (["-o", "out"], "nothing to restore: give photos"),
         (["in.png"], "missing -o"),
         (["in.png", "-o", "in.png"], "in.png: the result would be written over an input"),
         (["in.png", "-o", "out.raw"], "out.raw: '.raw' is not"),
@@ -198,7 +203,7 @@ def test_report(network, capsys):
     assert code == 1 and out.splitlines()[0] == "report: out/seen/report.html"
     for name in ("in/a.png", "in/deep.png", "in/grey.png"):
         assert f"<h2><bdi>{name}</bdi></h2>" in page
-    assert "3 photos restored" in page and "an inverting network" in page and "stopped" not in page
+    assert "3 of 4 restored" in page and "an inverting network" in page and "stopped" not in page
     assert "<dt><bdi>in/empty.png</bdi></dt><dd>cannot be read as an image (the file is empty)</dd>" in page
     Path("in/empty.png").unlink()
     # it would lose what it shows, and show nothing
@@ -245,7 +250,11 @@ def test_ctrl_c_leaves_whole_files_and_the_report(network, capsys):
     for name, width in (("a.png", 48), ("b.png", 32), ("c.png", 48)):
         photo(f"in/{name}", width)
     network.fault = lambda width: KeyboardInterrupt() if width == 32 else None
-    assert run(capsys, "in", "-o", "out", "--report", "out/report.html") == (130, "", "madn: stopped\n")
+    assert run(capsys, "in", "-o", "out", "--report", "out/report.html") == (
+        130,
+        "",
+        "madn: stopped; 1 of 3 restored, which stay; the same command goes on with the rest\n",
+    )
     assert files("out") == ["a.png", "report.html"] and is_inverted("out/a.png")
     page = Path("out/report.html").read_text(encoding="utf-8")
     assert "stopped before the end" in page and "in/a.png" in page and "in/b.png" not in page
@@ -291,7 +300,11 @@ def test_a_name_that_the_place_refuses_is_one_failure(network, capsys, monkeypat
         f"madn: error: {Path('out/at 10:30.png')}: cannot be written ({os.strerror(fault)}); choose another "
         "name or place\n"
     )
-    monkeypatch.setattr(Path, "touch", lambda *_: (_ for _ in ()).throw(OSError(fault, "")))  # nor any other name
+
+    def nor_any_other_name(**options):
+        raise OSError(fault, "")
+
+    monkeypatch.setattr("madn.system.writing.tempfile.TemporaryFile", nor_any_other_name)
     if fault != errno.EINVAL:
         assert run(capsys, "in", "-o", "out")[0] == 2
 
@@ -330,6 +343,7 @@ def test_a_full_disk_of_the_report_is_not_told_of_a_photo(network, capsys, monke
     [
         MemoryError(),
         type("ResourceExhaustedError", (Exception,), {})("OOM when ..."),
+        type("AbortedError", (Exception,), {})("Operation received an exception:Status: 1, message: could not ..."),
         type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
     ],
 )
@@ -367,6 +381,7 @@ def test_progress_is_shown_on_a_terminal(network, monkeypatch):
     (Path("in") / "c.png").touch()
     assert deblur.main(["in", "-o", "out"]) == 1
     said = sys.stderr.getvalue()
+    assert f"loading {DEFAULT}" in said and "a.png, compiling first" in said and "b.png, compiling" not in said
     assert "a.png" in said and "33%" in said and "left]" in said and "\nmadn: error: in/c.png" not in said
     assert "madn: error: in/c.png: cannot be read" in said
 

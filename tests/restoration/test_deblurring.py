@@ -150,8 +150,8 @@ def test_a_pil_image_is_turned_upright(mode):
 def test_a_model_is_loaded_once_for_its_settings(monkeypatch):
     asked = []
 
-    def load(model, precision):
-        asked.append((model, precision))
+    def load(model, precision, trust_model):
+        asked.append((model, precision, trust_model))
         return SimpleNamespace(restorer=lambda *settings: asked.append(settings) or INVERTING)
 
     monkeypatch.setattr(loading, "load_network", load)
@@ -160,7 +160,12 @@ def test_a_model_is_loaded_once_for_its_settings(monkeypatch):
     for _ in range(2):
         np.testing.assert_array_equal(madn.deblur(image), 255 - image)
         madn.deblur(image, Path("run"), memory_gb=2, tile=64, precision="bfloat16", ensemble=True, scale=0.5)
-    assert asked == [(DEFAULT, "float32"), (None, None, False, None), ("run", "bfloat16"), (2, 64, True, 0.5)]
+    assert asked == [
+        (DEFAULT, "float32", False),
+        (None, None, False, None),
+        (Path("run"), "bfloat16", False),
+        (2, 64, True, 0.5),
+    ]
     restoration._restorer.cache_clear()
     with pytest.raises(TypeError):
         madn.deblur(image, "madn", 2)

@@ -89,6 +89,7 @@ def test_tiles_are_not_cut_into_patches():
     assert distance[62:66].mean() > 3 * distance[:8].mean()
 
 
+@pytest.mark.slow
 def test_statistics_of_the_only_tile_change_nothing(networks):
     network, tile = networks("structure_guided"), PHOTO[None, :128, :160]
     found = network.measure(tile, (0, 128, 0, 160))

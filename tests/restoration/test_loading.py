@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -79,7 +80,7 @@ def test_what_is_no_network_is_named(tmp_path, weights):
         "missing": "no such run folder",
         "cut.weights.h5": "not a readable",
         "plain.weights.h5": "name it with --recipe",
-        "broken": "not a SavedModel",
+        "broken": "not as madn.export writes it",
     }.items():
         with pytest.raises(UserError, match=said) as problem:
             load_network(tmp_path / name)
@@ -101,12 +102,16 @@ def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
     (tmp_path / name / "checkpoints").mkdir()
     settings = {"recipe": "madn", "fields": TINY.fields(), "data": {}}
     (tmp_path / name / "settings.json").write_text(json.dumps(settings))
-    shutil.copy(weights[0], tmp_path / name / "checkpoints/best.weights.h5")  # a run: what exists comes first
-    assert "step 7" in load_network(name).description
-    shutil.rmtree(tmp_path / name)
+    shutil.copy(weights[0], tmp_path / name / "checkpoints/best.weights.h5")
+    assert load_network(name).description == loaded.description  # What is shipped comes first,
+    for path in (f"./{name}", f"{name}/", Path(name), tmp_path / name):  # and a path must look like one.
+        assert "step 7" in load_network(path).description
+    (tmp_path / "mine").mkdir()
     for wrong, said in (
-        ("madn-smal", "madn-smal: no such run folder.* or SavedModel, and no published.*did you mean madn-small"),
+        ("madn-smal", "madn-smal: no published weights of that name: did you mean madn-small"),
         ("zzz", "there are madn, madn-small, madn-srn"),
+        ("mine", r"what lies here under that name is \./mine$"),
+        ("./zzz", "zzz: no such run folder.* or SavedModel$"),
     ):
         with pytest.raises(UserError, match=said):
             load_network(wrong)

@@ -7,6 +7,7 @@ import pytest
 
 from madn.errors import UserError
 from madn.restoration.report import Report, most_changed
+from madn.restoration.targets import Scope
 
 EVIL = "<script>alert(1)</script>.png"
 
@@ -43,7 +44,7 @@ def test_numbers_settings_and_failures_are_on_the_page(tmp_path):
         )
     )
     for wanted in (
-        "2 photos restored",
+        "2 of 3 restored",
         "1 failed",
         "0.14 megapixels in 2 min 4 s",
         "882.14 s per megapixel",
@@ -52,7 +53,6 @@ def test_numbers_settings_and_failures_are_on_the_page(tmp_path):
         "200 × 100 pixels 3.00 s 150.00 s per megapixel whole",
         "turned by 90 degrees",
         "400 × 300 pixels 120.50 s 1004.17 s per megapixel 2 × 3 tiles",
-        "1 not restored",
         "d.png cannot be read as an image (truncated)",
     ):
         assert wanted in text
@@ -60,7 +60,24 @@ def test_numbers_settings_and_failures_are_on_the_page(tmp_path):
 
 def test_without_photos_the_page_says_so(tmp_path):
     text = shown(page(tmp_path, failures=[("a.png", "no such file")]))
-    assert "no photos restored" in text and "a.png no such file" in text and "megapixel" not in text.split("Drag")[0]
+    assert "0 of 1 restored" in text and "a.png no such file" in text and "megapixel" not in text.split("Drag")[0]
+
+
+def test_the_page_has_the_same_numbers_as_the_screen(tmp_path):
+    scope = Scope(4, ("old/a.png", "old/b.png"), (("raw.nrw", "raw photos (.nrw) are not read"),), "1 .nrw file")
+    with Report(tmp_path / "report.html", {}, scope) as report:
+        report.add("c.png", noise(8, 8), noise(8, 8), 1.0, "whole")
+        report.fail("d.png", "it is damaged")
+    text = shown((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert scope.counts(1, 1) == [
+        "1 of 4 restored",
+        "1 failed",
+        "2 skipped that were there (--overwrite restores them again)",
+        "left out: 1 .nrw file",
+    ]
+    assert all(line in text for line in scope.counts(1, 1))
+    assert "1 failed d.png it is damaged" in text and "1 not read raw.nrw raw photos (.nrw) are not read" in text
+    assert "2 skipped that were there old/a.png old/b.png" in text
 
 
 def test_what_people_write_is_shown_as_text(tmp_path):
@@ -178,7 +195,7 @@ def test_a_stopped_run_leaves_what_it_has_done(tmp_path):
         report._body.write(b"<section>cut in the mid")  # Ctrl-C while the second is written
         raise KeyboardInterrupt
     text = (tmp_path / "new/report.html").read_text(encoding="utf-8")
-    assert "1 photo restored" in shown(text) and "stopped before the end" in text and "cut in the mid" not in text
+    assert "1 of 1 restored" in shown(text) and "stopped before the end" in text and "cut in the mid" not in text
 
 
 def test_places_that_cannot_be_written_are_named_at_once(tmp_path):
@@ -194,4 +211,4 @@ def test_pictures_that_do_not_match_are_refused(tmp_path):
         for wrong in (noise(8, 9), noise(8, 8).astype(np.float32), noise(8, 8)[:, :, 0]):
             with pytest.raises(ValueError, match="one size"):
                 report.add("a.png", noise(8, 8), wrong, 1.0, "whole")
-    assert "no photos restored" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "0 of 0 restored" in (tmp_path / "report.html").read_text(encoding="utf-8")

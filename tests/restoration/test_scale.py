@@ -8,6 +8,7 @@ from skimage import data
 from madn.errors import UserError
 from madn.restoration.restorer import Restorer
 from madn.restoration.scale import STEP, Measured, ScaledRestorer, measure
+from madn.system import memory
 
 ASTRONAUT = data.astronaut()
 
@@ -78,6 +79,31 @@ def test_a_videos_frames_have_the_scale_of_the_first():
     assert scale == scale_of(enlarged(2)) < 1 and restorer.scale is None
     plain = Restorer(lambda batch: batch)
     assert plain.for_frames(ASTRONAUT) is plain
+
+
+def test_photo_and_result_count_beside_what_is_restored(monkeypatch):
+    """A photo of 30 MB, restored at a quarter of its size: both stay in memory, beside the small ones."""
+    monkeypatch.setattr(memory, "used", lambda: 10**9)
+    photo = np.zeros((2000, 5000, 3), np.uint8)
+    asked = []
+    restorer = ScaledRestorer(lambda batch: batch, 4, 1000, memory_gb=1.2, scale=0.25)
+    monkeypatch.setattr(restorer, "_room", lambda kept: asked.append(kept) or 10**9)
+    restorer(photo)
+    assert asked == [2 * 12 * 500 * 1252 + 2 * photo.nbytes]
+
+
+def test_the_scale_is_measured_in_the_memory_that_there_is(monkeypatch):
+    """With room for tiles of 256 squared, the network is never given more."""
+    monkeypatch.setattr(memory, "used", lambda: 10**9)
+    sizes = []
+
+    def network(batch):
+        sizes.append(batch.shape[1] * batch.shape[2])
+        return np.stack([knows_one_size(image) for image in batch])
+
+    room = 256 * 256 * (2.2 * 4096 + 60) + 4 * enlarged(4).nbytes
+    ScaledRestorer(network, memory_gb=(10**9 + room) / 1e9)(enlarged(4))
+    assert max(sizes) <= room / (2.2 * 4096 + 60) < 448**2
 
 
 def test_scales_out_of_range_are_named():

@@ -338,6 +338,7 @@ def test_a_step_belongs_to_the_stage_that_takes_it():
     assert [stage_at(stages, step) for step in (1, 10, 11, 40, 41)] == [(0, 0), (0, 0), (1, 10), (1, 10), (1, 10)]
 
 
+@pytest.mark.slow
 def test_a_state_of_a_generator_alone_goes_on_at_its_step(tmp_path, monkeypatch):
     import keras
     from gpu import state

@@ -7,6 +7,8 @@ import numpy as np
 import psutil
 import pytest
 
+from madn import train
+from madn.errors import UserError, run_command
 from madn.system import memory
 
 GB = 10**9
@@ -78,3 +80,51 @@ def test_version_1(groups):
 @pytest.mark.skipif(not os.path.exists("/proc/self/cgroup"), reason="Linux tells a process its control groups there")
 def test_this_machines_groups_are_understood():
     assert all(left > 0 for left in memory._left())
+
+
+def named(name, text):
+    return type(name, (Exception,), {})(text)
+
+
+@pytest.mark.parametrize(
+    ("fault", "ran_out"),
+    [
+        (MemoryError(), True),
+        (named("ResourceExhaustedError", "OOM when allocating tensor with shape[4,512]"), True),
+        (named("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB"), True),
+        # What TensorFlow raises where oneDNN, which computes its convolutions on processors, gets no memory.
+        (
+            named(
+                "AbortedError",
+                "Operation received an exception:Status: 1, message: could not create a memory object, in file "
+                "tensorflow/core/kernels/mkl/mkl_conv_ops.cc:1163",
+            ),
+            True,
+        ),
+        (named("XlaRuntimeError", "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes."), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."), True),
+        (
+            named("AbortedError", "Operation received an exception:Status: 3, message: no primitive"),
+            False,
+        ),
+        (ValueError("shapes differ"), False),
+        (KeyboardInterrupt(), False),
+        (UserError("photo out of memory.png: no such file"), False),
+    ],
+)
+def test_a_lack_of_memory_is_known_by_what_each_backend_says(fault, ran_out):
+    assert memory.ran_out(fault) is ran_out
+
+
+def test_training_that_ran_out_of_memory_says_so_in_a_line(tmp_path, monkeypatch, capsys):
+    def aborted(*arguments):
+        raise named(
+            "AbortedError", "Operation received an exception:Status: 1, message: could not create a memory object"
+        )
+
+    monkeypatch.setattr(train, "_train", aborted)
+    with pytest.raises(SystemExit) as stopped:
+        run_command(train.main, ["--recipe", "madn", "--data", "samples", "--run", str(tmp_path / "run")])
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert said.startswith(f"madn: error: {tmp_path}/run: training ran out of memory: go on with --resume")

@@ -65,6 +65,7 @@ def test_the_same_in_bfloat16():
     check(network("madn", "mixed_bfloat16"), 1e-2)
 
 
+@pytest.mark.slow
 def test_a_step_moves_the_weights_as_without():
     """With a critic whose loss shares the pass, and the batch in two parts."""
     plain, other = (

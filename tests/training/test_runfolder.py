@@ -107,6 +107,7 @@ def test_the_best_checkpoint_is_the_last_where_nothing_was_held_out(run, said, b
     if said is not None:
         run.write_settings({"recipe": "madn", "fields": {}, "data": {}, **said})
     assert [run.chosen(which) for which in ("best", "last")] == [run.generator(best), run.generator("last")]
+    assert f"{best}.weights.h5" in run.result()  # the log is lost
     run.add_row({"step": 4, "psnr": 25, "blurred_psnr": 24})
     assert f"{best}.weights.h5" in run.result()
 

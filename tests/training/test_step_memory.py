@@ -79,6 +79,7 @@ def test_parts_are_computed_as_two():
     assert training_memory(replace(TINY, accumulate=4)).step == two.step + 2 * 2 * 32**2 * 3 * 4
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_fit_is_refused_before_it_is_run(monkeypatch):
     """The memory at hand is set just below and just above what the step takes at least."""
     least = training_memory(TINY).peak / step_memory.MARGIN

@@ -123,6 +123,17 @@ def test_a_line_that_leads_elsewhere_or_makes_no_sense_is_refused(site, fields, 
         registry.find(NAME)
 
 
+def test_a_pipe_is_no_weights_file(site):
+    """Reading one would wait for ever, and so would a link to a device that has no end."""
+    for name in (registry.find(NAME).file, "registry.json"):
+        (site / name).unlink()
+        (site / name).symlink_to("/dev/zero")
+        with pytest.raises(UserError, match="not a regular file"):
+            registry.path(NAME)
+        (site / name).unlink()
+        shutil.copy(SHIPPED / name, site / name)
+
+
 def test_a_folder_without_a_registry(tmp_path, monkeypatch):
     monkeypatch.setenv("MADN_WEIGHTS", str(tmp_path))
     with pytest.raises(UserError, match=r"registry\.json: no such file; MADN_WEIGHTS names"):

@@ -13,7 +13,10 @@ from PIL import Image, ImageOps
 
 if len(sys.argv) != 3:
     sys.exit(__doc__)
-photo = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
+photo = ImageOps.exif_transpose(Image.open(sys.argv[1]))
+if photo.mode.startswith("I"):  # 16-bit grey, of which convert() would make white
+    photo = Image.fromarray(np.uint8(np.round(np.asarray(photo) / 257)))
+photo = photo.convert("RGB")
 interpreter = Interpreter(str(Path(__file__).resolve().with_name("model.tflite")), num_threads=os.cpu_count())
 source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 blurred = np.float32(photo)[None] / 255  # (batch, height, width, RGB) in [0, 1]

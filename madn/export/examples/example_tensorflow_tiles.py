@@ -24,7 +24,10 @@ def spans(length):
 
 if len(sys.argv) != 3:
     sys.exit(__doc__)
-photo = np.asarray(ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB"))
+photo = ImageOps.exif_transpose(Image.open(sys.argv[1]))
+if photo.mode.startswith("I"):  # 16-bit grey, of which convert() would make white
+    photo = Image.fromarray(np.uint8(np.round(np.asarray(photo) / 257)))
+photo = np.asarray(photo.convert("RGB"))
 model = tf.saved_model.load(str(Path(__file__).resolve().parent))
 deblurred = np.empty_like(photo)
 for top, bottom, first_row, last_row in spans(photo.shape[0]):

@@ -117,6 +117,7 @@ def test_madn_srn_starts_as_srn_at_its_own_resizing(converted):
     assert_array_equal(ops.convert_to_numpy(outputs["gradient"]), 0)
 
 
+@pytest.mark.slow
 def test_the_first_stage_leaves_srn_as_it_is(tmp_path):
     narrow = {"widths": (4, 8, 16), "res_blocks": 1, "crop": 32, "batch": 2, "precision": "float32"}
     alone = replace(SRN, **narrow)
