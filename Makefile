@@ -45,7 +45,7 @@ lint: .venv/lint-installed
 notebooks: .venv/installed .venv/notebooks-installed
 	@mkdir -p build/notebooks
 	@$(MAKE) --no-print-directory -j $(JOBS) $(patsubst notebooks/%.ipynb,execute-%,$(wildcard notebooks/$(ONE).ipynb))
-	@$(if $(filter 1,$(KEEP)),$(call copy_records,notebooks/runs,notebooks/records,-path './*-hand-GOPRO/*'))
+	@$(if $(filter 1,$(KEEP)),$(call copy_records,notebooks/runs,notebooks/records,\( -path './*-hand-GOPRO/*' -o -path './start/*' \)))
 	@$(if $(filter 1,$(KEEP)),$(call copy_records,runs/compare,notebooks/records/compare,! -path './timing/*'))
 
 # DATA, VGG and REALBLUR may be relative to here; a notebook works in its own folder.

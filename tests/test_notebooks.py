@@ -109,11 +109,11 @@ def test_tracing_finds_what_no_file_has():
     assert untraced("24.15 dB, 0.7166, 29,071,818", pool) == ["24.15", "0.7166", "29,071,818"]
 
 
-def test_there_is_one_notebook_for_each_paper():
-    assert sorted(file.stem for file in HERE.glob("*.ipynb")) == PAPERS
+def test_there_is_one_notebook_for_each_paper_and_one_to_start_with():
+    assert sorted(file.stem for file in HERE.glob("*.ipynb")) == sorted([*PAPERS, "start"])
 
 
-@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("name", [*PAPERS, "start"])
 def test_is_kept_executed_from_top_to_bottom(name):
     code = [cell for cell in cells(name) if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
@@ -121,10 +121,10 @@ def test_is_kept_executed_from_top_to_bottom(name):
     assert {output["output_type"] for output in outputs} <= {"stream", "display_data", "execute_result"}
     assert all(output["name"] == "stdout" for output in outputs if output["output_type"] == "stream")
     assert any("image/png" in output.get("data", {}) or "image/jpeg" in output.get("data", {}) for output in outputs)
-    assert "hand scale" in text(code[0])
+    assert name == "start" or "hand scale" in text(code[0])
 
 
-@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("name", [*PAPERS, "start"])
 def test_is_small_and_names_no_machine(name):
     file = HERE / f"{name}.ipynb"
     assert file.stat().st_size < 1_500_000
@@ -146,7 +146,13 @@ def test_every_number_is_in_a_file(name):
     assert not untraced(results, pool)
 
 
-@pytest.mark.parametrize("name", PAPERS)
+def test_every_number_of_the_first_notebook_is_in_a_file():
+    said = "\n".join(text(cell) for cell in cells("start"))
+    results = [line for line in said.splitlines() if not line.startswith("$ ")]
+    assert not untraced("\n".join(results), known(RECORDS / "start"))
+
+
+@pytest.mark.parametrize("name", [*PAPERS, "start"])
 def test_prose_holds_no_measured_number(name):
     """Text stays when results change: what is measured stands in the outputs."""
     prose = "\n".join("".join(cell["source"]) for cell in cells(name) if cell["cell_type"] == "markdown")
