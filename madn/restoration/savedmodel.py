@@ -22,10 +22,12 @@ from madn.system.reading import read_content, sha256_of
 MODEL, FACTS = "saved_model.pb", "madn.json"
 LARGEST_GRAPH = 200_000_000  # The largest of our networks has a graph of 3 MB.
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
-# Arithmetic on tensors, and variables that are read. None of these reads or writes a file, opens a connection, calls
-# Python or repeats others without end.
+# Arithmetic on tensors, photos that are decoded and encoded, and variables that are read. None of these reads or writes a
+# file, opens a connection or calls Python. Loops, which restore a batch of photo files one after the other, may be long.
 OPERATIONS = CALLS | set(
     """
+    DecodeJpeg DecodePng DecodeRaw EncodePng StatelessIf Substr TensorListFromTensor TensorListGetItem TensorListReserve
+    TensorListSetItem TensorListStack While
     Abs Add AddN AddV2 All Any ArgMax ArgMin AvgPool BatchMatMulV2 BatchToSpaceND BiasAdd BroadcastTo Cast Ceil
     ClipByValue ConcatV2 Const Conv2D Conv2DBackpropInput Cos Cumsum DepthToSpace DepthwiseConv2dNative Einsum Elu
     EnsureShape Equal Erf Exp ExpandDims Fill Floor FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater
