@@ -22,8 +22,8 @@ from madn.system.reading import read_content, sha256_of
 MODEL, FACTS = "saved_model.pb", "madn.json"
 LARGEST_GRAPH = 200_000_000  # The largest of our networks has a graph of 3 MB.
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
-# Arithmetic on tensors, photos that are decoded and encoded, and variables that are read. None of these reads or writes a
-# file, opens a connection or calls Python. Loops, which restore a batch of photo files one after the other, may be long.
+# Arithmetic on tensors, photos that are decoded and encoded, and variables that are read. None of these reads or writes
+# a file, opens a connection or calls Python. Loops, which restore photo files one after the other, may be long.
 OPERATIONS = CALLS | set(
     """
     DecodeJpeg DecodePng DecodeRaw EncodePng StatelessIf Substr TensorListFromTensor TensorListGetItem TensorListReserve
