@@ -96,7 +96,7 @@ def newest_whole(states: Iterable[Path]) -> Path:
 
 def read_place(path: Path) -> Place:
     """The stage that a state belongs to. Raises `UserError` for a file that cannot be read."""
-    return _attribute(path, PLACE, Place) or Place()
+    return _attribute(_content(path), path, PLACE, Place) or Place()
 
 
 def load_state(model: keras.Model, path: Path) -> dict:
@@ -104,8 +104,10 @@ def load_state(model: keras.Model, path: Path) -> dict:
 
     Raises `UserError` for a damaged file or one of another network.
     """
-    _load(model, path)
-    return _attribute(path, MEANS, dict[str, list[float]]) or {}
+    content = _content(path)
+    means = _attribute(content, path, MEANS, dict[str, list[float]]) or {}
+    _load(model, content, path)
+    return means
 
 
 def tracked_means(model: keras.Model) -> dict[str, list[float]]:
@@ -144,9 +146,10 @@ def load_generator(generator: keras.Model, path: Path, recipe: Recipe | None = N
 
     Raises `UserError` where the file is missing, damaged or of another network, with the fields that differ.
     """
-    stored = read_recipe(path)
+    content = _content(path)
+    stored = _recipe(content, path)
     try:
-        _load(generator, path)
+        _load(generator, content, path)
     except UserError:
         if not (stored and recipe):
             raise
@@ -181,27 +184,39 @@ def read_recipe(path: Path) -> dict | None:
 
     Raises `UserError` where the file is missing, damaged, or written by a newer madn.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such weights file")
-    if is_damaged(path):
-        raise UserError(f"{path}: damaged: its content is not what was written; take another copy or checkpoint")
-    found = _attribute(path, RECIPE, dict[str, Any])
-    if found is not None:
-        _attribute(path, RECIPE, Described)  # The others of its facts are for people.
-    return found
+    return _recipe(_content(path), path)
 
 
 def is_damaged(path: Path) -> bool:
     """Whether a file has a seal, and not that of its content; earlier versions wrote none."""
-    content = path.read_bytes()
+    return _has_wrong_seal(path.read_bytes())
+
+
+def _has_wrong_seal(content: bytes) -> bool:
     return is_sealed(content) and not is_whole(content)
 
 
-def _attribute(path: Path, name: str, kind: type) -> Any:
-    """What one of our attributes says, as `kind`; None where the file has none."""
+def _content(path: Path) -> io.BytesIO:
+    """A weights file in memory, read once for all that is asked of it. Raises as `read_recipe` and `hdf5.whole` do."""
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
-    with h5py.File(hdf5.whole(path)) as file:
+    content = path.read_bytes()
+    if _has_wrong_seal(content):
+        raise UserError(f"{path}: damaged: its content is not what was written; take another copy or checkpoint")
+    return hdf5.whole_content(content, path)
+
+
+def _recipe(content: io.BytesIO, path: Path) -> dict | None:
+    """What `read_recipe` gives, of a file that was read."""
+    found = _attribute(content, path, RECIPE, dict[str, Any])
+    if found is not None:
+        _attribute(content, path, RECIPE, Described)  # The others of its facts are for people.
+    return found
+
+
+def _attribute(content: io.BytesIO, path: Path, name: str, kind: type) -> Any:
+    """What one of our attributes says, as `kind`; None where the file has none."""
+    with h5py.File(content) as file:
         text, version = file.attrs.get(name), file.attrs.get(VERSION, 0)
     if not isinstance(version, int | np.integer) or not isinstance(text, str | bytes | None):
         raise UserError(f"{path}: its attributes are not what madn writes; take another copy or checkpoint")
@@ -211,12 +226,11 @@ def _attribute(path: Path, name: str, kind: type) -> Any:
     return decode_json(text, kind, str(path), f"a weights file of madn's ({name})", "take another copy or checkpoint")
 
 
-def _load(model: keras.Model, path: Path) -> None:
-    read_recipe(path)  # This raises for a missing or damaged file.
+def _load(model: keras.Model, content: io.BytesIO, path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns where the file lacks some groups.
-            store = H5IOStore(hdf5.whole(path))
+            store = H5IOStore(content)
             load_state_from(model, store)
             store.close()
     except (ValueError, KeyError, OSError, UserWarning) as problem:
