@@ -137,7 +137,8 @@ def run(settings: str | bytes | None) -> tuple[str, Callable[[Path], None]]:
             os.mkfifo(path / "settings.json")
         else:
             (path / "settings.json").write_bytes(settings if isinstance(settings, bytes) else settings.encode())
-        os.mkfifo(path / "checkpoints/best.weights.h5")
+        for name in ("best", "state-0000001"):
+            os.mkfifo(path / f"checkpoints/{name}.weights.h5")
 
     return "", write
 

@@ -9,13 +9,14 @@ are read directly whose SHA-256 is vouched for: the registry's, and what this ve
 
 import hashlib
 import io
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from madn.errors import UserError
-from madn.system.reading import check_regular
+from madn.system.reading import read_content
 from madn.system.writing import WEIGHTS
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
@@ -37,13 +38,7 @@ def whole(path: str | Path) -> io.BytesIO:
     Raises `UserError` where it is no regular file, cannot be read within the limits, or holds anything but groups,
     arrays that are stored whole in it, and their attributes.
     """
-    path = Path(path)
-    check_regular(path)
-    try:
-        content = path.read_bytes()
-    except OSError as problem:
-        raise UserError(f"{path}: cannot be read ({problem.strerror})") from None
-    return whole_content(content, path)
+    return whole_content(read_content(Path(path), math.inf), path)
 
 
 def whole_content(content: bytes, name: str | Path) -> io.BytesIO:

@@ -21,8 +21,8 @@ def check_regular(path: Path) -> int:
     return state.st_size
 
 
-def read_content(path: Path, largest: int = LARGEST_TEXT) -> bytes:
-    """A small file. Raises `UserError` where it is no regular one, cannot be read, or has more bytes than that."""
+def read_content(path: Path, largest: float = LARGEST_TEXT) -> bytes:
+    """A file's content. Raises `UserError` where it is not regular, cannot be read, or has more bytes than that."""
     if check_regular(path) > largest:
         raise UserError(f"{path}: has more than the {largest / 1e6:g} MB that are read")
     try:

@@ -4,6 +4,11 @@ A seal is a mark and the SHA-256 of all bytes before it. HDF5 and NumPy pass ove
 """
 
 import hashlib
+import math
+from pathlib import Path
+
+from madn.errors import UserError
+from madn.system.reading import read_content
 
 MARK = b"madn-sha256:"
 LENGTH = len(MARK) + hashlib.sha256().digest_size
@@ -23,3 +28,11 @@ def is_whole(content: bytes | memoryview) -> bool:
     """Whether the content ends with its own seal."""
     end = max(len(content) - LENGTH, 0)
     return bytes(content[end:]) == seal(memoryview(content)[:end])
+
+
+def is_whole_file(path: Path) -> bool:
+    """Whether a file can be read and is whole; the disk may have a bad sector."""
+    try:
+        return is_whole(read_content(path, math.inf))
+    except UserError:
+        return False

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,7 +24,8 @@ from madn.errors import UserError
 from madn.system import hdf5
 from madn.system.json_files import Version, check_version, decode_json
 from madn.system.keras_private import H5IOStore, load_state_from, save_state_to
-from madn.system.seals import is_sealed, is_whole, seal
+from madn.system.reading import read_content
+from madn.system.seals import is_sealed, is_whole, is_whole_file, seal
 from madn.system.writing import WEIGHTS, write_durably
 from madn.training.recipe import Recipe
 from madn.training.runfolder import STORED_SETTINGS
@@ -79,11 +81,7 @@ def newest_whole(states: Iterable[Path]) -> Path:
     """
     damaged = []
     for path in states:
-        try:
-            content = path.read_bytes()
-        except OSError:  # The disk may have a bad sector.
-            content = b""
-        if is_whole(content):
+        if is_whole_file(path):
             return path
         damaged.append(path)
         print(f"warning: {path}: damaged or cut short; looking for the checkpoint before", flush=True)
@@ -200,7 +198,7 @@ def _content(path: Path) -> io.BytesIO:
     """A weights file in memory, read once for all that is asked of it. Raises as `read_recipe` and `hdf5.whole` do."""
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
-    content = path.read_bytes()
+    content = read_content(path, math.inf)
     if _has_wrong_seal(content):
         raise UserError(f"{path}: damaged: its content is not what was written; take another copy or checkpoint")
     return hdf5.whole_content(content, path)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from madn.system.seals import is_whole
+from madn.system.seals import is_whole_file
 from madn.training.checkpoint import is_damaged, load_state, read_recipe, save_generator
 from madn.training.model import AdversarialModel
 from madn.training.runfolder import RunFolder, step_of
@@ -55,7 +55,7 @@ def write_lost_generators(
         if not lost:
             continue
         about: dict[str, Any] = {**facts, "step": step_of(state)}
-        source = kept if which == "best" and kept in run.states() and is_whole(kept.read_bytes()) else state
+        source = kept if which == "best" and kept in run.states() and is_whole_file(kept) else state
         if which == "best":
             known = best and source == kept
             about |= {"step": step_of(source), "val_psnr": float(best["val_psnr"]) if known else None}

@@ -16,6 +16,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import re
 import shutil
 import sys
@@ -31,6 +32,7 @@ from madn.errors import UserError
 from madn.system import hdf5
 from madn.system.json_files import convert, decode_json, read_json
 from madn.system.locking import held
+from madn.system.reading import read_content
 from madn.system.seals import is_whole
 from madn.system.writing import HOST, remove_leftovers, write_durably
 
@@ -210,9 +212,10 @@ class RunFolder:
 
         for state in self.states():
             with contextlib.suppress(OSError, UserError):
-                if not is_whole(state.read_bytes()):
+                content = read_content(state, math.inf)
+                if not is_whole(content):
                     continue
-                with h5py.File(hdf5.whole(state)) as file:
+                with h5py.File(hdf5.whole_content(content, state)) as file:
                     text = file.attrs.get(STORED_SETTINGS)
                 if text is not None:
                     settings = decode_json(text, dict[str, Any], str(state), "a run's settings", "")
