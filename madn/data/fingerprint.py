@@ -3,12 +3,11 @@
 The whole content is hashed: a modification time changes when a set is copied, and says nothing on another machine.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from madn.data.images import cache_folder, in_threads
-from madn.errors import UserError
+from madn.system.reading import sha256_of
 
 NAMED = 8  # A message names so many files of each kind, and counts the rest.
 
@@ -34,13 +33,8 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def _fingerprint(file: Path) -> tuple[str, str]:
-    try:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()[:32]
-    except OSError as problem:
-        raise UserError(f"{file}: cannot be read ({problem.strerror})") from None
     cache = cache_folder()
-    return (file.relative_to(cache) if file.is_relative_to(cache) else file).as_posix(), digest
+    return (file.relative_to(cache) if file.is_relative_to(cache) else file).as_posix(), sha256_of(file)[:32]
 
 
 def _some(names: list[str]) -> str:

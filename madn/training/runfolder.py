@@ -313,8 +313,9 @@ class RunFolder:
 
     def keep_rows(self, step: int) -> None:
         """Drop the lines after `step`, which a resumed run will write again, and damaged ones, which are counted."""
-        rows = self.rows()
-        if damaged := len(self._lines()) - len(rows):
+        lines = self._lines()
+        rows = [row for row in lines if _is_whole_row(row)]
+        if damaged := len(lines) - len(rows):
             print(f"warning: {self.log}: {damaged} damaged lines are left out", file=sys.stderr)
         rows = [row for row in rows if int(row["step"]) <= step]
         if not rows:
