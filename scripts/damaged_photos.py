@@ -17,6 +17,7 @@ from PIL import Image
 from madn.errors import UserError
 from madn.imaging.decoding import decode_photo
 from madn.imaging.finding import image_files
+from madn.system.tables import markdown_table
 
 FORMATS = {
     "JPEG": ("JPEG", {"quality": 92}),
@@ -65,11 +66,13 @@ def main(folder: Path, count: int) -> None:
             except UserError:
                 refused[name, kind] += 1
     each = [len(range(start, count, len(KINDS))) for start in range(len(KINDS))]
-    print("| format | a flipped bit | a zeroed kilobyte | a tenth cut out | all |\n|---|---:|---:|---:|---:|")
+    header = ("format", "a flipped bit", "a zeroed kilobyte", "a tenth cut out", "all")
+    rows = []
     for name in FORMATS:
         cells = [f"{refused[name, kind]} of {all_}" for kind, all_ in zip(KINDS, each, strict=True)]
         total = sum(refused[name, kind] for kind in KINDS)
-        print(f"| {name} | {' | '.join(cells)} | {total} of {count} |")
+        rows.append([name, *cells, f"{total} of {count}"])
+    print(markdown_table(header, rows, right=[False, True, True, True, True]))
 
 
 if __name__ == "__main__":

@@ -31,21 +31,18 @@ from madn.training.runfolder import RunFolder
 
 OPTIONS = (
     "-m madn.train --recipe madn --widths 4 8 16 --res-blocks 1 --d-widths 4 4 4 4 8 --d-dense 8 "
-    "--adversarial-domains image --crop 32 --batch 2 --validation GOPR0002_00_00 --steps 36 --round-steps "
-    "3 --deterministic --checkpoint-minutes 0.01"
+    "--adversarial-domains image --crop 32 --batch 2 --validation GOPR0002_00_00 --round-steps 3 --deterministic "
+    "--checkpoint-minutes 0.01"
 )
-TRAIN = [sys.executable, *OPTIONS.split()]
 STEPS = 36
 STARTING = 0.2  # share of the moments before the first step
 TIMES = ("seconds", "input_wait")
 
 
-def start(data: Path, run: Path) -> subprocess.Popen:
+def start(data: Path, run: Path, resume: bool = True, steps: int = STEPS) -> subprocess.Popen:
+    command = [sys.executable, *OPTIONS.split(), "--steps", str(steps), "--data", str(data), "--run", str(run)]
     return subprocess.Popen(
-        [*TRAIN, "--data", str(data), "--run", str(run), "--resume"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command + ["--resume"] * resume, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 

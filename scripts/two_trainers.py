@@ -13,28 +13,20 @@ import argparse
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
-from kill_and_resume import OPTIONS, pictures, wait
+import kill_and_resume
+from kill_and_resume import pictures, wait
 
 from madn.system.locking import LOCK
 from madn.training.checkpoint import newest_whole
 from madn.training.runfolder import RunFolder
 
-TRAIN = [sys.executable, *OPTIONS.replace("--steps 36", "--steps 1000000").split()]
-
-
-def start(data: Path, run: Path, *more: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [*TRAIN, "--data", str(data), "--run", str(run), *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+start = partial(kill_and_resume.start, steps=1_000_000)
 
 
 def main() -> int:
@@ -46,14 +38,14 @@ def main() -> int:
     folder = Path(options.folder or tempfile.mkdtemp(prefix="two_trainers-")) / "runs"
     folder.mkdir(parents=True)
     data, run, failed, rng = pictures(folder / "data"), RunFolder(folder / "run"), 0, random.Random(options.seed)
-    first = start(data, run.path)
+    first = start(data, run.path, resume=False)
     wait(first, lambda: (run.path / LOCK).is_file())
     for number in range(options.tries):
         moment = rng.random() * 6
         until = time.monotonic() + moment
         wait(first, lambda until=until: time.monotonic() > until)
         before = len(run.states())
-        second = start(data, run.path, *["--resume"] * (before > 0))
+        second = start(data, run.path, resume=before > 0)
         said = second.communicate()[0].strip().splitlines()
         right = (
             second.returncode == 2
@@ -78,14 +70,14 @@ def main() -> int:
         wrong.append(f"log.csv has the steps {steps}")
     if not whole or list(run.path.rglob(".*")):
         wrong.append(f"states {whole}, left {list(run.path.rglob('.*'))}")
-    again = start(data, run.path, "--resume")
+    again = start(data, run.path)
     newest = run.states()[0]
     wait(again, lambda: run.states()[0] != newest)
     again.kill()
     again.communicate()
     if not (run.path / LOCK).exists():
         wrong.append("the killed one held no lock")
-    last = start(data, run.path, "--resume")
+    last = start(data, run.path)
     newest = run.states()[0]
     wait(last, lambda: run.states()[0] != newest)
     last.send_signal(signal.SIGTERM)

@@ -8,7 +8,7 @@ from typing import Any
 from madn.system.seals import is_whole_file
 from madn.training.checkpoint import is_damaged, load_state, read_recipe, save_generator
 from madn.training.model import AdversarialModel
-from madn.training.runfolder import RunFolder, step_of
+from madn.training.runfolder import RunFolder, best_row, step_of
 
 
 def best_score(run: RunFolder, rows: Sequence[dict], first_step: int) -> float:
@@ -25,8 +25,8 @@ def best_score(run: RunFolder, rows: Sequence[dict], first_step: int) -> float:
         if "val_psnr" in facts:
             return -math.inf if facts["val_psnr"] is None else float(facts["val_psnr"])
     # A new stage may have another network, whose score is worse at first: it has a best of its own.
-    scores = [float(row["val_psnr"]) for row in rows if row.get("val_psnr") and int(row["step"]) > first_step]
-    return max(scores, default=-math.inf)
+    best = best_row(row for row in rows if int(row["step"]) > first_step)
+    return float(best["val_psnr"]) if best else -math.inf
 
 
 def write_lost_generators(
@@ -45,7 +45,7 @@ def write_lost_generators(
     is neither yet. Prints a line for each. Raises `OSError` as `save_generator`.
     """
     rows = [row for row in run.rows() if int(row["step"]) > first_step]
-    best = max((row for row in rows if row.get("val_psnr")), key=lambda row: float(row["val_psnr"]), default=None)
+    best = best_row(rows)
     kept = run.state(int(best["step"])) if best else state
     if not rows and inside_a_round:
         return

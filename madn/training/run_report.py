@@ -23,7 +23,7 @@ from PIL import Image
 from madn.errors import UserError
 from madn.system.writing import write_durably
 from madn.training.log_groups import GROUPS, group_of
-from madn.training.runfolder import RunFolder
+from madn.training.runfolder import RunFolder, best_row
 
 TITLES = {
     "held_out": "PSNR of the held-out crops in dB",
@@ -102,9 +102,7 @@ def _facts(run: RunFolder, settings: dict, rows: list[dict[str, str]]) -> dict[s
         "command": settings.get("command"),
         "written": f"{datetime.now():%Y-%m-%d %H:%M}",
     }
-    scored = [row for row in rows if row.get("val_psnr")]
-    if scored:
-        best = max(scored, key=lambda row: float(row["val_psnr"]))
+    if best := best_row(rows):
         facts["best held-out score"] = f"{float(best['val_psnr']):.2f} dB at step {best['step']}"
     return {name: str(value) for name, value in facts.items() if value}
 

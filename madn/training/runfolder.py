@@ -21,7 +21,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,11 @@ class Trained(msgspec.Struct, forbid_unknown_fields=True):
 def step_of(state: Path) -> int:
     """The step that a state's file has in its name."""
     return int(STATE.fullmatch(state.name)[1])
+
+
+def best_row(rows: Iterable[dict[str, str]]) -> dict[str, str] | None:
+    """The line of the log with the highest PSNR on held-out crops; None where no line has one."""
+    return max((row for row in rows if row.get("val_psnr")), key=lambda row: float(row["val_psnr"]), default=None)
 
 
 class RunFolder:
