@@ -1,7 +1,8 @@
 """The web page: static files that restore photos in a browser, by onnxruntime-web, and ask no other server.
 
 index.html, page.js, page.css, worker.js     the page
-viewer.js, viewer.css                        the slider of the report (madn.restoration.report)
+viewer.js, viewer.css                        the slider of the report (madn.restoration.report), with the
+                                             templates that index.html has of it
 model.onnx, facts.json                       the network, and what tiles go by
 onnxruntime-web/                             of the npm package of that name, in the version below
 """
@@ -16,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from madn.errors import UserError
+from madn.system.templates import templates
 
 VERSION = "1.30.0"
 SHA512 = (
@@ -47,6 +49,8 @@ def write_page(folder: Path, facts: dict, runtime: Path | None = None) -> None:
     """
     for file in PAGE.iterdir():
         shutil.copyfile(file, folder / file.name)
+    page = templates(PAGE, REPORT).get_template("index.html").render()
+    (folder / "index.html").write_text(page, encoding="utf-8")
     shutil.copyfile(REPORT / "report.js", folder / "viewer.js")
     shutil.copyfile(REPORT / "report.css", folder / "viewer.css")
     multiple, reach = facts["multiple"], facts["reach"]
