@@ -41,7 +41,7 @@ class ExportOptions:
     onnx_size: tuple[int, int] | None = None
     """Height and width of the only images that the ONNX file takes. By default any."""
     onnxruntime_web: Path | None = None
-    """Folder of the npm package onnxruntime-web for the page; by default it is fetched from npm."""
+    """Folder of the npm package onnxruntime-web for the page; by default `npm pack` fetches it."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
     recipe: str | None = None

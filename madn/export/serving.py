@@ -13,6 +13,7 @@ madn.export.exporting writes it, checked, together with the other formats.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -55,6 +56,13 @@ class ServingModule(tf.Module):
         deblurred = outputs["deblurred"] if isinstance(outputs, dict) else outputs
         deblurred = tf.cast(deblurred, tf.float32)[:, : shape[1], : shape[2]]
         return {"deblurred": tf.ensure_shape(tf.clip_by_value(deblurred, 0.0, 1.0), (None, None, None, 3))}
+
+    def concrete_restore(self, size: tuple[int, int] | None = None) -> Any:
+        """`restore` as one graph, for any batch and size or for one image of `size` (height, width)."""
+        if size is None:
+            return self.restore.get_concrete_function()
+        spec = tf.TensorSpec((1, *size, 3), tf.float32, name="blurred")
+        return tf.function(self.restore.python_function, input_signature=[spec]).get_concrete_function()
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="blurred")])
     def restore_uint8(self, blurred: tf.Tensor) -> dict[str, tf.Tensor]:

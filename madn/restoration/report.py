@@ -6,7 +6,6 @@ and its Content-Security-Policy forbids the rest.
 
 import base64
 import contextlib
-import functools
 import io
 import tempfile
 from collections.abc import Iterator
@@ -18,12 +17,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from PIL import Image
 
 from madn.errors import UserError
 from madn.restoration.targets import Scope
+from madn.system.templates import templates
 from madn.system.writing import atomic
 
 EXACT_PIXELS = 1_000_000  # Photos of fewer pixels are shown exactly, as PNG.
@@ -32,6 +31,7 @@ DETAIL = 512  # The detail in the photo's own pixels has sides of at most so man
 BLOCK = 16  # The most changed part is looked for in steps of so many pixels.
 JPEG = {"quality": 95, "subsampling": 0}
 PREVIEW_JPEG = {"quality": 85}  # Hundreds of previews make one file, and details are judged in the other pictures.
+FOLDER = Path(__file__).parent  # of the page's templates, style and script
 MEASURABLE = 0.01  # For fewer megapixels the time per megapixel is all start-up.
 
 
@@ -111,7 +111,7 @@ class Report:
                     f"{before.dtype} {before.shape} and {after.dtype} {after.shape}"
                 )
         photo = _Photo(name, before.shape[0], before.shape[1], seconds, tiles)
-        template: Any = _templates().get_template("report_photo.html").module
+        template: Any = templates(FOLDER).get_template("report_photo.html").module
         html = template.photo(len(self._photos) + 1, photo, note, _views(photo, before, after))
         with self._writing():
             self._body.seek(self._complete)
@@ -152,13 +152,12 @@ class Report:
 
     def _page(self, stopped: bool) -> str:
         """The page without its photos."""
-        folder = Path(__file__).parent
         return (
-            _templates()
+            templates(FOLDER)
             .get_template("report.html")
             .render(
-                style=Markup((folder / "report.css").read_text(encoding="utf-8")),
-                script=Markup((folder / "report.js").read_text(encoding="utf-8")),
+                style=Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
+                script=Markup((FOLDER / "report.js").read_text(encoding="utf-8")),
                 summary=self._summary(stopped),
                 date=f"{datetime.now():%Y-%m-%d %H:%M}",
                 settings=self._settings,
@@ -198,12 +197,6 @@ def most_changed(before: np.ndarray, after: np.ndarray, side: int = DETAIL) -> t
     y, x = (int(i) * BLOCK for i in np.unravel_index(np.argmax(sums), sums.shape))
     part_height, part_width = min(side, height), min(side, width)
     return min(y, height - part_height), min(x, width - part_width), part_height, part_width
-
-
-@functools.cache
-def _templates() -> Environment:
-    """The page's templates, which escape whatever is put into them."""
-    return Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
 
 
 def _views(photo: _Photo, before: np.ndarray, after: np.ndarray) -> list[_View]:

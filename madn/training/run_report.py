@@ -16,11 +16,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from PIL import Image
 
 from madn.errors import UserError
+from madn.system.templates import templates
 from madn.system.writing import write_durably
 from madn.training.log_groups import GROUPS, group_of
 from madn.training.runfolder import RunFolder, best_row
@@ -70,15 +70,18 @@ def write_run_report(run: RunFolder, file: Path | None = None) -> Path:
     if file.is_dir():
         raise UserError(f"{file}: is a folder; give the report a file name, such as {file / 'report.html'}")
     settings = run.settings() or {}
-    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-    page = templates.get_template("run_report.html").render(
-        title=f"Training of {settings.get('recipe', run.path.name)}",
-        summary=run.result().splitlines()[0],
-        facts=_facts(run, settings, rows),
-        charts=_charts(rows),
-        picture=_picture(run.samples / "latest.png"),
-        verdicts=[(row["step"], row["critics"]) for row in rows if row.get("critics")],
-        last=[(name, value) for name, value in rows[-1].items() if value],
+    page = (
+        templates(Path(__file__).parent)
+        .get_template("run_report.html")
+        .render(
+            title=f"Training of {settings.get('recipe', run.path.name)}",
+            summary=run.result().splitlines()[0],
+            facts=_facts(run, settings, rows),
+            charts=_charts(rows),
+            picture=_picture(run.samples / "latest.png"),
+            verdicts=[(row["step"], row["critics"]) for row in rows if row.get("critics")],
+            last=[(name, value) for name, value in rows[-1].items() if value],
+        )
     )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

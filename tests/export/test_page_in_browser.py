@@ -1,10 +1,12 @@
 """The web page in a headless Chromium: a photo goes in, and what comes out is what Keras makes of it."""
 
 import functools
+import hashlib
 import io
 import json
 import os
 import shutil
+import tarfile
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +28,13 @@ from madn.export.exporting import export, keras_reference, photographs
 PACKAGE = Path(os.environ.get("MADN_TEST_ONNXRUNTIME_WEB", "not set"))
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMEDRIVER = shutil.which("chromedriver")
+
+# What npm may do where a page is written, and what is said of it.
+NPM = {
+    "echo another > onnxruntime-web.tgz": r"its SHA-512 differs\)",
+    "printf 'npm error code E404\\nnpm error 404 Not Found\\n' >&2; exit 1": r"failed \(npm error code E404\)",
+    "true": r"npm pack onnxruntime-web@[0-9.]+ failed \(without a word\)",
+}
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -139,15 +148,25 @@ def test_nothing_is_asked_of_another_server(page):
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.process
 def test_a_runtime_that_lacks_files_or_is_another_one_is_refused(tmp_path, monkeypatch):
     (tmp_path / "package").mkdir()
     (tmp_path / "a").mkdir()
     facts = {"multiple": 4, "reach": 16}
     with pytest.raises(UserError, match=r"package: lacks ort\.wasm\.min\.mjs; .* onnxruntime-web [0-9.]+"):
         to_web.write_page(tmp_path / "a", facts, tmp_path / "package")
-    monkeypatch.setattr(to_web.urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"another"))
+    program, way_out = tmp_path / "npm", r"; .*unpack onnxruntime-web@[0-9.]+ .*--onnxruntime-web$"
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    for i, (script, said) in enumerate(NPM.items()):
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        (tmp_path / f"b{i}").mkdir()
+        with pytest.raises(UserError, match=said + way_out) as problem:
+            to_web.write_page(tmp_path / f"b{i}", facts)
+        assert "\n" not in str(problem.value)
     (tmp_path / "b").mkdir()
-    with pytest.raises(UserError, match="its SHA-512 differs.*--onnxruntime-web"):
+    monkeypatch.setenv("PATH", str(tmp_path / "b"))
+    with pytest.raises(UserError, match="npm, .* is not installed" + way_out):
         to_web.write_page(tmp_path / "b", facts)
     for name in to_web.RUNTIME:
         (tmp_path / "package" / name).write_bytes(b"x")
@@ -157,3 +176,22 @@ def test_a_runtime_that_lacks_files_or_is_another_one_is_refused(tmp_path, monke
     own = {"index.html", "page.js", "page.css", "worker.js", "sw.js", "viewer.js", "viewer.css", "facts.json"}
     assert there == own | {f"onnxruntime-web/{name}" for name in to_web.RUNTIME}
     assert json.loads((tmp_path / "c/facts.json").read_text()) == {**facts, "tile": 896, "whole": 1_000_000}
+
+
+@pytest.mark.process
+def test_npm_is_asked_for_the_package_in_its_version(tmp_path, monkeypatch):
+    (tmp_path / "package/dist").mkdir(parents=True)
+    for name in to_web.RUNTIME:
+        (tmp_path / "package/dist" / name).write_text(name)
+    with tarfile.open(tmp_path / "packed", "w:gz") as packed:
+        packed.add(tmp_path / "package", "package")
+    (tmp_path / "npm").write_text(f'#!/bin/sh\necho "$1 $2" > {tmp_path}/asked; cp {tmp_path}/packed "$5/any-1.tgz"\n')
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(to_web, "SHA512", hashlib.sha512((tmp_path / "packed").read_bytes()).hexdigest())
+    (tmp_path / "page").mkdir()
+    to_web.write_page(tmp_path / "page", {"multiple": 4, "reach": 16})
+    assert (tmp_path / "asked").read_text() == f"pack onnxruntime-web@{to_web.VERSION}\n"
+    assert {path.name: path.read_text() for path in (tmp_path / "page/onnxruntime-web").iterdir()} == {
+        name: name for name in to_web.RUNTIME
+    }
