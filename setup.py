@@ -35,7 +35,7 @@ setup(
     # Keras 3. `make check-tf215` uses it in an environment of its own.
     install_requires=[
         "tensorflow>=2.18",
-        "keras>=3.15.1,<3.16",  # madn.nn.keras_private uses what may change with a minor version
+        "keras>=3.15.1,<3.16",  # madn.system.keras_private uses what may change with a minor version
         "tensorboard>=2.18",  # TensorFlow 2.21 no longer brings it
         "filelock>=4.3",
         "h5py>=3.11",
