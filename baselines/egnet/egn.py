@@ -25,7 +25,7 @@ Where the paper leaves a choice open or contradicts itself, the default and its 
 import keras
 from keras import layers, ops
 
-from baselines.egnet.gradient_map import gradient_map
+from baselines.egnet.gradient_map import Norm, gradient_map
 from baselines.egnet.mprnet import ScalarPReLU, channel_attention, conv
 from baselines.egnet.position_attention import PositionAttention
 
@@ -36,8 +36,15 @@ DOWN = 4  # The encoder's deepest level has a patch's height and width divided b
 class GradientMap(layers.Layer):
     """`gradient_map` (Eq. 15) as a layer, of whole images, for min and max are taken over the image."""
 
+    def __init__(self, norm: Norm = "absmax", **kwargs):
+        super().__init__(**kwargs)
+        self.norm = norm
+
     def call(self, images):
-        return gradient_map(images)
+        return gradient_map(images, self.norm)
+
+    def get_config(self):
+        return {**super().get_config(), "norm": self.norm}
 
 
 @keras.saving.register_keras_serializable("madn")

@@ -21,6 +21,7 @@ import keras
 from keras import layers
 
 from baselines.egnet.egn import GradientMap, enhanced_gradient_network
+from baselines.egnet.gradient_map import Norm
 from baselines.egnet.mprnet import (
     MergePatches,
     ScalarPReLU,
@@ -70,6 +71,7 @@ def build_egnet(
     egn: bool = True,
     egn_input: str = "gradient",
     egn_attention: bool = True,
+    gradient_norm: Norm = "absmax",
     egm_per_stage: int = 2,
     pa_dim: int = 24,
     pa_mode: str = "auto",
@@ -81,7 +83,7 @@ def build_egnet(
 
     Takes a blurred image (batch, height, width, 3), float32 RGB in [0, 1], sizes multiples of 8 (`ValueError`
     otherwise). Returns a dictionary, nothing clipped: `deblurred`, the image of stage 3, and `stages`, the list of the
-    images of stages 3, 2 and 1. `egn_input`: "gradient", or a name of `RANDOM`.
+    images of stages 3, 2 and 1. `egn_input`: "gradient", or a name of `RANDOM`. `gradient_norm`: see `gradient_map`.
     `pa_window`: rows of a window; in stage 2, whose patches are twice as wide, windows are too.
     `zero_outputs` starts the convolutions before the three outputs at zero: every stage's image is the blurred one.
     """
@@ -96,7 +98,7 @@ def build_egnet(
     quarters = SplitPatches(2, 2, dtype="float32", name="quarters")(image)
 
     if egn and egn_input == "gradient":
-        gradient = GradientMap(dtype="float32", name="gradient_map")(image)
+        gradient = GradientMap(gradient_norm, dtype="float32", name="gradient_map")(image)
 
     def enhance(encoded, stage, rows, columns):
         """EGN between encoder and decoder: the deepest map of each patch, enhanced; the others as they are."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from keras import ops
 
-from baselines.egnet.gradient_map import gradient_map, pyramid_edges
+from baselines.egnet.gradient_map import Norm, gradient_map, pyramid_edges
 from baselines.egnet.ms_ssim import ms_ssim
 from madn.nn.losses import l2
 
@@ -27,7 +27,7 @@ class EGNetObjective:
     """Turns a batch and the stages' images into named terms and their weighted sum.
 
     `loss`: "eq17", or "mprnet": alpha Charbonnier + beta edges, where `gamma` and the gradient map have no part.
-    `stages`: S.
+    `stages`: S. `gradient_norm`: Eq. 15's G.
     """
 
     alpha: float = 1.0
@@ -35,6 +35,7 @@ class EGNetObjective:
     gamma: float = 0.1
     loss: str = "eq17"
     stages: int = 3
+    gradient_norm: Norm = "absmax"
 
     @property
     def term_names(self) -> tuple[str, ...]:
@@ -52,9 +53,9 @@ class EGNetObjective:
         contents = [l2(image, sharp) if self.loss == "eq17" else charbonnier(image, sharp) for image in images]
         content = self.alpha * sum(contents)
         if self.loss == "eq17":
-            truth = gradient_map(sharp)
+            truth = gradient_map(sharp, self.gradient_norm)
             terms = {
-                "gradient": sum(l2(gradient_map(image), truth) for image in images),  # Eq. 14
+                "gradient": sum(l2(gradient_map(image, self.gradient_norm), truth) for image in images),  # Eq. 14
                 "ms_ssim_loss": sum(1 - ops.mean(ms_ssim(ops.clip(image, 0, 1), sharp)) for image in images),
             }
             total = content + self.beta * terms["gradient"] + self.gamma * terms["ms_ssim_loss"]

@@ -97,6 +97,9 @@ class EGNetRecipe(Recipe):
     result is added (from N(0, 0.02), or N(0, 0.2)) or multiplied (N(1, 0.02))."""
     egn_attention: bool = True
     """Attention in the enhanced gradient modules, or plain convolutions (Table 3)."""
+    gradient_norm: Literal["absmax", "minmax"] = "absmax"
+    """Eq. 15's normalisation, in the networks' input and in the loss: by the largest absolute value, or by minimum and
+    maximum."""
     egm_per_stage: int = 2
     """Enhanced gradient modules in an EGN."""
     pa_dim: int = 24
@@ -166,6 +169,8 @@ class EGNetRecipe(Recipe):
                     "built; earlier versions of madn read what has it"
                 )
             fields["egn_input"] = known[fields["egn_input"], *spread]
+        # Before there was a choice, gradient maps were normalised by minimum and maximum.
+        fields.setdefault("gradient_norm", "minmax")
         if fields.get("pa_mode") in ("dense", "chunked"):  # These compute the same function.
             fields["pa_mode"] = "auto"
         window, crop = fields.pop("pa_window", None), fields.get("crop", cls.crop)
@@ -187,6 +192,7 @@ class EGNetRecipe(Recipe):
             egn="egn" in self.parts,
             egn_input=self.egn_input,
             egn_attention=self.egn_attention,
+            gradient_norm=self.gradient_norm,
             egm_per_stage=self.egm_per_stage,
             pa_dim=self.pa_dim,
             pa_mode=self.pa_mode,
@@ -203,7 +209,8 @@ class EGNetRecipe(Recipe):
     def build_objective(self):
         from baselines.egnet.objective import EGNetObjective
 
-        return EGNetObjective(self.alpha, self.beta, self.gamma, self.loss, stages=1 if "sen" in self.parts else 3)
+        stages = 1 if "sen" in self.parts else 3
+        return EGNetObjective(self.alpha, self.beta, self.gamma, self.loss, stages, self.gradient_norm)
 
     def learning_rate(self, initial, total_steps):
         """A cosine from `initial` to `lr_end`."""
@@ -325,6 +332,7 @@ RECIPES = {
         egn_attention=False,
     ),
     "egnet-nogradientloss": _variant(", Table 6: without the gradient loss", beta=0.0),
+    "egnet-minmax": _variant(", gradient maps brought to [0, 1] by minimum and maximum", gradient_norm="minmax"),
     # The average has no training of its own.
     "egnet-mean": _without_sen(", section 3.2: plain average in place of the self-ensemble network", test_average=True),
     "egnet-mprnet-loss": _variant(" with the loss of its backbone, MPRNet", loss="mprnet"),
