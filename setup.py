@@ -64,9 +64,9 @@ setup(
         "video": ["av>=18"],  # videos, through FFmpeg's libraries, which its wheels bring along
         "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "nbclient>=0.10"],
         # A few photos restored without TensorFlow's start. requirements/light.txt needs no TensorFlow at all.
-        "onnx": ["onnxruntime>=1.20"],
+        "onnx": ["onnxruntime>=1.24"],
         # A SavedModel takes nothing more; these write and check ONNX and LiteRT files.
-        "export": ["tf2onnx>=1.17", "onnx>=1.18", "onnxruntime>=1.20", "ai-edge-litert>=2.0"],
+        "export": ["tf2onnx>=1.17", "onnx>=1.18", "onnxruntime>=1.24", "ai-edge-litert>=2.0"],
         "dev": ["pytest>=8.3", "pytest-xdist>=3.6", "selenium>=4.40"],
     },
 )

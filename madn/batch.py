@@ -17,7 +17,7 @@ from madn.restoration.model_source import find_model
 from madn.restoration.places import Source, absolute, find_sources, is_remote
 from madn.system.commandline import parse
 from madn.system.writing import WEIGHTS
-from madn.weights.registry import DEFAULT, is_path
+from madn.weights.registry import DEFAULT, ONNX, is_path
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class BatchOptions:
     failed: str | None = None
     """List of the files that failed, a line of JSON each; by default failed.jsonl in OUT."""
     model: str = DEFAULT
-    """A model as madn.deblur takes it, which the workers load; or a .weights.h5 file of a bucket."""
+    """A model as madn.deblur takes it, but no ONNX file, which the workers load; or a .weights.h5 file of a bucket."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
     recipe: str | None = None
@@ -66,7 +66,10 @@ def main(argv: list[str]) -> int:
     if is_remote(options.model) and not options.model.endswith(WEIGHTS):
         raise UserError(f"{options.model}: of a bucket only a {WEIGHTS} file is taken; others, local to the workers")
     if not is_remote(options.model):  # The workers find the same: a local path is of a disk that they share.
-        find_model(options.model, options.which)
+        if find_model(options.model, options.which).path.suffix.lower() == ONNX:
+            raise UserError(
+                f"{options.model}: madn.batch takes no ONNX file; madn.deblur does, or give --model a network"
+            )
     sources = find_sources(options.inputs, output)
     return _run(options, sources, output, failed, argv[end + 1 :])
 

@@ -21,7 +21,7 @@ import numpy as np
 
 
 class Case(NamedTuple):
-    """A file or folder, and which of the readers takes it: model, keras, registry or checkpoint."""
+    """A file or folder, and which of the readers takes it: model, keras, registry, checkpoint or onnx."""
 
     name: str
     reader: str
@@ -39,6 +39,7 @@ def make(folder: Path) -> list[Case]:
         ("keras", KERAS_FILES),
         ("registry", REGISTRIES),
         ("checkpoint", CHECKPOINTS),
+        ("onnx", ONNX_FILES),
     ):
         for name, (suffix, maker) in makers.items():
             path = folder / f"{len(cases):02} {name}{suffix}"
@@ -369,6 +370,59 @@ CHECKPOINTS = {
     "expanding pickle": pth(b"N" * 300_000_000, compression=zipfile.ZIP_DEFLATED),
     "endless pickle": (".pth", lambda path: path.symlink_to("/dev/zero")),
     "text of an exabyte": pth(b"\x80\x04\x8d" + (2**60).to_bytes(8, "little") + b"x."),
+}
+
+
+# ONNX networks whose weights lie in other files. onnxruntime 1.23 and older read them.
+
+
+def onnx_file(location: str, place: str = "weights", offset: int = 0):
+    """x + w, where w is stored elsewhere: among the weights, as a constant, or as a constant of a function."""
+
+    def write(path: Path) -> None:
+        from onnx import TensorProto, helper
+
+        links = path.with_suffix(".links")
+        links.mkdir()
+        for name, target in (("file", "/etc/passwd"), ("folder", "/etc"), ("device", "/dev/zero")):
+            (links / name).symlink_to(target)
+        os.mkfifo(links / "pipe")
+        where = location.format(links=links.name, itself=path.name)
+        stored = TensorProto(name="w", data_type=1, dims=[3, 1, 1], data_location=TensorProto.EXTERNAL)
+        for key, value in (("location", where), ("offset", offset), ("length", 12)):
+            stored.external_data.add(key=key, value=str(value))
+        inputs, outputs = ([helper.make_tensor_value_info(name, 1, ["n", 3, "h", "w"])] for name in "xy")
+        constant, add = (
+            helper.make_node("Constant", [], ["w"], value=stored),
+            helper.make_node("Add", ["x", "w"], ["y"]),
+        )
+        opsets, functions, weights, nodes = [helper.make_opsetid("", 17)], [], [], [constant, add]
+        if place == "weights":
+            weights, nodes = [stored], [add]
+        elif place == "function":
+            functions = [helper.make_function("own", "F", ["x"], ["y"], nodes, opsets)]
+            opsets, nodes = (
+                [*opsets, helper.make_opsetid("own", 1)],
+                [helper.make_node("F", ["x"], ["y"], domain="own")],
+            )
+        graph = helper.make_graph(nodes, "network", inputs, outputs, weights)
+        model = helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=8)
+        path.write_bytes(model.SerializeToString())
+
+    return ".onnx", write
+
+
+ONNX_FILES = {
+    "weights in the folder above": onnx_file(10 * "../" + "etc/passwd"),
+    "weights by an absolute path": onnx_file("/etc/passwd"),
+    "weights behind a link": onnx_file("{links}/file"),
+    "weights in a linked folder": onnx_file("{links}/folder/passwd"),
+    "weights in a device": onnx_file("{links}/device"),
+    "weights in a pipe": onnx_file("{links}/pipe"),
+    "weights at an address in memory": onnx_file("*/_ORT_MEM_ADDR_/*", offset=2**46),
+    "weights after the file's end": onnx_file("{itself}", offset=10**12),
+    "constant by an absolute path": onnx_file("/etc/passwd", "constant"),
+    "constant of a function by an absolute path": onnx_file("/etc/passwd", "function"),
 }
 
 

@@ -309,6 +309,7 @@ def test_what_befalls_all_ends_the_run_in_one_line(here, weights, capfd, monkeyp
         (["texts", "-o", "out", "--model", weights], "texts: no photos there"),
         (["in", "-o", "out", "--model", "mdan"], "mdan: no such run folder"),
         (["in", "-o", "out", "--model", "gs://bucket/run"], "gs://bucket/run: of a bucket only a .weights.h5 file"),
+        (["in", "-o", "out", "--model", "a.onnx"], "a.onnx: madn.batch takes no ONNX file"),
         (["in", "-o", "out", "--failed", "in/a.png"], "in/a.png: the list of failures is a .jsonl file"),
         (["in", "-o", "in"], f"{here}/in: results would lie among the inputs"),
         (["in", "-o", "none://bucket/x", "--model", weights], "none://bucket/x: no file system for it"),

@@ -11,7 +11,10 @@ import madn
 from baselines.egnet.torch_file import read_checkpoint
 from madn.errors import UserError
 from madn.restoration.loading import load_network
+from madn.restoration.onnx_network import load_onnx
 
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.process,
@@ -45,6 +48,9 @@ def test_hostile_files_do_nothing(tmp_path, monkeypatch):
                 load_network("a")
             elif reader == "model":
                 load_network(path)
+            elif reader == "onnx":
+                load_onnx(path)
+                wrong.append(f"{name}: weights from elsewhere were read")
             elif reader == "keras":
                 madn.load(path)
             else:

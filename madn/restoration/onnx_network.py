@@ -41,6 +41,7 @@ LIMITS: dict[str, tuple[float, float]] = {"0..1": (0, 1), "0..255": (0, 255), "-
 MULTIPLES = tuple(2**i for i in range(8))
 FACTS = "madn"  # The key in a file's metadata under which madn.export keeps what tiles need, as JSON.
 ALIKE = 0.1  # A restored image resembles what it was: in the right range the mean change is a smaller share of it.
+SAFE = (1, 24)  # From this version on onnxruntime refuses weights that lie outside the network's folder.
 SIDE = 384  # The memory is measured on an image with sides of so many pixels.
 
 
@@ -190,7 +191,19 @@ class OnnxNetwork:
 
 
 def load_onnx(file: Path, given: Format | None = None) -> Loaded:
-    """The network of an ONNX file, ready to restore. Raises `UserError` as `OnnxNetwork`."""
+    """The network of an ONNX file, ready to restore.
+
+    Raises:
+        UserError: as `OnnxNetwork`; or onnxruntime is so old that it reads any file that a network names.
+    """
+    if is_installed():
+        import onnxruntime
+
+        if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < SAFE:
+            raise UserError(
+                f"{file}: onnxruntime {onnxruntime.__version__} lets a network read files outside its folder; "
+                f'python -m pip install "onnxruntime>={SAFE[0]}.{SAFE[1]}"'
+            )
     network = OnnxNetwork(file, given)
     facts = {**network.facts, "multiple": network.multiple}
     if network.size:

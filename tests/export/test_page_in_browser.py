@@ -5,12 +5,16 @@ import hashlib
 import io
 import json
 import os
-import shutil
+import re
 import tarfile
 import threading
+import time
+import urllib.error
+import urllib.request
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import browser
 import keras
 import numpy as np
 import pytest
@@ -26,8 +30,6 @@ from madn.export import to_web
 from madn.export.exporting import export, keras_reference, photographs
 
 PACKAGE = Path(os.environ.get("MADN_TEST_ONNXRUNTIME_WEB", "not set"))
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-CHROMEDRIVER = shutil.which("chromedriver")
 
 # What npm may do where a page is written, and what is said of it.
 NPM = {
@@ -53,12 +55,11 @@ def network() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    if not (CHROMIUM and CHROMEDRIVER):
-        pytest.skip("Chromium and its driver are not here: install the packages chromium and chromium-driver")
     if not (PACKAGE / "dist").is_dir():
         pytest.skip("set MADN_TEST_ONNXRUNTIME_WEB to the unpacked npm package onnxruntime-web")
-    webdriver = pytest.importorskip("selenium.webdriver")
     folder, model = tmp_path_factory.mktemp("page") / "site", network()
+    driver = browser.start(folder.parent)
+    driver.set_script_timeout(60)
     export(
         model,
         folder,
@@ -68,22 +69,36 @@ def page(tmp_path_factory):
     )
     about = json.loads((folder / "facts.json").read_text())
     (folder / "facts.json").write_text(json.dumps({**about, "tile": 128, "whole": 20_000}))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=900,900"):
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={folder.parent / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.chrome.service.Service(CHROMEDRIVER))
-    driver.set_script_timeout(60)
-    driver.address, driver.reference = f"http://127.0.0.1:{server.server_port}/", keras_reference(model, 4)
+    driver.server = served(folder)
+    driver.address, driver.reference = f"http://127.0.0.1:{driver.server.server_port}/", keras_reference(model, 4)
     driver.get(driver.address)
     yield driver
     driver.quit()
+    stop(driver.server)
+
+
+def served(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+    server = ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Quiet, directory=folder))
+    server.folder = folder
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def stop(server: ThreadingHTTPServer) -> None:
     server.shutdown()
     server.server_close()
+
+
+def picture(file: Path, height: int, width: int) -> Path:
+    Image.fromarray(np.rint(photographs((1, height, width)) * 255).astype(np.uint8)[0]).save(file)
+    return file
+
+
+def wait(driver, script: str, seconds: int = 60):
+    """What a script returns, as soon as it is true."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(driver, seconds).until(lambda _: driver.execute_script(f"return {script}"))
 
 
 def restored(driver, file: Path) -> tuple[np.ndarray | None, str]:
@@ -133,8 +148,13 @@ def test_a_turned_jpeg_is_upright_and_what_is_no_image_is_said(page, tmp_path):
     assert restored(page, tmp_path / "turned.jpg")[0].shape == (90, 60, 3)
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "phone.heic").write_bytes(b"no image")
+    (tmp_path / "empty.jpg").touch()
+    Image.new("1", (70_000, 10), 1).save(tmp_path / "long.png")
     assert "this browser cannot read it as an image" in restored(page, tmp_path / "text.png")[1]
     assert "HEIC is not read by this browser" in restored(page, tmp_path / "phone.heic")[1]
+    assert "the file is empty" in restored(page, tmp_path / "empty.jpg")[1]
+    # A canvas of this size swallows what is drawn on it, and the photo would come back black.
+    assert "70000 × 10 pixels are more than this browser can take" in restored(page, tmp_path / "long.png")[1]
 
 
 @pytest.mark.slow
@@ -144,8 +164,100 @@ def test_nothing_is_asked_of_another_server(page):
     asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
     assert page.address in asked
     assert [url for url in asked if not url.startswith((page.address, "blob:", "data:", "chrome:"))] == []
-    page.set_window_size(500, 800)
-    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_the_page_restores_when_its_server_is_gone(page, tmp_path):
+    photo = picture(tmp_path / "photo.png", 90, 120)
+    expected = restored(page, photo)[0]
+    page.execute_async_script("caches.delete('madn').then(arguments[0])")
+    page.get(page.address)
+    wait(page, "document.getElementById('state').textContent.startsWith('Ready')")  # No photo was needed for it.
+    folder, port = page.server.folder, page.server.server_port
+    stop(page.server)
+    try:
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(page.address)
+        page.get(page.address)
+        np.testing.assert_array_equal(restored(page, photo)[0], expected)
+    finally:
+        page.server = served(folder, port)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_everything_is_reached_by_keys_and_shows_the_focus(page, tmp_path):
+    from selenium.webdriver import ActionChains, Keys
+
+    page.get(page.address)
+    result = restored(page, picture(tmp_path / "photo.png", 100, 140))[0]
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    page.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
+    outlined = """const here = document.activeElement;
+        const shows = here.id === "files" ? here.parentElement
+            : here.type === "range" ? here.parentElement.querySelector("svg") : here;
+        return [here.id || here.type || here.textContent, getComputedStyle(shows).outlineStyle,
+                parseFloat(getComputedStyle(shows).outlineWidth), here.textContent]"""
+    names = []
+    for _ in range(9):
+        ActionChains(page).send_keys(Keys.TAB).perform()
+        name, style, width, text = page.execute_script(outlined)
+        if name in names and name != "button":
+            break
+        names.append(text.strip() if name == "button" else name)
+        assert style != "none" and width >= 2, names
+        if name == "range":
+            ActionChains(page).send_keys(Keys.ARROW_LEFT * 3).perform()
+            assert page.execute_script("return document.activeElement.value") == "47"
+        if text == "Save as PNG":
+            ActionChains(page).send_keys(Keys.ENTER).perform()
+    assert names[:6] == ["files", "range", "Before", "After", "Save as PNG", "Save as JPEG"] and "+" in names
+    saved, end = tmp_path / "photo-sharp.png", time.monotonic() + 20
+    while not saved.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    np.testing.assert_array_equal(np.asarray(Image.open(saved).convert("RGB")), result)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_nothing_is_cut_off_or_too_small_to_touch(page, tmp_path, scheme):
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        page.get(page.address)
+        restored(page, picture(tmp_path / "photo.png", 100, 140))
+        (tmp_path / "text.png").write_text("no image")
+        restored(page, tmp_path / "text.png")
+        assert page.execute_script("return document.documentElement.scrollWidth") == 390
+        # "Before" and "After" take touches around them, too.
+        sides = """return [...document.querySelectorAll("#drop, .save a, .toolbar button")].map(
+            (each) => Math.min(each.getBoundingClientRect().width, each.getBoundingClientRect().height))"""
+        sides = [side for side in page.execute_script(sides) if side]
+        assert len(sides) == 7 and min(sides) >= 44
+        colours = """return ["body", ".failed .note", ".photo:not(.failed) .note", ".photo:not(.failed) .save a"].map(
+            (each) => getComputedStyle(document.querySelector(each)).color)"""
+        paper = luminance(page.execute_script("return getComputedStyle(document.body).backgroundColor"))
+        assert (paper < 0.1) == (scheme == "dark")
+        for colour in page.execute_script(colours):
+            light, dark = sorted((paper, luminance(colour)), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, colour  # WCAG's level AA
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance of rgb(...)."""
+    values = np.array(re.findall(r"[0-9.]+", colour)[:3], float) / 255
+    return float(
+        np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+    )
 
 
 @pytest.mark.process

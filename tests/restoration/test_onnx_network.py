@@ -255,3 +255,16 @@ def test_a_network_that_pytorch_exported(tmp_path, capsys):
         expected = network(torch.tensor(padded.transpose(2, 0, 1)[None]))[0].numpy().transpose(1, 2, 0)[:300, :420]
     with Image.open(tmp_path / "out.png") as restored:
         assert np.abs(np.asarray(restored) / 255 - np.clip(expected, 0, 1)).max() <= 1.01 / 255
+
+
+def test_an_onnxruntime_that_reads_any_file_a_network_names_is_refused(tmp_path, monkeypatch):
+    import onnxruntime
+
+    file = inverting(tmp_path / "network.onnx", 1)
+    for version, taken in (("1.9.0", False), ("1.23.2", False), ("1.24.1", True), ("2.0.0.dev1", True)):
+        monkeypatch.setattr(onnxruntime, "__version__", version)
+        if taken:
+            assert load_onnx(file).network.multiple == 1
+        else:
+            with pytest.raises(UserError, match=rf'network\.onnx: onnxruntime {version} .*"onnxruntime>=1\.24"'):
+                load_onnx(file)

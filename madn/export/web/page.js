@@ -33,8 +33,9 @@ class Job {
   }
 
   progress({ done, tiles, left }) {
-    this.bar.value = done / tiles;
-    this.note.textContent = `tile ${done} of ${tiles}` + (left === null ? "" : `, about ${left < 90 ? Math.ceil(left) + " s" : Math.ceil(left / 60) + " min"} left`);
+    if (done) this.bar.value = done / tiles;
+    else this.bar.removeAttribute("value"); // It moves until the first tile is done, which takes seconds.
+    this.note.textContent = (tiles > 1 ? `tile ${Math.min(done + 1, tiles)} of ${tiles}` : "in progress") + (left === null ? "" : `, about ${left < 90 ? Math.ceil(left) + " s" : Math.ceil(left / 60) + " min"} left`);
   }
 
   failed({ reason }) {
@@ -59,7 +60,6 @@ class Job {
       const link = this.section.querySelector(`.save .${kind}`);
       link.href = URL.createObjectURL(blob), link.download = `${stem}-sharp${suffix}`;
     }
-    this.section.querySelector(".save").hidden = false;
     const viewer = new Viewer(figure);
     viewers.set(viewer.stage, viewer);
     viewer.place();
@@ -76,12 +76,19 @@ function take(files) {
 }
 
 // The service worker answers from the next load on, and threads need it: the page is loaded once more, before any photo.
-navigator.serviceWorker?.register("sw.js").then(async () => {
-  await navigator.serviceWorker.ready;
-  if (self.crossOriginIsolated || jobs.size || sessionStorage.getItem("reloaded")) return;
-  sessionStorage.setItem("reloaded", "yes");
-  location.reload();
-}).catch(() => {});
+// Then the worker loads the network, before there is a photo, so that the service worker keeps all files for use offline.
+async function prepare() {
+  try {
+    const service = navigator.serviceWorker;
+    await service?.register("sw.js").then(() => service.ready);
+    if (service && !self.crossOriginIsolated && !jobs.size && !sessionStorage.getItem("reloaded")) {
+      sessionStorage.setItem("reloaded", "yes");
+      return location.reload();
+    }
+  } catch {} // Without a service worker the page restores, too, on one thread and online.
+  started();
+}
+prepare();
 
 document.getElementById("files").addEventListener("change", (event) => { take(event.target.files); event.target.value = ""; });
 for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, (event) => {

@@ -1,6 +1,12 @@
 // Restores photos one after the other: decoded upright, cut into tiles, put together, encoded as PNG and JPEG.
 
-let facts = null, session = null, ort = null, queue = Promise.resolve();
+let facts = null, session = null, ort = null, queue;
+
+// Not waited for at the top of the file: a worker that waits there loses the messages that come meanwhile.
+async function prepared() {
+  facts ??= await (await fetch("facts.json")).json();
+  if (!session) await start();
+}
 
 async function start() {
   const attempts = navigator.gpu ? [["ort.webgpu.min.mjs", "webgpu"], ["ort.wasm.min.mjs", "wasm"]] : [["ort.wasm.min.mjs", "wasm"]];
@@ -12,7 +18,7 @@ async function start() {
       ort.env.wasm.numThreads = self.crossOriginIsolated ? navigator.hardwareConcurrency : 1;
       session = await ort.InferenceSession.create("model.onnx", { executionProviders: [provider] });
       const how = provider === "webgpu" ? "WebGPU" : ort.env.wasm.numThreads > 1 ? `${ort.env.wasm.numThreads} threads` : "one thread";
-      postMessage({ said: `Restoring on ${how}.` });
+      postMessage({ said: `Ready: photos are restored on ${how}.` });
       return;
     } catch (fault) { problem = fault; }
   }
@@ -40,6 +46,7 @@ async function restore(id, pixels, width, height) {
   const rows = spans(height, tall), columns = spans(width, wide), tiles = rows.length * columns.length;
   const result = new Uint8ClampedArray(pixels), begin = performance.now();
   let done = 0;
+  postMessage({ id, kind: "progress", done, tiles, left: null });
   for (const row of rows) for (const column of columns) {
     const values = new Float32Array(tall * wide * 3);
     for (let y = 0, to = 0; y < tall; y++) {
@@ -76,19 +83,23 @@ async function photo(id, file) {
   try { bitmap = await createImageBitmap(file, { imageOrientation: "from-image", premultiplyAlpha: "none" }); }
   catch { throw new Error(file.size ? "this browser cannot read it as an image" : "the file is empty"); }
   const { width, height } = bitmap, context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  // A canvas that is too large for the browser swallows what is drawn on it, without an error.
+  context?.fillRect(width - 1, height - 1, 1, 1);
+  if (!context?.getImageData(width - 1, height - 1, 1, 1).data[3])
+    throw new Error(`${width} × ${height} pixels are more than this browser can take; make it smaller first`);
+  context.clearRect(width - 1, height - 1, 1, 1);
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
-  const pixels = context.getImageData(0, 0, width, height).data, begin = performance.now();
-  postMessage({ id, kind: "progress", done: 0, tiles: 1, left: null });
-  // Not at the top of the file: a worker that waits there loses the messages that come meanwhile.
-  facts ??= await (await fetch("facts.json")).json();
-  if (!session) await start();
+  const { data: pixels } = context.getImageData(0, 0, width, height);
+  await prepared();
+  const begin = performance.now();
   const { result, tiles } = await restore(id, pixels, width, height), seconds = (performance.now() - begin) / 1000;
   const canvas = canvasOf(result, width, height);
   const [after, jpeg, before] = await Promise.all([canvas.convertToBlob(), canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 }), canvasOf(pixels, width, height).convertToBlob()]);
   postMessage({ id, kind: "restored", before, after, jpeg, width, height, seconds, tiles });
 }
 
+queue = prepared().catch(() => {}); // The first photo tries again, and says what is the matter.
 onmessage = ({ data: { id, file } }) => {
   queue = queue.then(() => photo(id, file)).catch((fault) => {
     const memory = fault instanceof RangeError || /memory|alloc/i.test(fault.message ?? String(fault));
