@@ -95,7 +95,9 @@ def _enlarged(images, times: int, axis: int):
 
 def _weighted(images, axis: int, resized):
     """The weighted means that `resized` makes sums of: those of an image of ones say by what to divide."""
-    ones = ops.ones_like(images[:1, :, :1, :1] if axis == 1 else images[:1, :1, :, :1])
+    # By its shape and not as a slice of the images: on JAX the slice [:1] of an unknown size is of no known size.
+    shape = [size if n == axis else 1 for n, size in enumerate(ops.shape(images))]
+    ones = ops.ones(shape, images.dtype)
     return resized(images, axis) / resized(ones, axis)
 
 
