@@ -333,6 +333,20 @@ def test_what_befalls_all_ends_the_run_in_one_line(here, weights, capfd, monkeyp
     )
 
 
+def test_a_worker_that_was_killed_is_one_line(here, weights, capfd, monkeypatch):
+    import apache_beam
+
+    def killed(*_, **__):
+        raise RuntimeError("Channel closed prematurely.")
+
+    photo("in/a.png")
+    monkeypatch.setattr(apache_beam.Pipeline, "run", killed)
+    code, out, err = run(capfd, "in", "-o", "out", "--model", weights)
+    assert (
+        (code, out) == (2, "") and err.startswith("madn: error: a worker process ended early") and err.count("\n") == 1
+    )
+
+
 def test_a_name_that_the_output_cannot_have_is_one_files_fault(here, weights, capfd):
     photo("in/a.png")
     photo("in/b.png")

@@ -102,6 +102,11 @@ def _in_one_line(fault: Exception) -> BaseException:
     text = traceback.format_exception_only(fault)[-1]
     if text.startswith("RuntimeError: KeyboardInterrupt"):  # Beam makes this of Ctrl-C within a step.
         return KeyboardInterrupt()
+    if text.startswith("RuntimeError: Channel closed prematurely"):  # What Beam knows of a worker that was killed.
+        return UserError(
+            "a worker process ended early, killed by somebody or by the system for lack of memory (fewer "
+            "--direct_num_workers or less --memory-gb need less); what is done stays, and the same command goes on"
+        )
     if stop := re.search(rf"{Stop.__name__}: (.*?)(?: \[while running|$)", text, re.M):
         return UserError(stop[1])
     if empty := re.search(r"Empty match for pattern (.*)\. Disallowed", text):
