@@ -47,7 +47,7 @@ def tiny():
     return network
 
 
-@pytest.fixture(scope="module", params=["network", "average"])
+@pytest.fixture(scope="module", params=["network", pytest.param("average", marks=pytest.mark.slow)])
 def ensemble(request, tiny):
     keras.utils.set_random_seed(2)
     return build_self_ensemble(tiny, request.param)
@@ -64,6 +64,7 @@ def test_default_counts():
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in egnet._flatten_layers())
 
 
+@pytest.mark.slow
 def test_the_denoising_width_is_another_network():
     assert build_egnet(n_feat=80, egn=False).count_params() == 15_741_025
 
@@ -80,7 +81,13 @@ def backbone():
     return build_egnet(**TINY, egn=False)
 
 
-@pytest.mark.parametrize("egn_input", ["gradient", "random_add", "random_add_wide", "random_mul"])
+@pytest.mark.parametrize(
+    "egn_input",
+    [
+        "gradient",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("random_add", "random_add_wide", "random_mul")),
+    ],
+)
 def test_egn_starts_as_the_backbone(backbone, egn_input):
     egnet = build_egnet(**TINY, egn_input=egn_input)
     for layer in backbone.layers:
@@ -91,12 +98,14 @@ def test_egn_starts_as_the_backbone(backbone, egn_input):
         assert_array_equal(array(mine), array(theirs))
 
 
+@pytest.mark.slow
 def test_zero_outputs_give_the_blurred_image():
     blurred = images(1, 16, 24, 3)
     for image in build_egnet(**TINY, zero_outputs=True)(blurred)["stages"]:
         assert_array_equal(array(image), blurred)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32(tiny):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -139,6 +148,7 @@ def test_batch_is_singles_side_by_side(tiny):
     assert_allclose(together, singles, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"egn_attention": False}, {"pa_mode": "window", "pa_window": 4}])
 def test_variants_run(options):
     network = build_egnet(**TINY, **options)

@@ -128,6 +128,7 @@ def test_each_stage_moves_its_part_and_starts_where_the_one_before_ended():
         previous = model
 
 
+@pytest.mark.slow
 def test_the_average_trains_f_alone():
     stage, steps = replace(AVERAGE, **TINY).stages(4)[1]
     model = stage.build_model(steps)

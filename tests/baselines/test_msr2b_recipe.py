@@ -117,6 +117,7 @@ def test_five_critic_updates_for_each_of_the_generator(pixels):
     assert min(moved) > 0
 
 
+@pytest.mark.slow
 def test_the_content_loss_falls(pixels):
     model = replace(MSR2B, **TINY, batch=2, lr_g=2e-3, adversarial="none").build_model(40)
     content = []

@@ -80,6 +80,7 @@ def test_a_large_backbone_runs_and_its_batch_statistics_stay(narrow_v3):
     assert np.array_equal(trained, run(narrow_v3, images))
 
 
+@pytest.mark.slow
 def test_weights_load_into_a_network_built_later(narrow_v3, tmp_path):
     """keras.applications numbers its layers on from network to network; files must not depend on it."""
     narrow_v3.save_weights(tmp_path / "g.weights.h5")
@@ -132,6 +133,7 @@ def copy(source, target):
             layer.set_weights(source.get_layer(layer.name).get_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ablation", "prefixes"),
     [

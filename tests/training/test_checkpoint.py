@@ -61,18 +61,18 @@ def test_state_holds_both_networks_and_both_optimisers(tmp_path, recipe):
 
 def test_generator_file_says_its_recipe(tmp_path):
     file = tmp_path / "best.weights.h5"
-    generator = TINY.build_generator()
-    save_generator(generator, file, "madn", TINY.fields(), step=3)
-    assert read_recipe(file) == {"recipe": "madn", "fields": TINY.fields(), "step": 3}
-    other = TINY.build_generator()
+    generator = FEW.build_generator()
+    save_generator(generator, file, "madn", FEW.fields(), step=3)
+    assert read_recipe(file) == {"recipe": "madn", "fields": FEW.fields(), "step": 3}
+    other = FEW.build_generator()
     load_generator(other, file)
     assert same(values(generator.variables), values(other.variables))
 
 
 def test_weights_of_another_width_are_named(tmp_path):
     file = tmp_path / "best.weights.h5"
-    save_generator(TINY.build_generator(), file, "madn", TINY.fields())
-    wider = replace(TINY, widths=(8, 16, 32))
+    save_generator(FEW.build_generator(), file, "madn", FEW.fields())
+    wider = replace(FEW, widths=(8, 16, 32))
     with pytest.raises(UserError, match=r"best.weights.h5: weights of another network.*widths \[4, 8, 16\] \(here \[8"):
         load_generator(wider.build_generator(), file, wider)
 

@@ -104,6 +104,7 @@ def test_the_converted_network_is_srn(converted, variables):
     assert_allclose(loaded.network(blurred), expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_madn_srn_starts_as_srn_at_its_own_resizing(converted):
     blurred = np.random.default_rng(2).random((1, 64, 64, 3), dtype=np.float32)
     stage, _ = MADN_SRN.stages(100)[0]
