@@ -135,7 +135,7 @@ place = $(if $(filter samples /%,$(firstword $(1))),$(1),../$(1))
 define copy_records
 if [ -d $(1) ]; then \
   rm -rf $(2)/$(if $(filter notebooks/runs,$(1)),*-hand-GOPRO) && mkdir -p $(2) && \
-  (cd $(1) && find . \( -name '*.json' -o -name log.csv \) $(3) | tar -cf - -T -) | tar -xf - -C $(2); fi
+  (cd $(1) && find . \( -name '*.json' ! -name data.json -o -name log.csv \) $(3) | tar -cf - -T -) | tar -xf - -C $(2); fi
 endef
 
 # $(call make_venv,INTERPRETERS,TEST OF v,VERSIONS,FOLDER): a fresh environment from the first interpreter that runs,
