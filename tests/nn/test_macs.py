@@ -102,8 +102,8 @@ def test_resizing_and_mixed_precision_change_nothing():
     "name, billions",
     [
         ("madn", 5304.158),  # 377.185 at 256x256
-        ("sisnet", 234.756),  # at 1280x736; 14.793
-        ("structure_guided", 447.256),  # 31.805
+        pytest.param("sisnet", 234.756, marks=pytest.mark.slow),  # at 1280x736; 14.793
+        pytest.param("structure_guided", 447.256, marks=pytest.mark.slow),  # 31.805
         ("msr2b", 346.993),  # 24.675
     ],
 )
@@ -113,6 +113,7 @@ def test_the_papers_networks_cost_at_1280x720_what_the_specifications_say(name, 
     assert counts.total / 1e9 == pytest.approx(billions, abs=1e-3) and counts.products == 0
 
 
+@pytest.mark.slow
 def test_egnet_costs_what_its_specification_says():
     from baselines.egnet.generator import build_egnet
 

@@ -114,6 +114,7 @@ def test_missing_foreign_and_undownloadable_weights(tmp_path, monkeypatch):
         PerceptualLoss("vgg19", "block3_conv3")
 
 
+@pytest.mark.slow
 def test_the_real_weights_have_the_magnitudes_that_the_recipes_expect(vgg_weights):
     """torchvision's magnitude for VGG16; channels of mean 1 for VGG19."""
     file = vgg_weights("vgg19")
@@ -128,6 +129,7 @@ def test_the_real_weights_have_the_magnitudes_that_the_recipes_expect(vgg_weight
     assert TORCHVISION_VGG19 * found.magnitude == pytest.approx(msr2b.VGG_REFERENCE, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_one_estimate_of_torchvisions_magnitude_serves_both_papers(vgg_weights):
     """Block 3's mean activation in torchvision's VGG16, against that in the normalised VGG19, on one photograph."""
     if "float16" not in vgg_weights("vgg19"):

@@ -139,7 +139,11 @@ def test_enlargements(scale, dtype):
 
 @rewritten_on_cpu
 @pytest.mark.parametrize(
-    "name, changes", [("sisnet", {"backbone": "inception_v3", "crop": 128}), ("structure_guided", {})]
+    "name, changes",
+    [
+        pytest.param("sisnet", {"backbone": "inception_v3", "crop": 128}, marks=pytest.mark.slow),
+        ("structure_guided", {}),
+    ],
 )
 def test_networks_of_papers(name, changes):
     generator = narrow(name, **changes).build_generator()

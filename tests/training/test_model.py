@@ -230,7 +230,7 @@ def plain_steps():
     "changes",
     [
         {"accumulate": 2},
-        {"remat": "blocks"},
+        pytest.param({"remat": "blocks"}, marks=pytest.mark.slow),
         pytest.param({"remat": "blocks", "accumulate": 4}, marks=pytest.mark.slow),
     ],
 )

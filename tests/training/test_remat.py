@@ -50,7 +50,7 @@ def check(generator: keras.Model, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "egnet" else []) for name in NETWORKS]
+    "name", [pytest.param(name, marks=[] if name == "madn" else [pytest.mark.slow]) for name in NETWORKS]
 )
 def test_the_same_from_less_than_half(name):
     generator = network(name)
@@ -61,6 +61,7 @@ def test_the_same_from_less_than_half(name):
     assert len(segments) > 3 and kept + max(sizes) < 0.5 * sum(sizes)
 
 
+@pytest.mark.slow
 def test_the_same_in_bfloat16():
     check(network("madn", "mixed_bfloat16"), 1e-2)
 
