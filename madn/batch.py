@@ -32,7 +32,7 @@ class BatchOptions:
     failed: str | None = None
     """List of the files that failed, a line of JSON each; by default failed.jsonl in OUT."""
     model: str = DEFAULT
-    """A model as madn.deblur takes it, but no ONNX file, which the workers load; or a .weights.h5 file of a bucket."""
+    """A model as madn.deblur takes it, but no ONNX file; or a .weights.h5 file of a bucket. The workers load it."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run folder."""
     recipe: str | None = None

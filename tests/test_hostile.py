@@ -13,8 +13,6 @@ from madn.errors import UserError
 from madn.restoration.loading import load_network
 from madn.restoration.onnx_network import load_onnx
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.process,

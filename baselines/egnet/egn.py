@@ -46,6 +46,11 @@ class GradientMap(layers.Layer):
     def get_config(self):
         return {**super().get_config(), "norm": self.norm}
 
+    @classmethod
+    def from_config(cls, config):
+        """Networks that were stored before there was a choice normalise by minimum and maximum."""
+        return super().from_config({"norm": "minmax", **config})
+
 
 @keras.saving.register_keras_serializable("madn")
 class RandomInput(layers.Layer):

@@ -10,15 +10,16 @@ Choices where the paper says nothing or contradicts itself:
 - Eq. 14 calls its operator "the Laplacian", Eq. 15 defines it otherwise: Eq. 15 is built, "the proposed" one.
 - F is the 4-neighbour Laplacian, applied to each colour; all filters reflect the image at its border.
 - G, "normalization operation", is |x| / max |x| of each image and channel, the maximum being a constant for the
-  derivative; `egnet-minmax` takes (x - min) / (max - min). On 28 crops of 256 of GoPro's GOPR0372_07_00, blurred
-  against sharp, the weighted loss's gradient has 0.062 (median) of the norm of the mean squared error's, by minmax
-  0.096: both have a say. But 40% of minmax's loss is a constant offset between the two maps, which their two extreme
-  pixels set (absmax: 1%), one wrong pixel costs 3.6 times what the whole blur costs (0.35 times), and flat areas lie at
-  0.19 to 0.37 in crops and 0.27 to 0.34 in whole frames, not at 0, so that EGN sees other values than it learnt.
+  derivative; `egnet-minmax` takes (x - min) / (max - min). On twelve official crops of 256, blurred against sharp, the
+  weighted loss's gradient has 0.034 (median) of the norm of the mean squared error's, by minmax 0.084: both have a say.
+  But 19% of minmax's loss is a constant offset between the two maps, which their two extreme pixels set (absmax: 1%),
+  one wrong pixel costs 4.9 times what the whole blur costs (0.39 times), and flat areas lie at 0.25 to 0.34, not at 0.
   And noise is suppressed, as section 3.3.2 claims: on a GoPro frame with noise of 0.02 the map correlates with that of
-  the clean frame by 0.87, by minmax 0.66, the Laplacian's by 0.54 (notebooks/egnet.ipynb, Figure 7).
-  A short training does not tell them apart: after 300 steps of `egnet-budget` from the same start 28.01 dB on held-out
-  crops by minmax, 27.97 by absmax, blurred 28.07 (one run each).
+  the clean frame by 0.87, by minmax 0.66, the Laplacian's by 0.54. Measured by
+  `python -m pytest tests/baselines/test_egnet_objective.py -k "extreme or noise"`.
+  A short training does not tell them apart: after 300 steps from the same start 28.01 dB on held-out crops by minmax,
+  27.97 by absmax, blurred 28.07 (one run each of `python -m madn.train --recipe egnet-budget --gradient-norm NORM
+  --seed 1 --steps 300 --round-steps 100 --data GOPRO REDS --validation GOPR0374_11_00,020,GOPR0477_11_00`).
 """
 
 from typing import Literal

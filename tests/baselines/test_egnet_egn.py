@@ -174,6 +174,9 @@ def test_gradient_map_layer():
     assert found.shape == image.shape
     assert found.min() >= 0
     assert found.max() <= 1
+    config = layer.get_config()
+    assert GradientMap.from_config(config).norm == config.pop("norm") == "absmax"
+    assert GradientMap.from_config(config).norm == "minmax"  # as stored before there was a choice
 
 
 @pytest.mark.parametrize(

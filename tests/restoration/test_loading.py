@@ -50,6 +50,7 @@ def test_weights_file_and_run_folder_give_the_same_network(tmp_path, weights):
     np.testing.assert_array_equal(load_network(run, which="last").network(image), loaded.network(image))
 
 
+@pytest.mark.slow
 def test_without_held_out_images_the_last_checkpoint_is_taken_and_said(tmp_path, weights):
     file, _ = weights
     other = TINY.build_generator()
@@ -61,10 +62,12 @@ def test_without_held_out_images_the_last_checkpoint_is_taken_and_said(tmp_path,
         load_network(run)
     save_generator(other, run / "checkpoints/best.weights.h5", "madn", TINY.fields(), step=4)  # an earlier version's
     (run / "checkpoints/last.weights.h5").write_bytes(file.read_bytes())
+    image = np.random.default_rng(0).random((1, 32, 48, 3), dtype=np.float32)
+    loaded = load_network(run)
+    np.testing.assert_array_equal(loaded.network(image), load_network(file).network(image))
     said = "last.weights.h5 (recipe madn, step 7): the last checkpoint, since the run held no images out"
-    assert said in load_network(run).description
-    assert find_model(run).path == find_model(run, "last").path == run / "checkpoints/last.weights.h5"
-    assert not find_model(run, "last").remark  # as it was asked for
+    assert said in loaded.description
+    assert "held no images out" not in load_network(run, which="last").description  # as it was asked for
 
 
 def test_what_is_no_network_is_named(tmp_path, weights):
@@ -90,6 +93,26 @@ def test_what_is_no_network_is_named(tmp_path, weights):
         load_network(tmp_path / "plain.weights.h5", recipe="madn")
 
 
+def test_names_and_folders_are_found_without_loading(tmp_path, monkeypatch, weights):
+    name = registry.DEFAULT
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name / "checkpoints").mkdir(parents=True)
+    assert find_model(name).published == registry.find(name)  # a checkout has such a folder
+    settings = {"recipe": "madn", "fields": TINY.fields(), "data": {}, "pairs": {"validation": []}}
+    (tmp_path / name / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="no last checkpoint yet"):
+        find_model(f"./{name}")
+    best, last = (tmp_path / name / f"checkpoints/{which}.weights.h5" for which in ("best", "last"))
+    shutil.copy(weights[0], best)  # an earlier version's
+    shutil.copy(weights[0], last)
+    assert find_model(name).published == registry.find(name)  # What is shipped comes first,
+    for path in (f"./{name}", f"{name}/", Path(name), tmp_path / name):  # and a path must look like one.
+        assert find_model(path).path.resolve() == last and "held no images out" in find_model(path).remark
+    assert find_model(f"./{name}", "last").path.resolve() == last
+    assert not find_model(f"./{name}", "last").remark  # as it was asked for
+
+
+@pytest.mark.slow
 def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
     name = registry.DEFAULT
     loaded, entry = load_network(name), registry.find(name)
@@ -97,15 +120,14 @@ def test_a_name_loads_what_is_shipped(tmp_path, monkeypatch, weights):
     assert entry.short_hash in loaded.description and loaded.description.startswith("madn-srn, ")
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).mkdir()  # no run: a checkout has such a folder
-    assert find_model(name).published == entry
+    assert load_network(name).description == loaded.description
     (tmp_path / name / "checkpoints").mkdir()
     settings = {"recipe": "madn", "fields": TINY.fields(), "data": {}}
     (tmp_path / name / "settings.json").write_text(json.dumps(settings))
     shutil.copy(weights[0], tmp_path / name / "checkpoints/best.weights.h5")
-    assert find_model(name).published == entry  # What is shipped comes first,
+    assert load_network(name).description == loaded.description  # What is shipped comes first,
     for path in (f"./{name}", f"{name}/", Path(name), tmp_path / name):  # and a path must look like one.
-        assert find_model(path).path.resolve() == tmp_path / name / "checkpoints/best.weights.h5"
-    assert "step 7" in load_network(f"./{name}").description
+        assert "step 7" in load_network(path).description
     (tmp_path / "mine").mkdir()
     for wrong, said in (
         ("madn-smal", "madn-smal: no published weights of that name: did you mean madn-small"),
