@@ -9,6 +9,9 @@ How the scale is found: the smaller a photo, the more of a long blur the network
 the size at which it sees all of it; from there on the change stays about the same. The largest scale whose change is
 at least `PLATEAU` of the greatest is taken. On the four GoPro test pairs, their halves, and copies enlarged two and
 three times, that scale gains about what the pair gains at its own size.
+
+A photo no larger than those frames is restored at its own size first, for mostly that is the scale: where the network
+finds blur in it, and no more of it one step smaller, nothing else is tried.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,6 +33,8 @@ CENTRES = [(y / 4, x / 6) for y in (1, 3) for x in (1, 3, 5)]
 PLATEAU = 0.95  # The change at the scale that is taken is at least so much of the greatest.
 ENLARGED = 500_000  # Photos with fewer pixels are enlarged, up to twice, where their blur is too short.
 SMALLEST = 96  # A shorter side of fewer pixels is not worth measuring.
+FRAME = 1_300_000  # The frames that the networks have learnt from have 921,600 pixels; a photo with about as many has
+BLURRED = 1.1  # blur of a length that they know where the restored one has at least so many times its detail.
 SHARPENED = 1.04  # Less than so many times the detail of before is no restoration to speak of.
 DETAILED = 0.12  # A photo that is not blurred has so much of its contrast within a few pixels.
 BLOCK = 2048  # Corrections are added in blocks with sides of so many pixels.
@@ -44,6 +49,8 @@ class Measured:
     """How many times the detail of before the restored photo has at that scale."""
     detailed: bool = True
     """Whether the photo's own pixels have detail."""
+    restored: np.ndarray | None = None
+    """The photo as restored at that scale, float32, where it was restored as a whole to find the scale."""
 
     @property
     def note(self) -> str:
@@ -73,6 +80,10 @@ class ScaledRestorer(Restorer):
     ) -> tuple[np.ndarray, Plan]:
         """See `Restorer.__call__`; the plan is of the photo at its scale."""
         measured = self._measured(pixels, colours)
+        if measured.restored is not None and not self.ensemble:
+            plan = self.plan(*pixels.shape[:2], 4 * pixels.shape[2], pixels.nbytes)
+            on_tile(plan.count, plan.count)
+            return as_type(measured.restored, pixels.dtype), replace(plan, note=measured.note)
         if measured.scale == 1:
             restored, plan = super().__call__(pixels, on_tile, colours)
             return restored, replace(plan, note=measured.note)
@@ -101,32 +112,46 @@ def measure(restored: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) ->
     height, width = pixels.shape[:2]
     if min(height, width) < SMALLEST:
         return Measured(1.0)
+    detailed = bool(np.mean([_detail(image) for image in _windows(pixels, 1.0)]) >= DETAILED)
     level = max(0, int(np.ceil(np.log(START / max(height, width)) / np.log(STEP))))
-    found = _Found(_resized(pixels, STEP**level), restored)
-    changes, sharpening = {level: 1.0}, {level: found.sharpening}
     last = -2 if height * width < ENLARGED else 0
+    whole = None
+    tried: dict[int, list[_Found]] = {}
+    if level > 0 and ENLARGED <= height * width <= FRAME:
+        image = as_float(pixels)
+        whole = restored(image)
+        tried[0] = [_Found(*pair) for pair in zip(_windows(image, 1.0), _windows(whole, 1.0), strict=True)]
+        tried[1] = _restored_windows(restored, pixels, STEP)
+        larger, smaller = (
+            sum(window.inner(side) for window in tried[i]) for i, side in enumerate((WINDOW, WINDOW * STEP))
+        )
+        sharpening = float(np.mean([window.sharpening for window in tried[0]]))
+        if sharpening >= BLURRED and PLATEAU * smaller <= larger:
+            return Measured(1.0, sharpening, detailed, whole)
+    image = _resized(pixels, STEP**level)
+    found = _Found(image, restored(image))
+    changes, sharpenings = {level: 1.0}, {level: found.sharpening}
     before = [found.around(y, x, WINDOW * STEP) for y, x in CENTRES]
     while level > last:
         level -= 1
-        windows = [_Found(image, restored) for image in _windows(pixels, STEP**level)]
+        windows = tried.get(level) or _restored_windows(restored, pixels, STEP**level)
         after = [window.inner(WINDOW) for window in windows]
         changes[level] = changes[level + 1] * sum(after) / max(sum(before), 1e-12)
-        sharpening[level] = float(np.mean([window.sharpening for window in windows]))
+        sharpenings[level] = float(np.mean([window.sharpening for window in windows]))
         before = [window.inner(WINDOW * STEP) for window in windows]
         if changes[level] < 0.7 * max(changes.values()):
             break  # At larger scales the network changes less and less.
     level = min(level for level, change in changes.items() if change >= PLATEAU * max(changes.values()))
-    detail = np.mean([_detail(image) for image in _windows(pixels, 1.0)])
-    return Measured(1.0 if level == 0 else STEP**level, sharpening[level], bool(detail >= DETAILED))
+    scale = 1.0 if level == 0 else STEP**level
+    return Measured(scale, sharpenings[level], detailed, whole if level == 0 else None)
 
 
 class _Found:
-    """What a network changes in an image."""
+    """What a network changed in an image."""
 
-    def __init__(self, image: np.ndarray, restored: Callable[[np.ndarray], np.ndarray]):
-        after = restored(image)
-        self.change = np.abs(after - image).mean(axis=2)
-        self.sharpening = float(_gradients(after) / max(_gradients(image), 1e-9))
+    def __init__(self, image: np.ndarray, restored: np.ndarray):
+        self.change = np.abs(restored - image).mean(axis=2)
+        self.sharpening = float(_gradients(restored) / max(_gradients(image), 1e-9))
 
     def around(self, y: float, x: float, side: float) -> float:
         """Mean change in a square around a centre."""
@@ -136,6 +161,11 @@ class _Found:
     def inner(self, side: float) -> float:
         """Mean change in the middle square."""
         return self.around(0.5, 0.5, side)
+
+
+def _restored_windows(restored: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, scale: float) -> list[_Found]:
+    """What the network changes in the squares of a photo at a scale."""
+    return [_Found(image, restored(image)) for image in _windows(pixels, scale)]
 
 
 def _windows(pixels: np.ndarray, scale: float) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ from skimage import data
 
 from madn.errors import UserError
 from madn.restoration.restorer import Restorer
-from madn.restoration.scale import STEP, Measured, ScaledRestorer, measure
+from madn.restoration.scale import FRAME, STEP, Measured, ScaledRestorer, measure
 from madn.system import memory
 
 ASTRONAUT = data.astronaut()
@@ -31,6 +31,30 @@ def test_a_larger_copy_is_restored_at_a_smaller_scale():
     """In copies of one photo the same detail is twice and four times as large: the scale follows within one step."""
     steps = [np.log(scale_of(enlarged(factor))) / np.log(STEP) for factor in (1, 2, 4)]
     assert steps[1] - steps[0] == pytest.approx(2, abs=1.01) and steps[2] - steps[0] == pytest.approx(4, abs=1.01)
+
+
+def test_a_photo_of_a_frames_size_that_needs_no_other_is_restored_once():
+    """Beside the photo itself the network sees the squares of one other scale."""
+    grain = cv2.GaussianBlur(np.random.default_rng(0).normal(size=(720, 1280, 3)), (0, 0), 1.5)
+    photo, seen = (127 + 40 * grain / grain.std()).clip(0, 255).astype(np.uint8), []
+
+    def network(batch):
+        seen.append(batch.shape[1] * batch.shape[2])
+        return np.stack([knows_one_size(image) for image in batch])
+
+    restored, plan = ScaledRestorer(network, bytes_per_pixel=64)(photo)
+    np.testing.assert_array_equal(restored, Restorer(network, bytes_per_pixel=64)(photo)[0])
+    assert (plan.count, plan.scale, plan.note) == (1, 1, "")
+    assert seen == [720 * 1280, *6 * [160**2], 720 * 1280]
+
+
+def test_a_frame_of_longer_blur_is_restored_smaller():
+    """The squares at its own size are those of the photo restored as a whole, and the scale is as without them."""
+    photo = enlarged(2)
+    assert photo.shape[0] * photo.shape[1] < FRAME
+    whole = measure(knows_one_size, photo)
+    assert whole.scale < 1 and whole.restored is None
+    assert whole.scale == pytest.approx(scale_of(enlarged(4)) * 2, rel=0.5)
 
 
 def test_photos_too_small_to_measure_stay_at_their_size():
