@@ -115,7 +115,6 @@ def export(
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         fresh, old = Path(temporary, "fresh"), Path(temporary, "old")
         fresh.mkdir()
-        module = ServingModule(generator, multiple)
         reference = keras_reference(generator, multiple)
         expected = functools.cache(lambda shape: reference(photographs(shape)))
         written = {}
@@ -123,7 +122,9 @@ def export(
             if name in formats:
                 say(f"writing and checking {name} ...")
                 options = {"size": litert_size} if name == "litert" else dict(onnx or {}) if name == "onnx" else {}
-                written[name] = _write(name, module, fresh, expected, options, {**(facts or {}), "multiple": multiple})
+                written[name] = _write(
+                    name, generator, fresh, expected, options, {**(facts or {}), "multiple": multiple}
+                )
         about = {"version": 1, **(facts or {}), "multiple": multiple, "formats": written}
         if "savedmodel" in written:
             about["signatures"] = SIGNATURES
@@ -142,7 +143,7 @@ def export(
 
 def _write(
     name: str,
-    module: ServingModule,
+    generator: keras.Model,
     folder: Path,
     expected: Callable[[tuple[int, int, int]], np.ndarray],
     options: dict[str, Any],
@@ -158,9 +159,9 @@ def _write(
         if name == "onnx":
             variant = converter.Variant(**options)
             tolerance = variant.tolerance
-            write(module, folder / chosen.file, variant, facts)
+            write(ServingModule(converter.prepared(generator), facts["multiple"]), folder / chosen.file, variant, facts)
         else:
-            write(module, folder / chosen.file, *([fixed] if fixed else []))
+            write(ServingModule(generator, facts["multiple"]), folder / chosen.file, *([fixed] if fixed else []))
         restore = load(folder / chosen.file)
         shapes = [(1, *fixed)] if fixed else CHECKED_SHAPES
         difference = float(np.max([np.abs(restore(photographs(shape)) - expected(shape)).max() for shape in shapes]))

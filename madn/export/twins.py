@@ -2,7 +2,8 @@
 
 A twin is the network as `madn.export` writes it, but for its weights: these it reads from the .weights.h5 file beside
 it, in float16 as they are stored there. ONNX allows that: a tensor may name a file, and the place of its bytes in it.
-So weights lie there once, and a twin has a few hundred kB. It is compared with Keras before the registry names it.
+So weights lie there once, and a twin has a few hundred kB. Its transposed convolutions are rewritten for onnxruntime on
+CPUs (`madn.export.deconvolutions`). It is compared with Keras before the registry names it.
 """
 
 import itertools
@@ -57,10 +58,10 @@ def write_twin(name: str) -> Twin:
 
     Raises `UserError` where it differs by more than `TOLERANCE`, or weights are not stored as ONNX needs them.
     """
-    import onnx
 
     from madn.export import exporting, to_onnx
     from madn.export.__main__ import facts
+    from madn.export.deconvolutions import as_convolutions
     from madn.export.serving import ServingModule
     from madn.restoration.loading import load_network
     from madn.restoration.onnx_network import OnnxNetwork
@@ -73,9 +74,9 @@ def write_twin(name: str) -> Twin:
         about = {**facts(loaded), "multiple": loaded.multiple}
         if not loaded.network.knows_tiles:
             about["reach"] = loaded.restorer().reach
-        to_onnx.write_onnx(ServingModule(loaded.model, loaded.multiple), part)
-        model = onnx.load(part)
+        model = to_onnx.converted(ServingModule(to_onnx.prepared(loaded.model), loaded.multiple))
         take_weights_from(model, weights)
+        as_convolutions(model)
         to_onnx.describe(model, about)
         part.write_bytes(model.SerializeToString())
         to_onnx.describe(model, {**about, "bytes_per_pixel": _measured_bytes(part)})

@@ -107,9 +107,8 @@ def _shrunk(images, times: int, axis: int, method: str, antialias: bool):
     padded = _cut(_padded(images, axis, 2 * times), axis, 0, (blocks + 4) * times)
     shape = list(ops.shape(padded))
     padded = ops.reshape(padded, [*shape[:axis], blocks + 4, times, *shape[axis + 1 :]])
-    distance = np.abs(np.arange(-2 * times, 3 * times) + 0.5 - times / 2) / (times if antialias else 1)
     total = 0
-    for i, weights in enumerate(_kernel(distance, method).reshape(5, times)):
+    for i, weights in enumerate(shrinking_kernel(times, method, antialias).reshape(5, times)):
         if weights.any():
             weights = ops.convert_to_tensor(
                 weights.reshape([times if n == axis + 1 else 1 for n in range(5)]), images.dtype
@@ -123,12 +122,23 @@ def _enlarged_by_taps(images, times: int, axis: int, method: str):
     shape = list(ops.shape(images))
     padded = _padded(images, axis, 2)
     phases = []
-    for i in range(times):
-        shares = _kernel(np.abs(np.arange(-2, 3) - ((i + 0.5) / times - 0.5)), method)
+    for shares in enlarging_kernel(times, method):
         taps = [float(n) * _cut(padded, axis, k, k + shape[axis]) for k, n in enumerate(shares) if n]
         phases.append(sum(taps[1:], taps[0]))
     shape[axis] = shape[axis] * times
     return ops.reshape(ops.stack(phases, axis + 1), shape)
+
+
+def shrinking_kernel(times: int, method: str = "bicubic", antialias: bool = True) -> np.ndarray:
+    """The weights of the 5 `times` samples from two blocks before a block of `times` to two behind it, (5 times,)."""
+    distance = np.abs(np.arange(-2 * times, 3 * times) + 0.5 - times / 2) / (times if antialias else 1)
+    return _kernel(distance, method)
+
+
+def enlarging_kernel(times: int, method: str = "bicubic") -> np.ndarray:
+    """For each of the `times` new samples the weights of the five samples around it, (times, 5)."""
+    places = (np.arange(times)[:, None] + 0.5) / times - 0.5
+    return _kernel(np.abs(np.arange(-2, 3) - places), method)
 
 
 def _kernel(distance: np.ndarray, method: str) -> np.ndarray:

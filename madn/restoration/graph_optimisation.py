@@ -11,16 +11,17 @@ from madn.system.startup import device
 FEW = 4  # With at most so many output channels a convolution is quicker for four pixels at once.
 
 
-def optimised(generator: keras.Model) -> keras.Model:
+def optimised(generator: keras.Model, here: bool = True) -> keras.Model:
     """The network with its current weights, rewritten for `training=False`. It shares all other layers.
 
-    - Batch normalisation behind a linear convolution without bias becomes part of this convolution, on every backend.
-    - Where TensorFlow computes on CPUs, convolutions with few output channels make four pixels at once, see
-      `FourPixels`, and bilinear enlargements are TensorFlow's own.
+    - Batch normalisation behind a linear convolution without bias becomes part of this convolution, and a 1x1
+      convolution with fewer channels part of the linear transposed convolution before it, on every backend.
+    - `here`, for this process and not for an export: where TensorFlow computes on CPUs, convolutions with few output
+      channels make four pixels at once, see `FourPixels`, and bilinear enlargements are TensorFlow's own.
 
     Functional models inside are rewritten likewise. Returns `generator` itself where there is nothing to rewrite.
     """
-    swaps = _swaps(generator)
+    swaps = _swaps(generator, here)
     if not swaps:
         return generator
     return keras.models.clone_model(
@@ -33,16 +34,20 @@ def _call(operation, *args, mask=None, **kwargs):
     return operation(*args, **kwargs)
 
 
-def _swaps(model: keras.Model) -> dict:
+def _swaps(model: keras.Model, here: bool) -> dict:
     """The layers that are replaced, each with what takes its place."""
     swaps = {}
-    for convolution, normalization in _pairs(model):
-        swaps[convolution] = _merged(convolution, normalization)
-        swaps[normalization] = layers.Identity(dtype=normalization.dtype_policy, name=normalization.name)
-    on_cpu = keras.backend.backend() == "tensorflow" and device().startswith("CPU")
+    for layer, after in _pairs(model):
+        if _is_normalisation_of(after, layer):
+            swaps[layer] = _merged(layer, after)
+        elif _is_projection_of(after, layer):
+            swaps[layer] = _projected(layer, after)
+        if layer in swaps:
+            swaps[after] = layers.Identity(dtype=after.dtype_policy, name=after.name)
+    on_cpu = here and keras.backend.backend() == "tensorflow" and device().startswith("CPU")
     for layer in model.layers:
         if isinstance(layer, Functional):
-            if (inside := optimised(layer)) is not layer:
+            if (inside := optimised(layer, here)) is not layer:
                 swaps[layer] = inside
         elif on_cpu and layer not in swaps and FourPixels.fits(layer):
             swaps[layer] = FourPixels.of(layer)
@@ -52,7 +57,7 @@ def _swaps(model: keras.Model) -> dict:
 
 
 def _pairs(model: keras.Model) -> list[tuple]:
-    """Convolutions, each with the batch normalisation that alone takes its result; both are called once."""
+    """Linear convolutions, each with the layer that alone takes its result; both are called once."""
     nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
     calls, takers = {}, {}
     for node in nodes:
@@ -65,22 +70,51 @@ def _pairs(model: keras.Model) -> list[tuple]:
     for layer, (node, *more) in calls.items():
         if (
             more
-            or type(layer) is not layers.Conv2D
-            or layer.use_bias
+            or type(layer) not in (layers.Conv2D, layers.Conv2DTranspose)
             or layer.data_format != "channels_last"
             or layer.activation is not keras.activations.linear
         ):
             continue
         after, *others = takers[id(node.outputs[0])]
-        if (
-            type(after) is layers.BatchNormalization
-            and not others
-            and len(calls[after]) == 1
-            and after.axis in (-1, 3)
-            and after.compute_dtype == layer.compute_dtype
-        ):
+        if after is not None and not others and len(calls[after]) == 1:
             pairs.append((layer, after))
     return pairs
+
+
+def _is_normalisation_of(after, layer) -> bool:
+    return (
+        type(layer) is layers.Conv2D
+        and not layer.use_bias
+        and type(after) is layers.BatchNormalization
+        and after.axis in (-1, 3)
+        and after.compute_dtype == layer.compute_dtype
+    )
+
+
+def _is_projection_of(after, layer) -> bool:
+    return (
+        type(layer) is layers.Conv2DTranspose
+        and type(after) is layers.Conv2D
+        and (after.kernel_size, after.strides, after.groups) == ((1, 1), (1, 1), 1)
+        and after.data_format == "channels_last"
+        and after.filters < layer.filters
+        and after.compute_dtype == layer.compute_dtype
+    )
+
+
+def _projected(deconvolution: layers.Conv2DTranspose, projection: layers.Conv2D) -> layers.Conv2DTranspose:
+    """One transposed convolution that takes the place of both."""
+    weights = projection.kernel[0, 0]
+    # The axes of a transposed convolution's kernel are height, width, outputs and inputs.
+    kernel = ops.einsum("hwoi,of->hwfi", deconvolution.kernel, weights)
+    bias = ops.zeros(projection.filters, kernel.dtype)
+    if deconvolution.use_bias:
+        bias = bias + ops.matmul(deconvolution.bias, weights)
+    if projection.use_bias:
+        bias = bias + projection.bias
+    config = {**deconvolution.get_config(), "filters": projection.filters, "use_bias": True}
+    config["activation"] = projection.get_config()["activation"]
+    return _filled(layers.Conv2DTranspose, config, kernel, bias, inputs=kernel.shape[3])
 
 
 def _merged(convolution: layers.Conv2D, normalization: layers.BatchNormalization) -> layers.Conv2D:
@@ -95,10 +129,10 @@ def _merged(convolution: layers.Conv2D, normalization: layers.BatchNormalization
     return _filled(layers.Conv2D, config, convolution.kernel * scale, bias)
 
 
-def _filled(cls: type[layers.Conv2D], config: dict, kernel, bias=None) -> layers.Conv2D:
-    """A convolution with these weights."""
+def _filled(cls, config: dict, kernel, bias=None, inputs: int | None = None):
+    """A convolution of the class `cls` with these weights, of so many input channels."""
     layer = cls.from_config({**config, "kernel_initializer": "zeros"})
-    layer.build((None, None, None, kernel.shape[2] * layer.groups))
+    layer.build((None, None, None, inputs or kernel.shape[2] * layer.groups))
     layer.kernel.assign(kernel)
     if bias is not None:
         layer.bias.assign(bias)

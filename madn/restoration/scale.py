@@ -81,7 +81,8 @@ class ScaledRestorer(Restorer):
         """See `Restorer.__call__`; the plan is of the photo at its scale."""
         measured = self._measured(pixels, colours)
         if measured.restored is not None and not self.ensemble:
-            plan = self.plan(*pixels.shape[:2], 4 * pixels.shape[2], pixels.nbytes)
+            height, width, channels = pixels.shape
+            plan = self.plan(height, width, 4 * channels, pixels.nbytes)
             on_tile(plan.count, plan.count)
             return as_type(measured.restored, pixels.dtype), replace(plan, note=measured.note)
         if measured.scale == 1:

@@ -157,3 +157,31 @@ def test_networks_of_papers(name, changes):
     expected = keras.ops.convert_to_numpy(generator(photo, training=False)["deblurred"])
     assert np.abs(expected - photo).max() > 1e-3, "does nothing"
     np.testing.assert_allclose(called(new, photo), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("activation", [None, "tanh"])
+def test_a_projection_becomes_part_of_the_deconvolution_before_it(bias, activation):
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2DTranspose(9, 4, 2, padding="same", use_bias=bias, name="larger")(image)
+    x = layers.Conv2D(2, 1, use_bias=bias, activation=activation, name="projection")(x)
+    model = randomized(keras.Model(image, x))
+    new = optimised(model)
+    assert new.get_layer("larger").filters == 2 and type(new.get_layer("projection")) is layers.Identity
+    np.testing.assert_allclose(called(new), called(model), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kernel, width, activation", [(3, 2, None), (1, 12, None), (1, 2, "relu")], ids=["wider", "more", "not linear"]
+)
+def test_other_convolutions_behind_a_deconvolution_stay(kernel, width, activation):
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2DTranspose(9, 4, 2, padding="same", activation=activation)(image)
+    model = keras.Model(image, layers.Conv2D(width, kernel, padding="same")(x))
+    assert optimised(model, here=False) is model
+
+
+def test_an_export_is_rewritten_for_no_machine():
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, Resize(2, "bilinear")(layers.Conv2D(3, 5, padding="same")(image)))
+    assert optimised(model, here=False) is model
