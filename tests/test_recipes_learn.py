@@ -56,6 +56,7 @@ class Pixels:
         return keras.ops.mean(keras.ops.square(images - sharp))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TINY if name != "egnet"])
 def test_each_player_moves_its_own_weights_alone(name, monkeypatch):
     recipe = narrow(name, crop=32)

@@ -73,9 +73,9 @@ def _similarity(a, b):
 def _window(x):
     """The Gaussian mean around each pixel whose window lies inside the image."""
     taps = np.exp(-0.5 * ((np.arange(WINDOW) - WINDOW // 2) / SIGMA) ** 2)
-    kernel = np.tile((taps / taps.sum()).astype("float32"), (x.shape[-1], 1))
-    x = ops.depthwise_conv(x, kernel.T[:, None, :, None], padding="valid")
-    return ops.depthwise_conv(x, kernel.T[None, :, :, None], padding="valid")
+    kernel = ops.convert_to_tensor(np.tile((taps / taps.sum())[:, None], x.shape[-1]), x.dtype)
+    x = ops.depthwise_conv(x, kernel[:, None, :, None], padding="valid")
+    return ops.depthwise_conv(x, kernel[None, :, :, None], padding="valid")
 
 
 def _halve(x, sides):

@@ -166,6 +166,9 @@ class SobelMagnitude(layers.Layer):
     def call(self, images):
         return sobel_magnitude(images)
 
+    def compute_output_shape(self, shape):
+        return shape
+
 
 @keras.saving.register_keras_serializable("madn")
 class Resize(layers.Layer):
@@ -177,6 +180,14 @@ class Resize(layers.Layer):
 
     def call(self, images):
         return resize(images, self.scale, self.method, self.antialias)
+
+    def compute_output_shape(self, shape):  # Keras would find it by a call, half of the time of building a network.
+        def resized(size):
+            return (
+                size if size is None else size * int(self.scale) if self.scale >= 1 else size // round(1 / self.scale)
+            )
+
+        return (shape[0], resized(shape[1]), resized(shape[2]), shape[3])
 
 
 @keras.saving.register_keras_serializable("madn")

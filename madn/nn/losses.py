@@ -4,6 +4,8 @@ Every term is a float32 scalar, a mean over all its elements. Inputs may be of a
 precision); they are cast to float32 first.
 """
 
+import math
+
 from keras import ops
 
 from madn.nn import replicas
@@ -56,7 +58,7 @@ def batch_psnr(images, sharp):
     """
     a, b = (ops.round(255 * ops.clip(ops.cast(x, "float32"), 0, 1)) for x in (images, sharp))
     error = ops.mean(ops.square(a - b), axis=(1, 2, 3))
-    return ops.mean(ops.minimum(10 * ops.log(255.0**2 / ops.maximum(error, 1e-12)) / ops.log(10.0), 100.0))
+    return ops.mean(ops.minimum(10 * ops.log(255.0**2 / ops.maximum(error, 1e-12)) / math.log(10), 100.0))
 
 
 def _float32(x):

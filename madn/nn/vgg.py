@@ -64,7 +64,8 @@ class PerceptualLoss:
     def features(self, images):
         """(n, h, w, 3) RGB in [0, 1] -> float32 features (n, h / k, w / k, channels)."""
         images = ops.cast(images, "float32")
-        return self.extractor(255 * ops.flip(images, axis=-1) - ops.convert_to_tensor(CAFFE_MEAN), training=False)
+        mean = ops.convert_to_tensor(CAFFE_MEAN, images.dtype)
+        return self.extractor(255 * ops.flip(images, axis=-1) - mean, training=False)
 
     def distance(self, images, sharp):
         """`gain` times the mean squared difference of two batches' features, a float32 scalar; images are (n, h, w, 3).

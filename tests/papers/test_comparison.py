@@ -69,6 +69,7 @@ def contest(tmp_path, minutes=1.0):
     return Contest(tmp_path / "runs", minutes, ["--data", "GOPRO"], "GOPRO")
 
 
+@pytest.mark.slow
 def test_the_minutes_decide_the_steps_and_the_clock_ends_them(tmp_path, commands):
     entry = contest(tmp_path).enter("madn-budget", {"vgg16": "a.h5", "vgg19": "b.h5"})
     assert [call[0] for call in commands] == ["madn.train", "madn.train", "madn.train", "madn.evaluate"]

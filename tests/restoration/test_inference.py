@@ -47,7 +47,7 @@ def psnr(one, other):
         ("madn", 64, 80),
         ("msr2b", 64, 80),
         pytest.param("structure_guided", 64, 70, marks=pytest.mark.slow),
-        ("sisnet", 64, 50),
+        pytest.param("sisnet", 64, 50, marks=pytest.mark.slow),
         pytest.param("egnet", 16, 38, marks=pytest.mark.slow),
     ],
 )

@@ -23,7 +23,7 @@ from madn.restoration.model_source import find_model
 from madn.training.checkpoint import save_generator
 from madn.weights import registry
 
-TINY = replace(MADN, widths=(4, 8, 16), res_blocks=1)
+TINY = replace(MADN, widths=(4, 8, 16), res_blocks=1, scales=1)
 
 
 @pytest.fixture

@@ -97,6 +97,7 @@ def test_a_damaged_twin_is_not_run(monkeypatch, tmp_path):
         runtimes.load(SMALL, few=True)
 
 
+@pytest.mark.slow
 def test_the_twin_and_keras_restore_alike():
     few, many = (runtimes.load(SMALL, options=RuntimeOptions(runtime=what)) for what in ("onnx", "keras"))
     photo = np.ascontiguousarray(data.astronaut()[100:290, 60:300])

@@ -72,7 +72,7 @@ def test_first_adam_step_moves_each_weight_by_its_learning_rate():
 
 def test_simultaneous_takes_both_gradients_at_the_same_weights():
     """Algorithm 1: the generator's step does not see the discriminator's; alternating order does."""
-    recipe = replace(TINY, adversarial=10.0, lr_d=0.1, clip_norm=None)
+    recipe = replace(TINY, scales=1, adversarial=10.0, lr_d=0.1, clip_norm=None)
     still = replace(recipe, lr_d=0.0)
     moved = {}
     for name, each in {"simultaneous": recipe, "alternating": alternating(recipe), "still": still}.items():
@@ -214,7 +214,7 @@ def test_every_term_is_logged():
 
 def two_steps(**changes):
     """Weights, moments and logs of two steps; of a wide epsilon, so that Adam's steps are as close as the gradients."""
-    model = eager(replace(TINY, batch=4, adam=(0.9, 0.999, 1e-3), **changes))
+    model = eager(replace(TINY, scales=1, batch=4, adam=(0.9, 0.999, 1e-3), **changes))
     logs = [model.train_on_batch(*batch(4, seed=seed), return_dict=True) for seed in (0, 1)]
     return values(
         [*model.generator.variables, *model.critic_variables, *model.optimizer.variables, *model.d_optimizer.variables]

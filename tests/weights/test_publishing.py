@@ -16,7 +16,7 @@ from madn.training.checkpoint import read_recipe, save_generator
 from madn.weights import __main__ as command
 from madn.weights import publishing, registry
 
-TINY = replace(MADN, widths=(4, 8, 16), res_blocks=1)
+TINY = replace(MADN, widths=(4, 8, 16), res_blocks=1, scales=1)
 START = replace(TINY, gradient_network="none", adversarial_domains="none")  # the scale network alone
 WHOLE = replace(TINY, residual="scale", adversarial_domains="none")  # with gradient network and up-sampling block
 ABOUT = ["--licence", "MIT", "--trained-on", "nothing"]
