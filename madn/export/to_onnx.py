@@ -24,8 +24,7 @@ from onnx import numpy_helper
 from tf2onnx import optimizer, tf_loader
 from tf2onnx.tfonnx import process_tf_graph
 
-from madn.export.deconvolutions import as_convolutions
-from madn.export.resizing import with_convolutions
+from madn.export.convolutions import with_convolutions
 from madn.export.serving import ServingModule
 from madn.restoration.graph_optimisation import optimised
 from madn.restoration.onnx_network import FACTS
@@ -54,7 +53,7 @@ def prepared(generator: keras.Model) -> keras.Model:
     """The network as ONNX runtimes start and compute it soonest: the same numbers, up to rounding, by fewer operations.
 
     It shares its layers with `generator`, but for those that are replaced (`madn.restoration.graph_optimisation`,
-    `madn.export.resizing`).
+    `madn.export.convolutions`).
     """
     return with_convolutions(optimised(generator, here=False))
 
@@ -66,7 +65,6 @@ def write_onnx(module: ServingModule, file: Path, variant: Variant | None = None
     """
     variant = variant or Variant()
     model = converted(module, variant.size)
-    as_convolutions(model, fold=True)
     if variant.precision == "float16":
         _halve(model)
     if variant.layout == "nchw":

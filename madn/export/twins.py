@@ -2,8 +2,7 @@
 
 A twin is the network as `madn.export` writes it, but for its weights: these it reads from the .weights.h5 file beside
 it, in float16 as they are stored there. ONNX allows that: a tensor may name a file, and the place of its bytes in it.
-So weights lie there once, and a twin has a few hundred kB. Its transposed convolutions are rewritten for onnxruntime on
-CPUs (`madn.export.deconvolutions`). It is compared with Keras before the registry names it.
+So weights lie there once, and a twin has a few hundred kB. It is compared with Keras before the registry names it.
 """
 
 import itertools
@@ -61,7 +60,6 @@ def write_twin(name: str) -> Twin:
 
     from madn.export import exporting, to_onnx
     from madn.export.__main__ import facts
-    from madn.export.deconvolutions import as_convolutions
     from madn.export.serving import ServingModule
     from madn.restoration.loading import load_network
     from madn.restoration.onnx_network import OnnxNetwork
@@ -76,7 +74,6 @@ def write_twin(name: str) -> Twin:
             about["reach"] = loaded.restorer().reach
         model = to_onnx.converted(ServingModule(to_onnx.prepared(loaded.model), loaded.multiple))
         take_weights_from(model, weights)
-        as_convolutions(model)
         to_onnx.describe(model, about)
         part.write_bytes(model.SerializeToString())
         to_onnx.describe(model, {**about, "bytes_per_pixel": _measured_bytes(part)})
@@ -126,20 +123,42 @@ def take_weights_from(model: "onnx.ModelProto", weights: Path) -> None:
     decoding = []
     for tensor in list(model.graph.initializer):
         values = numpy_helper.to_array(tensor)
-        match = _matching(values, stored.get(values.size, [])) if values.dtype == np.float32 and values.ndim else None
+        candidates = stored.get(values.size, []) if values.dtype == np.float32 and values.ndim else []
+        match = _matching(values, candidates) or _matching_deconvolution(values, candidates)
         if match is None:
             continue
-        shape, offset, order = match
         source = TensorProto(
             name=f"{tensor.name}/stored",
             data_type=TensorProto.FLOAT16,
-            dims=shape,
+            dims=match.shape,
             data_location=TensorProto.EXTERNAL,
         )
-        for key, value in (("location", weights.name), ("offset", offset), ("length", 2 * values.size)):
+        for key, value in (("location", weights.name), ("offset", match.offset), ("length", 2 * values.size)):
             source.external_data.add(key=key, value=str(value))
-        decoding.append(helper.make_node("Cast", [source.name], [f"{tensor.name}/float32"], to=TensorProto.FLOAT))
-        decoding.append(helper.make_node("Transpose", [f"{tensor.name}/float32"], [tensor.name], perm=order))
+        name = tensor.name
+        decoding.append(helper.make_node("Cast", [source.name], [f"{name}/float32"], to=TensorProto.FLOAT))
+        if match.parts is None:
+            decoding.append(helper.make_node("Transpose", [f"{name}/float32"], [name], perm=match.order))
+        else:
+            least = np.iinfo(np.int64).min
+            constants = {
+                "parts": match.parts,
+                "from": (-1, -1),
+                "to": (least, least),
+                "axes": (0, 2),
+                "by": (-1, -1),
+                "shape": values.shape,
+            }
+            names = {key: f"{name}/{key}" for key in constants}
+            for key, numbers in constants.items():
+                model.graph.initializer.append(numpy_helper.from_array(np.array(numbers, np.int64), names[key]))
+            reverse = [f"{name}/split", *(names[key] for key in ("from", "to", "axes", "by"))]
+            decoding += [
+                helper.make_node("Reshape", [f"{name}/float32", names["parts"]], [f"{name}/split"]),
+                helper.make_node("Slice", reverse, [f"{name}/reversed"]),
+                helper.make_node("Transpose", [f"{name}/reversed"], [f"{name}/turned"], perm=match.order),
+                helper.make_node("Reshape", [f"{name}/turned", names["shape"]], [name]),
+            ]
         model.graph.initializer.remove(tensor)
         model.graph.initializer.append(source)
     nodes = [*decoding, *model.graph.node]
@@ -147,14 +166,42 @@ def take_weights_from(model: "onnx.ModelProto", weights: Path) -> None:
     model.graph.node.extend(nodes)
 
 
-def _matching(values: np.ndarray, candidates: list) -> tuple[tuple[int, ...], int, tuple[int, ...]] | None:
-    """Shape, place and order of axes of the stored array that `values` are; shapes may differ in axes of length 1."""
+@dataclass(frozen=True)
+class _Match:
+    """Where values are stored, and what makes them of what is there: `parts` splits the axes, the first and third of
+    which are reversed; `order` permutes them."""
+
+    shape: tuple[int, ...]
+    offset: int
+    order: tuple[int, ...]
+    parts: tuple[int, ...] | None = None
+
+
+def _matching(values: np.ndarray, candidates: list[tuple[np.ndarray, int]]) -> _Match | None:
+    """The stored array that `values` are, its axes permuted; shapes may differ in axes of length 1."""
     for array, offset in candidates:
         array = array if array.ndim == values.ndim else array.reshape(values.shape)
         for order in itertools.permutations(range(values.ndim)):
             turned = array.transpose(order)
             if turned.shape == values.shape and np.array_equal(turned.astype(np.float32), values):
-                return array.shape, offset, order
+                return _Match(array.shape, offset, order)
+    return None
+
+
+def _matching_deconvolution(values: np.ndarray, candidates: list[tuple[np.ndarray, int]]) -> _Match | None:
+    """The stored kernel of a deconvolution that `values` are, with places as channels, as ONNX has kernels: outputs
+    first (`madn.export.convolutions.places_as_channels`)."""
+    order = (1, 3, 4, 5, 0, 2)
+    for array, offset in candidates:
+        if array.ndim != 4 or values.ndim != 4 or array.shape[0] % values.shape[2]:
+            continue
+        taps, stride = values.shape[2], array.shape[0] // values.shape[2]
+        parts = (taps, stride, taps, stride, *array.shape[2:])
+        if np.prod(parts) != array.size:
+            continue
+        turned = array.reshape(parts)[::-1, :, ::-1].transpose(order).reshape(-1, array.shape[3], taps, taps)
+        if turned.shape == values.shape and np.array_equal(turned.astype(np.float32), values):
+            return _Match(array.shape, offset, order, parts)
     return None
 
 
