@@ -24,8 +24,8 @@ Where the paper leaves a choice open or contradicts itself, the default and its 
   Where it is clipped no gradient passes, and at the first weights that are 22 to 34% of the values (five seeds, four
   GoPro test crops of 256); the output then lies 10.7 to 11.7 dB from the blurred image. Without the addition, as the
   text has it (`structure_guided-noresidual`), nothing is clipped, and the tanh lies 8.5 to 9.4 dB from it. After the
-  hundred steps named below, which start at the blurred image with the addition, it is 13.4 dB from the sharp one without
-  and 25.8 dB with it, at content losses of 73.3 and 34.8.
+  hundred steps named below, which start at the blurred image with the addition, it is 13.4 dB from the sharp one
+  without, and 25.8 dB with it, at content losses of 73.3 and 34.8.
 - Eq. 5 has three RGCLs on U_0, and a "+" inside "Con"; the text has "multipath reuse mode" and "fused by a concatenate
   operation". Built is Cross-SRN's hierarchical split, which has the printed operations at a plain width. As printed,
   side by side and concatenated, it is `structure_guided-parallel`: 442.86 G at 80 channels; summed, it has 450.70 G at
@@ -37,13 +37,13 @@ Where the paper leaves a choice open or contradicts itself, the default and its 
   with a standard deviation over the image of 1e-5 to 1.3e-4, and the gradient of all 1x3 and 3x1 kernels has 1.5e-4
   to 1.8e-4 of the norm of that of the MBRBs' 3x3 convolutions (three seeds; content and gradient loss; four GoPro
   test crops of 256). With Cross-SRN's end (`structure_guided-fnorm`) it has 0.018 to 0.021, with a gate
-  (`structure_guided-gate`) 0.009 to 0.010. A hundred steps do not tell the two apart: the content loss of the last 50 is
-  34.78 as printed and 34.81 with fnorm (one run each, the gate was not trained: `python -m madn.train --recipe structure_guided-budget --width 16
-  --gradient-width 32 --d-widths 16 32 64 128 --rgcl-tail fnorm --steps 100 --data GOPRO REDS`, a VGG19 file). So the
-  printed end stays.
+  (`structure_guided-gate`) 0.009 to 0.010. A hundred steps do not tell the two apart: the content loss of the last 50
+  is 34.78 as printed and 34.81 with fnorm (one run each, the gate was not trained: `python -m madn.train --recipe
+  structure_guided-budget --width 16 --gradient-width 32 --d-widths 16 32 64 128 --rgcl-tail fnorm --steps 100 --data
+  GOPRO REDS`, with a VGG19 file). So the printed end stays.
 - of the 30 channel attentions in RGCLs, 4 to 6 are dead at the first weights (fnorm: 3 to 5, gate: 2 to 5): no unit of
-  their squeeze is above zero in any of those crops. Most have 32 channels, of which the squeeze leaves two units. From a
-  start in which none is dead (biases of 0.1 in the squeezes) the same hundred steps give 34.72 and 34.81.
+  their squeeze is above zero in any of those crops. Most have 32 channels, of which the squeeze leaves two units. From
+  a start in which none is dead (biases of 0.1 in the squeezes) the same hundred steps give 34.72 and 34.81.
 - PRFTM "increases the number of channels"; here 256 -> 128, which the count of operations asks for, with ReLUs.
 - GradientNet's input is added to its output, and U_0 to CA's: not in Eq. 4; Cross-SRN has the latter.
 - skip connections are additions: concatenation costs 5.7% more than Table 3 says.
