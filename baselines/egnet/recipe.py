@@ -18,8 +18,7 @@ Differences from the paper, all of them choices where it says nothing or contrad
 - no paper's control tells EGN's capacity from its longer training: `egnet-train-longer` spends the second 6,000,000
   steps on the backbone itself.
 - images are padded to multiples of 16, not 8, for the self-ensemble network's half-size and quarter images.
-- left out: RealBlur's scores after alignment (`evaluate` compares pixel by pixel, as the paper's numbers suggest that
-  it did), and other readings of EGM (attention without sigmoid or sum, other levels and orders).
+- left out: other readings of EGM (attention without sigmoid or sum, other levels and orders).
 The networks' and the losses' own choices are listed in generator.py, egn.py, mprnet.py and objective.py.
 """
 
