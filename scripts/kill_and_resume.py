@@ -112,7 +112,10 @@ def content(run: Path) -> dict:
 def differences(expected: dict, run: Path) -> list[str]:
     found = content(run)
     left = [path.name for path in run.rglob(".*.part")]
-    return [key for key in {**expected, **found} if expected.get(key) != found.get(key)] + left
+    wrong = [key for key in {**expected, **found} if expected.get(key) != found.get(key)]
+    return [
+        f"{key}: {found.get(key)} for {expected.get(key)}" if key.startswith("log") else key for key in wrong
+    ] + left
 
 
 def times(run: Path, until: int) -> dict:
