@@ -22,14 +22,14 @@ Where the paper leaves a choice open or contradicts itself, what is built and wh
   added to it is "a concat layer [...] after each EBlock" alone; no convolution that would reduce a concatenated skip is
   named. The count does not decide: with concatenations and a 3x3 convolution GN would bring G to 29,440,649 parameters,
   and both networks to 29,809,481, which are "more than 29 million" as well.
-- "corresponding scale features" for GN: decoder features of the finest SN pass at the matching resolution. "I_i denotes
-  the scale features" may mean the features or the images of the scales themselves: the recipes `madn-by-scale`
-  (28,555,721 parameters) and `madn-image` (28,344,905), neither of which has the printed "more than 29
-  million". Trained for 89 steps on SRN's frozen weights, the three restore alike (held-out crops 30.39 dB each)
-  and the decoder's predict the sharp gradient map a little better: L_GB 0.150 in the last 29 steps, by_scale 0.160,
-  image 0.161 (one run each: `python -m madn.train --recipe madn-srn --weights srn.weights.h5 --gradient-network image
-  --gn-share 0.99 --steps 90 --crop-tries 2 --data GOPRO REDS --validation GOPR0374_11_00,020,GOPR0477_11_00`). Encoder
-  features would have the same count as the decoder's.
+- "corresponding scale features" for GN: decoder features of the finest SN pass at the matching resolution. Encoder
+  features would have the same count. "I_i denotes the scale features" may mean the features or the images of the scales
+  themselves: the recipes `madn-by-scale` (28,555,721 parameters) and `madn-image` (28,344,905), neither of which has
+  the printed "more than 29 million". Trained for 89 steps on SRN's frozen weights, the three restore alike (held-out
+  crops 30.39 dB each), and the decoder's predict the sharp gradient map a little better: L_GB 0.150 in the last 29
+  steps, by_scale 0.160, image 0.161 (one run each: `python -m madn.train --recipe madn-srn --weights srn.weights.h5
+  --gradient-network image --gn-share 0.99 --steps 90 --crop-tries 2 --data GOPRO REDS --validation
+  GOPR0374_11_00,020,GOPR0477_11_00`).
 - a 3x3 convolution brings each concatenation in GN back to the block's width; without one G would have 42 million
   parameters, with a 1x1 convolution 27.8 million.
 - "up-sampling block": fusion at full resolution and a stride-1 deconvolution, as in OutBlock. Fusion at half the
