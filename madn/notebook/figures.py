@@ -211,7 +211,8 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
                 sides: Any = {"ha": "left" if right > 0 else "right", "va": "bottom" if up > 0 else "top"}
                 text = axes.annotate(name, place, (right, up), textcoords="offset points", fontsize=8, **sides)
                 box = text.get_window_extent()
-                if axes.bbox.containsx(box.x0) and not any(box.overlaps(other) for other in others):
+                inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1)
+                if inside and not any(box.overlaps(other) for other in others):
                     break
             else:
                 continue
