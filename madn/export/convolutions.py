@@ -17,6 +17,9 @@ from keras import layers, ops
 from madn.nn.layers import Resize, enlarging_kernel, shrinking_kernel
 from madn.system.keras_private import Functional
 
+FEW = 4  # With more channels than an image the convolution, whose channels stay by themselves, is mostly zeros.
+ACROSS = (keras.activations.softmax, keras.activations.log_softmax)  # Activations that are not of each number alone.
+
 
 def with_convolutions(generator: keras.Model) -> keras.Model:
     """The network with bicubic resizes and deconvolutions as convolutions; it shares all other layers, and all weights.
@@ -41,6 +44,8 @@ class ConvolvedResize(Resize):
     """`madn.nn.layers.Resize`, bicubic, as one convolution for each axis."""
 
     def call(self, images):
+        if images.shape[-1] > FEW:
+            return super().call(images)
         for axis in (1, 2):
             # Samples outside the image count as zero; an image of ones, resized likewise, says by what to divide.
             shape = [size if n == axis else 1 for n, size in enumerate(ops.shape(images))]
@@ -89,6 +94,7 @@ class ConvolvedDeconvolution(layers.Layer):
             and layer.output_padding is None
             and layer.dilation_rate == (1, 1)
             and layer.data_format == "channels_last"
+            and layer.activation not in ACROSS
         )
 
     def call(self, images):

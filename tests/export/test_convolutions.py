@@ -33,6 +33,11 @@ def test_bicubic_resizes_are_replaced_also_in_networks_inside():
     np.testing.assert_allclose(changed(PHOTO[:, :100]), network(PHOTO[:, :100]), atol=1e-6)
 
 
+def test_many_channels_stay_sums_of_shifted_images():
+    images = np.random.default_rng(0).random((1, 16, 12, 5), dtype=np.float32)
+    np.testing.assert_array_equal(ConvolvedResize(0.5)(images), Resize(0.5)(images))
+
+
 @pytest.mark.parametrize("kernel, stride", [(4, 2), (2, 2), (6, 3), (3, 1), (5, 1), (8, 2), (6, 2)])
 @pytest.mark.parametrize("bias, activation", [(True, "relu"), (False, None)])
 def test_a_deconvolution_as_a_convolution(kernel, stride, bias, activation):
@@ -52,7 +57,12 @@ def test_a_deconvolution_as_a_convolution(kernel, stride, bias, activation):
 
 
 @pytest.mark.parametrize(
-    "options", [{"kernel_size": 3, "strides": 2}, {"kernel_size": 4, "strides": 2, "padding": "valid"}]
+    "options",
+    [
+        {"kernel_size": 3, "strides": 2},
+        {"kernel_size": 4, "strides": 2, "padding": "valid"},
+        {"kernel_size": 4, "strides": 2, "activation": "softmax"},
+    ],
 )
 def test_other_deconvolutions_stay(options):
     image = keras.Input((None, None, 5))
