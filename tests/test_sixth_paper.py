@@ -106,6 +106,7 @@ def pairs(tmp_path):
     return str(tmp_path / "set")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sixth")
 def test_a_folder_and_a_line_are_a_paper(pairs, tmp_path, capsys):
     train.main(["--list"])

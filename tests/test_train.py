@@ -254,6 +254,7 @@ def test_black_batches_are_told_and_trained_on(tmp_path, capsys):
     assert all(f"00000{i}.png" in line for line in warnings for i in range(2))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager_steps", "networks_of_few_layers")
 def test_a_resumed_run_keeps_the_options_of_the_run(pairs, tmp_path, monkeypatch):
     called = []

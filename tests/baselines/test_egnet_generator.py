@@ -162,6 +162,7 @@ def test_sizes_are_multiples(tiny):
         build_self_ensemble(tiny)(images(1, 16, 24, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs of unknown size are TensorFlow's")
 def test_graph_of_unknown_size(tiny):
     import tensorflow as tf
@@ -204,6 +205,7 @@ def test_ensemble_branches_may_be_permuted_with_their_weights():
     assert_allclose(array(permuted([results[old] for old in order])), array(network(results)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_three_results_of_the_average(tiny):
     blurred = images(1, 32, 48, 3)
 

@@ -61,6 +61,7 @@ def test_every_lateral_is_exactly_the_image_over_a_power_of_two(resnet, monkeypa
     assert [shape[-1] for shape in resnet.output_shape] == [32, 64, 192, 1088, 2080]
 
 
+@pytest.mark.slow
 def test_inception_v3(narrow_v3):
     backbone = narrow_v3.get_layer("backbone")
     assert [shape[-1] for shape in backbone.output_shape] == [32, 64, 192, 768, 2048]
@@ -195,6 +196,7 @@ def test_reflected_border():
     assert padded.shape == (1, 6, 6, 1) and padded[0, 0, :, 0].tolist() == [2, 1, 2, 3, 2, 1]
 
 
+@pytest.mark.slow
 def test_any_size_in_one_graph():
     """Odd maps double too: 96 pixels have an info_0 of 3."""
     tf = pytest.importorskip("tensorflow")

@@ -185,7 +185,7 @@ def test_training_moves_what_it_should(monkeypatch):
         assert not any(same(moving[1][domain], critic.weights)), domain
 
 
-@pytest.mark.parametrize("variant", ["noploss", "wgan"])
+@pytest.mark.parametrize("variant", [pytest.param("noploss", marks=pytest.mark.slow), "wgan"])
 def test_mixed_precision_trains(variant, monkeypatch):
     monkeypatch.setattr("madn.nn.vgg.PerceptualLoss", Distance)
     model = eager(tiny(recipes.get(f"sisnet-{variant}"), precision="mixed_bfloat16", zero_outputs=True))

@@ -136,6 +136,7 @@ def test_shares_follow_from_the_times():
     assert suite.restoration_cells({**row, "macs": None})[7:] == ["", "", "", "", "1.50"]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_process_that_dies_leaves_a_line():
     assert "was killed" in suite.in_own_process("os", "_exit", 9)["failed"]

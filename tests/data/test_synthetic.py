@@ -77,6 +77,7 @@ def test_photographs_that_are_too_small_or_broken_are_named(photos, tmp_path):
         find_photos(tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_a_camera_sees_still_and_shaken_scenes_and_things_that_move(tmp_path):
     """Photographs of one colour each: shaking them changes nothing, and a thing shows the other's colour."""
     for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):

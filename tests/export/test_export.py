@@ -81,6 +81,7 @@ def test_a_format_that_was_asked_for_needs_its_packages(weights, tmp_path, monke
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_the_litert_example_says_which_size_it_takes(weights, tmp_path):
     pytest.importorskip("ai_edge_litert")
@@ -99,6 +100,7 @@ def test_the_litert_example_says_which_size_it_takes(weights, tmp_path):
         assert restored.size == (32, 16)
 
 
+@pytest.mark.slow
 def test_overwrites_only_when_told(weights, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

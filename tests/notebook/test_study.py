@@ -183,6 +183,7 @@ def test_the_environment_takes_precedence(workplace, monkeypatch):
     assert here.folder.as_posix() == "elsewhere/msr2b-tiny-GOPRO"
 
 
+@pytest.mark.slow
 def test_without_gopro_beside_the_checkout_the_samples_serve(workplace, monkeypatch):
     monkeypatch.setenv("MADN_CACHE", str(workplace / "cache"))
     (workplace / "GOPRO").rename(workplace / "OTHER")

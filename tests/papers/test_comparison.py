@@ -91,6 +91,7 @@ def test_the_minutes_decide_the_steps_and_the_clock_ends_them(tmp_path, commands
     assert text[3].endswith("| 3 of 4 |") and len(text) == 4  # of one recipe there is nothing to rank
 
 
+@pytest.mark.slow
 def test_each_paper_gets_its_own_vgg(tmp_path, commands):
     for name, file in (("sisnet-budget", "a.h5"), ("msr2b-budget", "b.h5")):
         contest(tmp_path).enter(name, {"vgg16": "a.h5", "vgg19": "b.h5"})

@@ -192,7 +192,7 @@ def test_bad_input_is_said_before_the_model_is_loaded(network, capsys):
 def test_a_model_that_is_not_there_is_said_before_anything_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     photo("in.png")
-    for model, message in (("mdan", "did you mean madn"), (".", "neither a run folder")):
+    for model, message in (("mdn-small", "did you mean madn-small"), (".", "neither a run folder")):
         code, _, err = run(capsys, "in.png", "-o", "out", "--report", "out/report.html", "--model", model)
         assert code == 2 and message in err and err.count("\n") == 1
     assert files(".") == ["in.png"] and not Path("out").exists()

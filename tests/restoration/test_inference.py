@@ -44,7 +44,7 @@ def psnr(one, other):
 @pytest.mark.parametrize(
     "name, reach, decibels",
     [
-        ("madn", 64, 80),
+        pytest.param("madn", 64, 80, marks=pytest.mark.slow),
         ("msr2b", 64, 80),
         pytest.param("structure_guided", 64, 70, marks=pytest.mark.slow),
         pytest.param("sisnet", 64, 50, marks=pytest.mark.slow),
@@ -69,6 +69,7 @@ def test_tiles_agree_with_the_whole(networks, name, reach, decibels):
         assert psnr(restored, whole) > psnr(alone, whole) + 6
 
 
+@pytest.mark.slow
 def test_what_statistics_the_networks_take(networks):
     kinds = {name: networks(name).kinds for name in NETWORKS}
     assert kinds["madn"] == kinds["msr2b"] == []

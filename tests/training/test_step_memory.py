@@ -93,6 +93,7 @@ def test_a_step_that_cannot_fit_is_refused_before_it_is_run(monkeypatch):
     check_memory(TINY)  # small steps are not traced
 
 
+@pytest.mark.slow
 def test_table(monkeypatch):
     def found(recipe):
         return step_memory.Memory(2**30, recipe.batch * recipe.crop * 2**30 // recipe.accumulate)

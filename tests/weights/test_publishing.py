@@ -120,6 +120,7 @@ def values(path):
     }
 
 
+@pytest.mark.slow
 def test_a_mean_is_that_of_every_number_by_the_shares(tmp_path, run, capsys):
     small = 2.0**-10  # whose multiples are exact, and with which images stay finite
     one, three = filled(tmp_path / "one.weights.h5", WHOLE, small), run / "checkpoints/best.weights.h5"

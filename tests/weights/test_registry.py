@@ -65,7 +65,7 @@ def test_damaged_and_foreign_files_are_refused_with_both_hashes(site, capsys):
     change(site, "other", file="other.weights.h5")
     assert command.main(["--check"]) == 1
     said = capsys.readouterr()
-    assert "madn-small.weights.h5: as the registry says" in said.out and "4 of 8 files" in said.out
+    assert "madn-small.weights.h5: as the registry says" in said.out and "2 of 6 files" in said.out
     assert f"{registry.find(NAME).file}: damaged" in said.err and "other.weights.h5: cannot be read" in said.err
 
 
@@ -73,7 +73,7 @@ def test_an_unknown_name_gets_the_nearest_or_all(site):
     change(site, "other")
     with pytest.raises(UserError, match="no weights named 'madn-smal': did you mean madn-small?"):
         registry.path("madn-smal")
-    with pytest.raises(UserError, match="there are madn, madn-small, madn-srn, other"):
+    with pytest.raises(UserError, match="there are madn-small, madn-srn, other"):
         registry.find("zzz")
 
 
