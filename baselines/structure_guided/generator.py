@@ -39,8 +39,9 @@ Where the paper leaves a choice open or contradicts itself, the default and its 
   test crops of 256). With Cross-SRN's end (`structure_guided-fnorm`) it has 0.018 to 0.021, with a gate
   (`structure_guided-gate`) 0.009 to 0.010. A hundred steps do not tell the two apart: the content loss of the last 50
   is 34.78 as printed and 34.81 with fnorm (one run each, the gate was not trained: `python -m madn.train --recipe
-  structure_guided-budget --width 16 --gradient-width 32 --d-widths 16 32 64 128 --rgcl-tail fnorm --steps 100 --data
-  GOPRO REDS`, with a VGG19 file). So the printed end stays.
+  structure_guided-budget --width 16 --gradient-width 32 --d-widths 16 32 64 128 --rgcl-tail fnorm --steps 100
+  --round-steps 50 --data GOPRO REDS --validation GOPR0374_11_00,020,GOPR0477_11_00`, with a VGG19 file). So the printed
+  end stays.
 - of the 30 channel attentions in RGCLs, 4 to 6 are dead at the first weights (fnorm: 3 to 5, gate: 2 to 5): no unit of
   their squeeze is above zero in any of those crops. Most have 32 channels, of which the squeeze leaves two units. From
   a start in which none is dead (biases of 0.1 in the squeezes) the same hundred steps give 34.72 and 34.81.

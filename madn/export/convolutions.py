@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from madn.nn.layers import Resize, enlarging_kernel, shrinking_kernel
-from madn.system.keras_private import Functional
+from madn.nn.layers import Resize, enlarging_kernel, renormalised, shrinking_kernel, zero_padded
+from madn.restoration.graph_optimisation import rewritten
 
 FEW = 4  # With more channels than an image the convolution, whose channels stay by themselves, is mostly zeros.
 ACROSS = (keras.activations.softmax, keras.activations.log_softmax)  # Activations that are not of each number alone.
@@ -26,18 +26,18 @@ def with_convolutions(generator: keras.Model) -> keras.Model:
 
     Functional models inside are rewritten likewise. Returns `generator` itself where there is nothing to rewrite.
     """
+    return rewritten(generator, _swaps)
+
+
+def _swaps(model: keras.Model) -> dict:
+    """The layers that are replaced, each with what takes its place."""
     swaps: dict = {}
-    for layer in generator.layers:
-        if isinstance(layer, Functional):
-            if (inside := with_convolutions(layer)) is not layer:
-                swaps[layer] = inside
-        elif type(layer) is Resize and layer.method == "bicubic":
+    for layer in model.layers:
+        if type(layer) is Resize and layer.method == "bicubic":
             swaps[layer] = ConvolvedResize.from_config(layer.get_config())
         elif ConvolvedDeconvolution.fits(layer):
             swaps[layer] = ConvolvedDeconvolution(layer)
-    if not swaps:
-        return generator
-    return keras.models.clone_model(generator, clone_function=lambda operation: swaps.get(operation, operation))
+    return swaps
 
 
 class ConvolvedResize(Resize):
@@ -47,9 +47,7 @@ class ConvolvedResize(Resize):
         if images.shape[-1] > FEW:
             return super().call(images)
         for axis in (1, 2):
-            # Samples outside the image count as zero; an image of ones, resized likewise, says by what to divide.
-            shape = [size if n == axis else 1 for n, size in enumerate(ops.shape(images))]
-            images = self._along(images, axis) / self._along(ops.ones(shape, images.dtype), axis)
+            images = renormalised(images, axis, self._along)
         return images
 
     def _along(self, images, axis: int):
@@ -61,9 +59,9 @@ class ConvolvedResize(Resize):
         # (taps, samples) and channels that stay by themselves: (taps, channels, samples, channels).
         kernel = kernel[:, None, :, None] * np.eye(channels)[:, None, :]
         kernel = kernel.reshape(len(kernel), channels, -1)[(slice(None), None) if axis == 1 else (None, slice(None))]
-        padded = ops.pad(images, [[pad, pad] if n == axis else [0, 0] for n in range(4)])
         steps = (strides, 1) if axis == 1 else (1, strides)
-        made = ops.conv(padded, ops.convert_to_tensor(kernel, images.dtype), steps, "valid", "channels_last")
+        kernel = ops.convert_to_tensor(kernel, images.dtype)
+        made = ops.conv(zero_padded(images, axis, pad), kernel, steps, "valid", "channels_last")
         if self.scale < 1:
             return made
         batch, height, width = ops.shape(images)[:3]
@@ -109,8 +107,9 @@ class ConvolvedDeconvolution(layers.Layer):
         made = layer.activation(made)
         if stride > 1:
             made = ops.depth_to_space(made, stride, "channels_last")
-        before, after = (taps - 1) * stride // 2, -((taps - 1) * stride - (taps - 1) * stride // 2) or None
-        return made[:, before:after, before:after]
+        spare = (taps - 1) * stride
+        inner = slice(spare // 2, spare // 2 - spare or None)
+        return made[:, inner, inner]
 
     def compute_output_shape(self, shape):
         return self.deconvolution.compute_output_shape(shape)

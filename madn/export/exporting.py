@@ -115,6 +115,7 @@ def export(
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         fresh, old = Path(temporary, "fresh"), Path(temporary, "old")
         fresh.mkdir()
+        module = ServingModule(generator, multiple)
         reference = keras_reference(generator, multiple)
         expected = functools.cache(lambda shape: reference(photographs(shape)))
         written = {}
@@ -122,9 +123,8 @@ def export(
             if name in formats:
                 say(f"writing and checking {name} ...")
                 options = {"size": litert_size} if name == "litert" else dict(onnx or {}) if name == "onnx" else {}
-                written[name] = _write(
-                    name, generator, fresh, expected, options, {**(facts or {}), "multiple": multiple}
-                )
+                about_it = {**(facts or {}), "multiple": multiple}
+                written[name] = _write(name, generator, module, fresh, expected, options, about_it)
         about = {"version": 1, **(facts or {}), "multiple": multiple, "formats": written}
         if "savedmodel" in written:
             about["signatures"] = SIGNATURES
@@ -144,6 +144,7 @@ def export(
 def _write(
     name: str,
     generator: keras.Model,
+    module: ServingModule,
     folder: Path,
     expected: Callable[[tuple[int, int, int]], np.ndarray],
     options: dict[str, Any],
@@ -161,7 +162,7 @@ def _write(
             tolerance = variant.tolerance
             write(ServingModule(converter.prepared(generator), facts["multiple"]), folder / chosen.file, variant, facts)
         else:
-            write(ServingModule(generator, facts["multiple"]), folder / chosen.file, *([fixed] if fixed else []))
+            write(module, folder / chosen.file, *([fixed] if fixed else []))
         restore = load(folder / chosen.file)
         shapes = [(1, *fixed)] if fixed else CHECKED_SHAPES
         difference = float(np.max([np.abs(restore(photographs(shape)) - expected(shape)).max() for shape in shapes]))

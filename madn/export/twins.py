@@ -57,7 +57,6 @@ def write_twin(name: str) -> Twin:
 
     Raises `UserError` where it differs by more than `TOLERANCE`, or weights are not stored as ONNX needs them.
     """
-
     from madn.export import exporting, to_onnx
     from madn.export.__main__ import facts
     from madn.export.serving import ServingModule
@@ -108,7 +107,7 @@ def take_weights_from(model: "onnx.ModelProto", weights: Path) -> None:
     there, as the kernels of resizing, stays in the model. Raises `UserError` for a file that compresses its arrays.
     """
     import h5py
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     stored: dict[int, list[tuple[np.ndarray, int]]] = {}
     with h5py.File(weights) as file:
@@ -135,35 +134,42 @@ def take_weights_from(model: "onnx.ModelProto", weights: Path) -> None:
         )
         for key, value in (("location", weights.name), ("offset", match.offset), ("length", 2 * values.size)):
             source.external_data.add(key=key, value=str(value))
-        name = tensor.name
-        decoding.append(helper.make_node("Cast", [source.name], [f"{name}/float32"], to=TensorProto.FLOAT))
-        if match.parts is None:
-            decoding.append(helper.make_node("Transpose", [f"{name}/float32"], [name], perm=match.order))
-        else:
-            least = np.iinfo(np.int64).min
-            constants = {
-                "parts": match.parts,
-                "from": (-1, -1),
-                "to": (least, least),
-                "axes": (0, 2),
-                "by": (-1, -1),
-                "shape": values.shape,
-            }
-            names = {key: f"{name}/{key}" for key in constants}
-            for key, numbers in constants.items():
-                model.graph.initializer.append(numpy_helper.from_array(np.array(numbers, np.int64), names[key]))
-            reverse = [f"{name}/split", *(names[key] for key in ("from", "to", "axes", "by"))]
-            decoding += [
-                helper.make_node("Reshape", [f"{name}/float32", names["parts"]], [f"{name}/split"]),
-                helper.make_node("Slice", reverse, [f"{name}/reversed"]),
-                helper.make_node("Transpose", [f"{name}/reversed"], [f"{name}/turned"], perm=match.order),
-                helper.make_node("Reshape", [f"{name}/turned", names["shape"]], [name]),
-            ]
+        nodes, constants = _decoding(tensor.name, source.name, match, values.shape)
+        decoding += nodes
+        model.graph.initializer.extend(constants)
         model.graph.initializer.remove(tensor)
         model.graph.initializer.append(source)
     nodes = [*decoding, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def _decoding(name: str, source: str, match: "_Match", shape: tuple[int, ...]) -> tuple[list, list]:
+    """The nodes that make the tensor `name` of what is stored as `source`, and the tensors that they take."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    cast = helper.make_node("Cast", [source], [f"{name}/float32"], to=TensorProto.FLOAT)
+    if match.parts is None:
+        return [cast, helper.make_node("Transpose", [f"{name}/float32"], [name], perm=match.order)], []
+    least = np.iinfo(np.int64).min
+    numbers = {
+        "parts": match.parts,
+        "from": (-1, -1),
+        "to": (least, least),
+        "axes": (0, 2),
+        "by": (-1, -1),
+        "shape": shape,
+    }
+    names = {key: f"{name}/{key}" for key in numbers}
+    reverse = [f"{name}/split", *(names[key] for key in ("from", "to", "axes", "by"))]
+    nodes = [
+        cast,
+        helper.make_node("Reshape", [f"{name}/float32", names["parts"]], [f"{name}/split"]),
+        helper.make_node("Slice", reverse, [f"{name}/reversed"]),
+        helper.make_node("Transpose", [f"{name}/reversed"], [f"{name}/turned"], perm=match.order),
+        helper.make_node("Reshape", [f"{name}/turned", names["shape"]], [name]),
+    ]
+    return nodes, [numpy_helper.from_array(np.array(each, np.int64), names[key]) for key, each in numbers.items()]
 
 
 @dataclass(frozen=True)
@@ -191,17 +197,18 @@ def _matching(values: np.ndarray, candidates: list[tuple[np.ndarray, int]]) -> _
 def _matching_deconvolution(values: np.ndarray, candidates: list[tuple[np.ndarray, int]]) -> _Match | None:
     """The stored kernel of a deconvolution that `values` are, with places as channels, as ONNX has kernels: outputs
     first (`madn.export.convolutions.places_as_channels`)."""
-    order = (1, 3, 4, 5, 0, 2)
+    from madn.export.convolutions import places_as_channels
+
     for array, offset in candidates:
-        if array.ndim != 4 or values.ndim != 4 or array.shape[0] % values.shape[2]:
+        if array.ndim != 4 or values.ndim != 4 or array.shape[0] != array.shape[1] or array.shape[0] % values.shape[2]:
             continue
         taps, stride = values.shape[2], array.shape[0] // values.shape[2]
-        parts = (taps, stride, taps, stride, *array.shape[2:])
-        if np.prod(parts) != array.size:
+        if values.shape != (stride**2 * array.shape[2], array.shape[3], taps, taps):
             continue
-        turned = array.reshape(parts)[::-1, :, ::-1].transpose(order).reshape(-1, array.shape[3], taps, taps)
-        if turned.shape == values.shape and np.array_equal(turned.astype(np.float32), values):
-            return _Match(array.shape, offset, order, parts)
+        turned = np.asarray(places_as_channels(array.astype(np.float32), stride)).transpose(3, 2, 0, 1)
+        if np.array_equal(turned, values):
+            parts = (taps, stride, taps, stride, *array.shape[2:])
+            return _Match(array.shape, offset, order=(1, 3, 4, 5, 0, 2), parts=parts)
     return None
 
 

@@ -56,9 +56,9 @@ def resize(images, scale: float, method: str = "bicubic", antialias: bool = True
         return _enlarged(_enlarged(images, int(scale), axis=1), int(scale), axis=2)
     for axis in (1, 2):
         if scale >= 1:
-            images = _weighted(images, axis, lambda x, axis: _enlarged_by_taps(x, int(scale), axis, method))
+            images = renormalised(images, axis, lambda x, axis: _enlarged_by_taps(x, int(scale), axis, method))
         else:
-            images = _weighted(images, axis, lambda x, axis: _shrunk(x, round(1 / scale), axis, method, antialias))
+            images = renormalised(images, axis, lambda x, axis: _shrunk(x, round(1 / scale), axis, method, antialias))
     return images
 
 
@@ -93,8 +93,11 @@ def _enlarged(images, times: int, axis: int):
     return ops.reshape(ops.stack(phases, axis + 1), shape)
 
 
-def _weighted(images, axis: int, resized):
-    """The weighted means that `resized` makes sums of: those of an image of ones say by what to divide."""
+def renormalised(images, axis: int, resized):
+    """Weighted means along an axis, of the sums that `resized(images, axis)` makes with samples outside as zeros.
+
+    Those of an image of ones say by what to divide.
+    """
     # By its shape and not as a slice of the images: on JAX the slice [:1] of an unknown size is of no known size.
     shape = [size if n == axis else 1 for n, size in enumerate(ops.shape(images))]
     ones = ops.ones(shape, images.dtype)
@@ -104,7 +107,7 @@ def _weighted(images, axis: int, resized):
 def _shrunk(images, times: int, axis: int, method: str, antialias: bool):
     """Sums around the centres of each `times` samples along one axis: of them, and of two such blocks on each side."""
     blocks = ops.shape(images)[axis] // times
-    padded = _cut(_padded(images, axis, 2 * times), axis, 0, (blocks + 4) * times)
+    padded = _cut(zero_padded(images, axis, 2 * times), axis, 0, (blocks + 4) * times)
     shape = list(ops.shape(padded))
     padded = ops.reshape(padded, [*shape[:axis], blocks + 4, times, *shape[axis + 1 :]])
     total = 0
@@ -120,7 +123,7 @@ def _shrunk(images, times: int, axis: int, method: str, antialias: bool):
 def _enlarged_by_taps(images, times: int, axis: int, method: str):
     """Sums of the four samples around each of the new samples along one axis, which are `times` as many."""
     shape = list(ops.shape(images))
-    padded = _padded(images, axis, 2)
+    padded = zero_padded(images, axis, 2)
     phases = []
     for shares in enlarging_kernel(times, method):
         taps = [float(n) * _cut(padded, axis, k, k + shape[axis]) for k, n in enumerate(shares) if n]
@@ -150,7 +153,7 @@ def _kernel(distance: np.ndarray, method: str) -> np.ndarray:
     return np.where(distance < 1, near, np.where(distance < 2, far, 0))
 
 
-def _padded(images, axis: int, count: int):
+def zero_padded(images, axis: int, count: int):
     """Images with `count` zeros before and behind them along one axis."""
     return ops.pad(images, [[count, count] if n == axis else [0, 0] for n in range(len(images.shape))])
 
@@ -183,9 +186,9 @@ class Resize(layers.Layer):
 
     def compute_output_shape(self, shape):  # Keras would find it by a call, half of the time of building a network.
         def resized(size):
-            return (
-                size if size is None else size * int(self.scale) if self.scale >= 1 else size // round(1 / self.scale)
-            )
+            if size is None:
+                return None
+            return size * int(self.scale) if self.scale >= 1 else size // round(1 / self.scale)
 
         return (shape[0], resized(shape[1]), resized(shape[2]), shape[3])
 

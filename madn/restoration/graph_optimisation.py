@@ -1,5 +1,8 @@
 """Graph optimisation: networks are rewritten for restoration, to give the same numbers, up to rounding, sooner."""
 
+import functools
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -21,11 +24,22 @@ def optimised(generator: keras.Model, here: bool = True) -> keras.Model:
 
     Functional models inside are rewritten likewise. Returns `generator` itself where there is nothing to rewrite.
     """
-    swaps = _swaps(generator, here)
+    return rewritten(generator, functools.partial(_swaps, here=here))
+
+
+def rewritten(model: keras.Model, swaps_of: Callable[[keras.Model], dict]) -> keras.Model:
+    """A model with some of its layers replaced, and of the functional models inside; `model` itself where none are.
+
+    `swaps_of` a model are the layers that are replaced, each with what takes its place. All others are shared.
+    """
+    swaps = swaps_of(model)
+    for layer in model.layers:
+        if isinstance(layer, Functional) and (inside := rewritten(layer, swaps_of)) is not layer:
+            swaps[layer] = inside
     if not swaps:
-        return generator
+        return model
     return keras.models.clone_model(
-        generator, clone_function=lambda operation: swaps.get(operation, operation), call_function=_call
+        model, clone_function=lambda operation: swaps.get(operation, operation), call_function=_call
     )
 
 
@@ -46,10 +60,7 @@ def _swaps(model: keras.Model, here: bool) -> dict:
             swaps[after] = layers.Identity(dtype=after.dtype_policy, name=after.name)
     on_cpu = here and keras.backend.backend() == "tensorflow" and device().startswith("CPU")
     for layer in model.layers:
-        if isinstance(layer, Functional):
-            if (inside := optimised(layer, here)) is not layer:
-                swaps[layer] = inside
-        elif on_cpu and layer not in swaps and FourPixels.fits(layer):
+        if on_cpu and layer not in swaps and FourPixels.fits(layer):
             swaps[layer] = FourPixels.of(layer)
         elif on_cpu and type(layer) is Resize and layer.method == "bilinear" and layer.scale > 1:
             swaps[layer] = Enlargement.from_config(layer.get_config())

@@ -60,7 +60,7 @@ def test_ratio_is_one_for_equal_images_and_falls_with_the_image_left_behind(meas
 
     assert ratio(sharp, sharp) == pytest.approx(1, abs=1e-12)
     found = ratio(sharp, other)
-    assert found > 1.05 and ratio(other, sharp) < 1
+    assert found > 1.2 and ratio(other, sharp) < 1
     assert ratio(sharp, other) == found != ratio(sharp, other, samples=200)
     assert ratio(sharp, other, samples=200) != ratio(sharp, other, samples=200, seed=1)
 
