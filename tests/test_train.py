@@ -327,9 +327,13 @@ def test_a_run_of_an_earlier_version_is_left_alone(tmp_path):
 
 @pytest.mark.usefixtures("eager_steps", "networks_of_few_layers")
 def test_flags_of_a_run_may_be_repeated_on_resume(pairs, tmp_path, capsys):
+    second = tmp_path / "second"
+    picture(second / "train" / "GOPR0003_00_00" / "blur" / "000001.png", seed=1)
+    picture(second / "train" / "GOPR0003_00_00" / "sharp" / "000001.png", seed=2)
     command = [
         "--data",
         str(pairs),
+        str(second),
         "--run",
         str(tmp_path / "run"),
         *SMALL,

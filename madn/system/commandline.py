@@ -69,7 +69,11 @@ def parse_groups(defaults: Sequence[Any], argv: Sequence[str], prog: str, descri
     for i, (owner, fields) in enumerate(groups.items()):
         part = dataclasses.make_dataclass(
             f"Group{i}",
-            [(name, kind, dataclasses.field(default=value)) for name, kind, value, _ in fields],
+            # By a function, since a value may be a list: dataclasses take none as a default.
+            [
+                (name, kind, dataclasses.field(default_factory=lambda value=value: value))
+                for name, kind, value, _ in fields
+            ],
             frozen=True,
         )
         heading = inspect.getdoc(owner).splitlines()[0].rstrip(".")
