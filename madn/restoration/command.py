@@ -130,7 +130,6 @@ def _way_on(todo: list[Job[Path]], options: DeblurOptions) -> str:
 def restore_files(loaded: "Loaded", jobs: list[Job[Path]], options: DeblurOptions, scope: Scope) -> tuple[int, int]:
     """Restore, with the report that is asked for; returns how many files were restored, and how many failed."""
     from madn.restoration.deblurring import deblur_files
-    from madn.restoration.report import Report
 
     restorer = loaded.restorer(
         options.memory_gb, options.tile, options.ensemble, None if options.scale == "auto" else options.scale
@@ -139,6 +138,8 @@ def restore_files(loaded: "Loaded", jobs: list[Job[Path]], options: DeblurOption
         print(NOTE)
     if not options.report:
         return deblur_files(restorer, jobs, options.max_megapixels, None, complain)
+    from madn.restoration.report import Report
+
     tiles = (
         f"of {options.tile} x {options.tile} pixels at most"
         if options.tile

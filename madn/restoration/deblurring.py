@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -16,12 +16,14 @@ from tqdm import tqdm
 from madn.errors import UserError, one_line
 from madn.imaging import photos, video
 from madn.imaging.colours import Colours, colours_of
-from madn.restoration.report import Report
 from madn.restoration.restorer import Restorer
 from madn.restoration.targets import Job
 from madn.system.memory import ran_out
 from madn.system.writing import takes_other_names
 from madn.weights.registry import DEFAULT
+
+if TYPE_CHECKING:
+    from madn.restoration.report import Report
 
 # These faults come from one file's name or size. Other faults of writing would befall the next file, too.
 OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
@@ -70,7 +72,7 @@ def deblur_files(
     restorer: Restorer,
     jobs: Sequence[Job[Path]],
     megapixels: float = photos.MEGAPIXELS,
-    report: Report | None = None,
+    report: "Report | None" = None,
     problem: Callable[[str], None] = print,
 ) -> tuple[int, int]:
     """Restore files one after the other, each written whole or not at all; what is at their targets is replaced.

@@ -8,6 +8,8 @@ import io
 import re
 import textwrap
 from collections.abc import Sequence
+from copy import copy
+from functools import partial
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
@@ -69,11 +71,8 @@ def parse_groups(defaults: Sequence[Any], argv: Sequence[str], prog: str, descri
     for i, (owner, fields) in enumerate(groups.items()):
         part = dataclasses.make_dataclass(
             f"Group{i}",
-            # By a function, since a value may be a list: dataclasses take none as a default.
-            [
-                (name, kind, dataclasses.field(default_factory=lambda value=value: value))
-                for name, kind, value, _ in fields
-            ],
+            # By a function, since a value may be a list, which dataclasses do not take as a default.
+            [(name, kind, dataclasses.field(default_factory=partial(copy, value))) for name, kind, value, _ in fields],
             frozen=True,
         )
         heading = inspect.getdoc(owner).splitlines()[0].rstrip(".")
