@@ -45,6 +45,11 @@ def test_parameter_counts(resnet, monkeypatch):
     boxes = [default.get_layer(f"info_{k}_conv").count_params() for k in (1, 2, 3, 4)]
     assert boxes == [257 * 4**k * width for k, width in zip((1, 2, 3, 4), (256, 256, 256, 128), strict=True)]
     assert sum(boxes) == 13_947_904
+
+
+@pytest.mark.slow
+def test_parameter_counts_of_the_choices(resnet, monkeypatch):
+    monkeypatch.setattr(module, "keras_backbone", lambda name: resnet)
     assert build_generator(infobox="none").count_params() == 35_122_915
     assert build_generator(laterals=False).count_params() == 48_722_659
     assert build_generator(infobox="cascade").count_params() == 36_044_003

@@ -11,12 +11,17 @@ from madn.data.scenes import hold_out
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """The two photographs of the test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MADN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(samples, "SCENES", {"test": samples.SCENES["test"]})
         yield samples.sample_folder()
 
 
-def test_it_is_a_set_like_any_other(folder):
+@pytest.mark.slow
+def test_it_is_a_set_like_any_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("MADN_CACHE", str(tmp_path))
+    folder = samples.sample_folder()
     images = DecodedImages()
     train = check_pairs(find_pairs(folder), images, 256)
     test = check_pairs(find_pairs(folder, "test"), images, 256)

@@ -66,6 +66,7 @@ def test_rounds_end_at_multiples_also_after_a_resume(step, total, expected):
     assert segments(step, total, 2) == expected
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_a_run_fills_its_folder_and_a_stopped_one_ends_as_the_undisturbed(tmp_path, monkeypatch):
     whole = run_to_the_end(tmp_path / "whole")
     rows = whole.rows()
