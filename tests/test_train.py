@@ -6,16 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from madn import recipes
+from madn.data.sets import DataOptions
 from madn.errors import UserError, run_command
 from madn.models.madn.recipe import MADN
 from madn.restoration.loading import load_network
-from madn.train import main
+from madn.system.commandline import parse_groups
+from madn.train import RunOptions, _checked, _data_options, main
 from madn.training.checkpoint import save_generator
 from madn.training.runfolder import RunFolder
 
@@ -286,6 +289,34 @@ def test_a_resumed_run_keeps_the_options_of_the_run(pairs, tmp_path, monkeypatch
         "deterministic": True,
         "strategy": "none",
     }
+
+
+@pytest.mark.parametrize("name", ["madn", "sisnet", "structure_guided", "msr2b", "egnet"])
+def test_stored_settings_come_back_as_they_were(name, tmp_path):
+    """Also where each is another than by default, lists among them."""
+    run, recipe = RunFolder(tmp_path), recipes.get(name)
+    options = RunOptions(round_steps=3, minutes=2.0, checkpoint_minutes=1.0, deterministic=True)
+    data = DataOptions(
+        data=["a", "b"],
+        photos="p",
+        photo_share=0.3,
+        photo_blur="video",
+        longest_shake=12.0,
+        held_photos=3,
+        validation="x,y",
+        crop_tries=2,
+        shrink=(1.0, 2.0),
+        skip_bad=True,
+        cache="disk",
+        cache_gb=2.0,
+    )
+    for kept in (data, options):
+        for field in fields(kept):
+            if field.name not in ("blurred", "sharp", "recipe", "run", "resume", "weights", "strategy", "list"):
+                assert getattr(kept, field.name) != field.default, field.name
+    stored = json.loads(json.dumps([asdict(options), asdict(data), recipe.fields()]))
+    read = [_checked(stored[0], RunOptions, run), _data_options(stored[1], run), recipes.from_fields(name, stored[2])]
+    assert parse_groups(read, [], "madn.train", "") == [options, data, recipe]
 
 
 def test_several_machines_take_steps_not_minutes(pairs, tmp_path):
