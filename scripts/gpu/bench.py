@@ -21,6 +21,7 @@ from gpu.call import Call, follow, last_lines, module
 from gpu.jobs import BACKENDS, QueuedJob
 
 KEY = ("backend", "what", "recipe", "precision", "batch_asked", "crop_asked")
+GRACE = 20  # Seconds that a measurement may go on when the time of its backend is over.
 NO_MEMORY = ("out of memory", "outofmemory", "resource_exhausted", "resource exhausted")
 
 
@@ -100,12 +101,15 @@ def run(job: QueuedJob, call: Call) -> int:
                 log,
                 call.kit,
                 environment,
-                seconds + 20,
+                seconds + GRACE,
                 tick,
                 2.0,
             )
             tick()
             if code == 0:
+                break
+            if time.monotonic() >= until + GRACE:
+                print(f"{backend}: its time was over within a measurement, which another call begins again", flush=True)
                 break
             died = rest[len(read(rows_file)) - before :]
             why = (last_lines(log, 1) or "no message")[:200].removeprefix("madn: error: ")

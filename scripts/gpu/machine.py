@@ -11,7 +11,12 @@ from pathlib import Path
 from gpu import KitError
 from gpu.parts import join
 
-IMPORTS = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage"}  # where pip's name is another
+IMPORTS = {  # where pip's name is another
+    "absl-py": "absl",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "scikit-image": "skimage",
+}
 
 
 def install(kit: Path, work: Path) -> Path:

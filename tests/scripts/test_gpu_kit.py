@@ -468,6 +468,22 @@ def test_a_backend_that_cannot_be_started_is_skipped_and_a_line_that_dies_is_lef
     ]
 
 
+def test_a_measurement_whose_time_was_over_is_left_to_another_call(call, monkeypatch, capsys):
+    job = job_of(kind="bench", command=["--recipes", "madn", "--precision", "float32"])
+    clock = [100.0]
+
+    def follow(command, log, kit, environment, seconds, *rest):
+        clock[0] += seconds  # Then it is asked to stop.
+        return -15
+
+    monkeypatch.setattr(bench, "follow", follow)
+    monkeypatch.setattr(bench.time, "monotonic", lambda: clock[0])
+    assert bench.run(job, replace(call, began=100.0, minutes=3, limit=9.5)) == 1
+    assert json.loads((call.out / "job.json").read_text())["rows"] == []
+    said = capsys.readouterr().out
+    assert "torch: its time was over" in said and "4 measurements are left for another call" in said
+
+
 def test_a_row_says_its_share_of_the_matrix_rate():
     same = {
         "what": "training",
@@ -510,7 +526,7 @@ def test_a_batch_that_is_too_large_is_halved(monkeypatch):
 def test_a_package_that_is_there_is_not_installed_again(tmp_path):
     assert machine._is_there("numpy-2.0.0-cp312-cp312-manylinux_2_28_x86_64.whl")
     assert machine._is_there("opencv_python_headless-5.0-cp37-abi3-manylinux_2_28_x86_64.whl")
-    assert machine._is_there("markdown-it-py") and machine._is_there("scikit-image")
+    assert machine._is_there("markdown-it-py") and machine._is_there("scikit-image") and machine._is_there("absl-py")
     assert not machine._is_there("no_such_package-1.0-py3-none-any.whl")
     (tmp_path / "no_such_package").mkdir()
     assert machine._is_there("no-such-package", tmp_path)
