@@ -81,6 +81,8 @@ def main(argv: list[str]) -> int | None:
         raise UserError(f"{options.weights}: no such weights file")
     start_keras(training=True)  # Keras starts late, so that a bad command line is reported at once.
     print(f"recipe {name}{why}: {recipes.named()[name].summary}")
+    if options.resume and not stored:
+        print(f"{run.path} holds no run yet: this starts one")
     with shortage(
         f"{run.path}: training ran out of memory: go on with --resume when other programs have ended, or start "
         "another --run with --precision mixed_bfloat16, --remat blocks, --accumulate 2 or a smaller --batch; a smaller "
@@ -95,7 +97,7 @@ def _which_recipe(asked: argparse.Namespace, stored: dict | None) -> tuple[str, 
         return asked.recipe, ""
     if stored:
         return stored["recipe"], ", the run folder's"
-    if asked.data not in (None, "samples") or asked.blurred or asked.photos:
+    if asked.data not in (None, ["samples"]) or asked.blurred or asked.photos:
         return "madn", ", as no --recipe was named"
     return "madn-sample", ", for the samples"
 
@@ -117,8 +119,9 @@ def _checked(stored: dict, kind: type, run: RunFolder):
 def _first_look(argv: list[str]) -> argparse.Namespace:
     """Read what decides which options there are: the recipe, or the run folder that a resumed run takes it from."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for option in ("--recipe", "--data", "--blurred", "--photos"):
+    for option in ("--recipe", "--blurred", "--photos"):
         first.add_argument(option, nargs="?")
+    first.add_argument("--data", nargs="*")
     first.add_argument("--run", nargs="?", default=RunOptions.run)
     first.add_argument("--resume", action="store_true")
     first.add_argument("--list", action="store_true")
@@ -233,7 +236,8 @@ def _train_held(
         from madn.training.run_report import write_run_report
 
         print(run.result())
-        print(f"curves {write_run_report(run)}")
+        if run.rows():
+            print(f"curves {write_run_report(run)}")
     return None
 
 

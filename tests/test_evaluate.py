@@ -249,6 +249,32 @@ def test_blurs_that_make_no_sense_are_named_first(folder, photographs, tmp_path,
     assert brightening == [] and not (tmp_path / "runs").exists()
 
 
+def test_images_too_small_for_a_metric_are_left_out_before_the_model_is_loaded(folder, tmp_path, brightening, capsys):
+    write_image(folder / "test/s2/blur/1.png", np.full((16, 64, 3), 0.4, np.float32))
+    write_image(folder / "test/s2/sharp/1.png", np.full((16, 64, 3), 0.5, np.float32))
+    common = ["runs/a", "--data", str(folder), "--pictures", "0", "--out", f"{tmp_path}/out"]
+    with pytest.raises(UserError, match="s2/.*1.png: 64x16 is smaller than 18x18"):
+        evaluate.main([*common, "--metrics", "cw_ssim"])
+    assert brightening == []
+    evaluate.main([*common, "--metrics", "cw_ssim", "--skip-bad"])
+    assert named(tmp_path / "out/full.json") == ["s1/1", "s1/2"]
+
+
+def test_what_changes_the_result_stands_in_the_folders_name():
+    asked = [
+        {"photos": "p"},
+        {"photos": "p", "held_photos": 2},
+        {"photos": "p", "protocol": "crop", "crop": 32},
+        {"photos": "p", "protocol": "crop", "crop": 64},
+        {"photos": "p", "protocol": "both", "seed": 1},
+        {"blurred": "p", "sharp": "s"},
+        {"blurred": "p", "sharp": "t"},
+    ]
+    names = {Selection(**options).folder_name() for options in asked}
+    assert len(names) == len(asked)
+    assert Selection(photos="p", protocol="crop").folder_name() == Selection(photos="p").folder_name() == "p"
+
+
 def test_sharp_photographs_are_measured_against_themselves(folder, tmp_path, capsys):
     photos = ["--photos", f"{folder}/test"]
     evaluate.main(["runs/a", *photos, "--out", f"{tmp_path}/out", "--pictures", "0", "--limit", "2"])

@@ -18,7 +18,7 @@ from madn.errors import UserError, run_command
 from madn.models.madn.recipe import MADN
 from madn.restoration.loading import load_network
 from madn.system.commandline import parse_groups
-from madn.train import RunOptions, _checked, _data_options, main
+from madn.train import RunOptions, _checked, _data_options, _first_look, _which_recipe, main
 from madn.training.checkpoint import save_generator
 from madn.training.runfolder import RunFolder
 
@@ -319,6 +319,23 @@ def test_stored_settings_come_back_as_they_were(name, tmp_path):
     assert parse_groups(read, [], "madn.train", "") == [options, data, recipe]
 
 
+def test_samples_with_another_set_are_no_sample_run():
+    assert _which_recipe(_first_look(["--data", "samples", "--batch", "2"]), None)[0] == "madn-sample"
+    for words in (["samples", "A"], ["A", "samples"], ["A"]):
+        assert _which_recipe(_first_look(["--data", *words, "--batch", "2"]), None)[0] == "madn", words
+
+
+@pytest.mark.parametrize(
+    "words", ["--minutes inf", "--cache-gb nan", "--lr-g inf", "--adam 0.9 nan 1e-8", "--checkpoint-minutes nan"]
+)
+def test_numbers_that_json_does_not_know_are_refused(words, tmp_path, capsys):
+    said = fails(capsys, "--run", tmp_path / "run", *words.split())
+    assert said.endswith(
+        f"{words.split()[0]}: {'(0.9, nan, 1e-08)' if 'adam' in words else words.split()[1]} is no finite number"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_several_machines_take_steps_not_minutes(pairs, tmp_path):
     with pytest.raises(UserError, match="give --steps with --strategy multiworker"):
         main(
@@ -379,4 +396,7 @@ def test_flags_of_a_run_may_be_repeated_on_resume(pairs, tmp_path, capsys):
     main(command)
     main([*command, "--resume"])  # all steps are done: says so, changes nothing
     assert capsys.readouterr().out.count("step 1:") == 2
+    RunFolder(tmp_path / "run").log.unlink()
+    main([*command, "--resume"])
+    assert "log.csv is lost; weights" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["resumed"]

@@ -106,7 +106,7 @@ class DecodedImages:
         except OSError as problem:
             raise UserError(f"{path}: cannot be read ({problem.strerror})") from None
         key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
-        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+        return self.folder / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.npy"
 
     def _is_whole(self, file: Path) -> bool:
         """Whether a kept image is there and is what was written; one that is damaged makes room for a new one."""

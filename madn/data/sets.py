@@ -184,6 +184,8 @@ def open_source(
             raise UserError("--shrink is for pairs; the blur of photographs is set by --longest-shake")
         if options.validation not in ("auto", "none"):
             raise UserError(f"--validation {options.validation}: photographs have no scenes; give auto or none")
+        if options.validation == "none" and options.held_photos:
+            raise UserError(f"--held-photos {options.held_photos} and --validation none: leave one of them out")
         count = 0 if options.validation == "none" else options.held_photos
         return _open_photos(options, motion, images, crop, crop, seed, augment, count)
     named = ["samples"] if not pairs_named else _names(options.data)
@@ -203,7 +205,7 @@ def open_source(
     }
     if options.photos is not None:
         share = 0.5 if options.photo_share is None else options.photo_share
-        side = fixed.sharp.shape[1] if fixed else VALIDATION_CROP
+        side = fixed.sharp.shape[1] if fixed else crop
         count = options.held_photos or 0
         photos, held_photos, also = _open_photos(options, motion, images, crop, side, seed, augment, count)
         source, fixed = MixedCrops(source, photos, share), FixedCrops.joined(fixed, held_photos)

@@ -92,8 +92,9 @@ class Selection:
         data = (
             f"{one_name(self.data)}-{self.split}-{self.blur_kind}"
             if self.data
-            else one_name(self.blurred or self.photos)
+            else one_name(self.photos or self.blurred)
         )
+        data += f"-{one_name(self.sharp)}" if self.sharp else ""
         if scenes := self.scene_names:
             names = "+".join(scenes)
             # The names are too long for a folder's name, or have subfolders in them.
@@ -102,6 +103,11 @@ class Selection:
             data += f"-{names}"
         data += f"-every{self.every}" if self.every != 1 else ""
         data += f"-limit{self.limit}" if self.limit is not None else ""
+        data += f"-held{self.held_photos}" if self.held_photos is not None else ""
+        if self.protocol != "full":
+            data += (f"-crop{self.crop}" if self.crop != type(self).crop else "") + (
+                f"-seed{self.seed}" if self.seed != type(self).seed else ""
+            )
         return f"{data}-{self.photo_blur}-{self.motion.longest:g}-seed{self.seed}" if self.blurs else data
 
     def open(self, images: DecodedImages) -> PairIndex:
@@ -117,16 +123,21 @@ class Selection:
             raise UserError(f"--every {self.every}: 1 takes every pair, 2 every second one")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: seeds are 0 or more")
-        smallest = SMALLEST if self.protocol == "full" else max(self.crop, SMALLEST)
         if self.photos is not None:
-            return self._photos(images, smallest)
+            return self._photos(images, self._smallest(None))
         if self.held_photos is not None:
             raise UserError("--held-photos needs photographs: --photos DIR")
         if self.blurs or self.longest_shake is not None:
             raise UserError("--photo-blur and --longest-shake need photographs: --photos DIR")
         index = self.whole_set()
         pairs = in_scenes(index.pairs, self.scenes, "--scenes: scene") if self.scenes is not None else index.pairs
-        return check_pairs(replace(index, pairs=self._some(pairs)), images, smallest, self.skip_bad)
+        return check_pairs(replace(index, pairs=self._some(pairs)), images, self._smallest(index.layout), self.skip_bad)
+
+    def _smallest(self, layout: str | None) -> int:
+        """The pixels that an image needs each way, for the crop or for the metrics of the whole."""
+        crop = self.crop if self.protocol != "full" else 0
+        of_metrics = 0 if self.protocol == "crop" else max(each.smallest for each in choose(self.metrics, layout))
+        return max(crop, of_metrics, SMALLEST)
 
     def scorers(self, index: PairIndex) -> Scorers:
         """The metrics of each protocol that is measured, ready. Raises `UserError` for what a metric lacks."""

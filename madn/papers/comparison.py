@@ -108,7 +108,9 @@ class Contest:
         length = ["--steps", steps, "--minutes", self.minutes, "--round-steps", max(1, steps // ROUNDS)]
         own = ["--seed", seed] if turn else []
         self._python("madn.train", *options, *own, *length, "--run", run.path, "--resume")
-        last = run.rows()[-1]
+        rows = run.rows()
+        if not rows:
+            raise UserError(f"{run.log}: lost, and with it how long this run took; remove the folder to train it again")
         measured = run.path / "test"
         self._python("madn.evaluate", run.path, "--data", self.test, "--split", "test", "--out", measured)
         result = read_measured(measured / "full.json")
@@ -120,8 +122,8 @@ class Contest:
             recipe.paper,
             generator.count_params(),
             network_macs(generator, 256, 256).total / 1e9,
-            int(last["step"]),
-            float(last["seconds"]) / 60,
+            int(rows[-1]["step"]),
+            float(rows[-1]["seconds"]) / 60,
             result["mean"],
             better,
             len(result["images"]),

@@ -89,7 +89,8 @@ def find_jobs(inputs: Sequence[str], output: Path) -> Work:
     patterns. `output` is left out where it lies below an input or among several.
 
     Raises `UserError` when there is nothing to restore, when an input or another result would be written over, when
-    `output` cannot be written to, or when the suffix of the only result names no format.
+    `output` cannot be written to or is named as a photo where a folder is meant, or when the suffix of the only result
+    names no format.
     """
     files: list[tuple[Path, Path]] = []  # Each file comes with its name relative to the input that it was found by.
     problems: list[Failure] = []
@@ -123,6 +124,10 @@ def find_jobs(inputs: Sequence[str], output: Path) -> Work:
         jobs = [Job(file, output if output.suffix and not os.path.isdir(output) else output / name)]
         if not is_video(jobs[0].target):
             image_format(jobs[0].target)
+    elif is_taken(output) and not os.path.isdir(output):
+        raise UserError(
+            f"{output}: folders, patterns and several files are restored to a folder; name one without a photo's suffix"
+        )
     else:
         others = [file for file, _ in files if not is_taken(file)]
         problems += [Failure(str(file), refusal(file) or NO_PHOTO) for file in others]

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import math
 import re
 import textwrap
 from collections.abc import Sequence
@@ -54,7 +55,8 @@ def parse_groups(defaults: Sequence[Any], argv: Sequence[str], prog: str, descri
     """Fill dataclass instances from one command line, whose help has a heading for each class that declares fields.
 
     A heading is the first line of that class's docstring. Of a field that a subclass declares again, the first
-    declaration decides its heading. Fields whose metadata say "internal" are no options. Raises `UserError` as `parse`.
+    declaration decides its heading. Fields whose metadata say "internal" are no options. Raises `UserError` as `parse`,
+    and for numbers that are not finite, which JSON could not keep.
     """
     groups: dict[type, list[tuple]] = {}
     for number, instance in enumerate(defaults):
@@ -83,8 +85,14 @@ def parse_groups(defaults: Sequence[Any], argv: Sequence[str], prog: str, descri
     changes: list[dict] = [{} for _ in defaults]
     for title, fields in zip(titles, groups.values(), strict=True):
         for name, *_, number in fields:
-            changes[number][name] = getattr(getattr(parsed, title), name)
+            value = changes[number][name] = getattr(getattr(parsed, title), name)
+            if any(isinstance(x, float) and not math.isfinite(x) for x in (value if _is_several(value) else [value])):
+                raise UserError(f"--{name.replace('_', '-')}: {value} is no finite number")
     return [dataclasses.replace(instance, **change) for instance, change in zip(defaults, changes, strict=True)]
+
+
+def _is_several(value: object) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def _field_texts(kind: type) -> dict[str, str]:

@@ -5,6 +5,7 @@ told from what is damaged by the file's `version`.
 """
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,9 +38,14 @@ def read_json(file: Path, kind: type[Kind], what: str, way_out: str, newest: int
 def decode_json(content: bytes | str, kind: type[Kind], where: str, what: str, way_out: str, newest: int = 1) -> Kind:
     """The same for text that stands `where`, in a file of another kind or in a setting."""
     try:
+        if "\\udc" in (content.decode() if isinstance(content, bytes) else content):
+            # It may be a byte of a file name that is not UTF-8, as Python keeps it, which msgspec's decoder refuses.
+            value = json.loads(content, parse_constant=_refused)
+            check_version(msgspec.convert(value, Version), where, newest)
+            return msgspec.convert(value, kind)
         check_version(msgspec.json.decode(content, type=Version), where, newest)
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except (msgspec.DecodeError, ValueError, RecursionError) as problem:
         raise UserError(f"{where}: not {what} ({in_short(problem)}); {way_out}") from None
 
 
@@ -62,6 +68,10 @@ def check_version(said: Version, where: str, newest: int) -> None:
             f"{where}: written by a newer madn (version {said.version} of this file; this madn reads up to {newest}); "
             "install a newer madn"
         )
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def in_short(problem: Exception) -> str:

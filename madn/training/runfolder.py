@@ -256,8 +256,13 @@ class RunFolder:
     def check_same(self, stored: dict, asked: dict) -> None:
         """Raises `UserError` where a resumed run is asked for other settings.
 
-        Its length, its cache and the place of its VGG file may change.
+        Its length, its cache and the place of its VGG file may change; of --steps and --epochs only what counts.
         """
+        if asked.get("steps") and asked["epochs"] != stored["epochs"]:
+            raise UserError(
+                f"{self.path}: this run's length is --steps {asked['steps']}, beside which --epochs {asked['epochs']} "
+                "changes nothing; give another --steps"
+            )
         changed = [
             key
             for key in asked
@@ -285,8 +290,9 @@ class RunFolder:
     def write_data(self, files: Mapping[str, str]) -> None:
         """Keep the images that the run is trained on. Raises `UserError` where the folder cannot be written."""
         with self.writing():
-            content = msgspec.json.encode(Trained(version=1, files=dict(files)))
-            write_durably(self.path / DATA, msgspec.json.format(content, indent=1) + b"\n")
+            write_durably(
+                self.path / DATA, (json.dumps({"version": 1, "files": dict(files)}, indent=1) + "\n").encode()
+            )
 
     def result(self) -> str:
         """A text for the screen: where the run stands, and where its files are."""

@@ -1,5 +1,6 @@
 """Decoded images are the files' pixels, whichever cache holds them, and the limit holds."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,13 @@ def decoded(monkeypatch) -> list[Path]:
     paths = []
     monkeypatch.setattr("madn.data.images.decode", lambda path: paths.append(path) or decode(path))
     return paths
+
+
+def test_a_file_name_that_is_not_utf_8_is_cached(tmp_path):
+    file = tmp_path / os.fsdecode(b"caf\xe9.png")
+    Image.fromarray(np.full((8, 8, 3), 7, np.uint8)).save(file)
+    images = DecodedImages("disk", 1.0, tmp_path / "cache")
+    assert (images.read(file) == images.read(file)).all() and len(list((tmp_path / "cache").iterdir())) == 1
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])

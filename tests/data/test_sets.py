@@ -128,6 +128,10 @@ def test_photographs_are_held_out_beside_pairs(tmp_path):
     assert names == {f"{i}.png" for i in (0, 1, 3, 4, 5, 6, 8, 9)}
     alone = open_source(dataclasses.replace(options, data=None, validation="auto"), **SETTINGS)
     assert alone[2]["validation"] == ["2.png", "7.png"] and alone[1].sharp.shape == (2, 32, 32, 3)
+    small = open_source(dataclasses.replace(options, validation="none"), **SETTINGS)
+    assert small[1].sharp.shape == (2, 32, 32, 3)  # No pair is held out whose size they would have.
+    with pytest.raises(UserError, match="^--held-photos 2 and --validation none: leave one of them out$"):
+        open_source(dataclasses.replace(options, data=None, validation="none"), **SETTINGS)
     with pytest.raises(UserError, match="--held-photos 10: of 10 photographs at least 1 must be left"):
         open_source(dataclasses.replace(options, held_photos=10), **SETTINGS)
 

@@ -113,6 +113,8 @@ def test_what_the_shells_star_names():
         (["."], "notes", "notes: notes is a file"),
         (["in.png"], "notes", "notes: notes is a file"),
         (["in.png"], "notes/new/out.png", "notes/new: notes is a file"),
+        (["in.p*"], "out.png", "out.png: folders, patterns and several files are restored to a folder"),
+        (["trip"], "out.mp4", "out.mp4: folders, patterns and several files are restored to a folder"),
     ],
 )
 def test_what_cannot_be_done_is_said(inputs, output, message):

@@ -208,5 +208,23 @@ def test_damaged_lines_of_the_log_are_left_out_and_counted(run, capsys):
     assert [row["step"] for row in run.rows()] == ["2", "6"] and run.log.read_text().count("\n") == 3
 
 
+def test_file_names_that_are_not_utf_8_are_kept(run):
+    name = os.fsdecode(b"caf\xe9.png")
+    run.write_data({name: "1"})
+    run.check_data({name: "1"})
+    with pytest.raises(UserError, match=r"no longer those of this run: removed: caf\\udce9.png"):
+        run.check_data({})
+    settings = {"recipe": "madn", "fields": {}, "data": {"photos": name}, "command": f"--photos {name}"}
+    run.write_settings(settings)
+    assert run.settings() == settings
+
+
+def test_the_length_of_a_run_is_what_counts(run):
+    run.check_same({"steps": 4, "epochs": 2000}, {"steps": 6, "epochs": 2000})
+    run.check_same({"steps": None, "epochs": 2}, {"steps": None, "epochs": 3})
+    with pytest.raises(UserError, match="this run's length is --steps 4, beside which --epochs 50 changes nothing"):
+        run.check_same({"steps": 4, "epochs": 2000}, {"steps": 4, "epochs": 50})
+
+
 def test_a_lost_log_is_said_at_the_end(run):
     assert run.result() == f"{run.log} is lost; weights {run.generator('best')}"
