@@ -59,3 +59,34 @@ def test_a_keras_json_that_keras_cannot_read_is_named(tmp_path, text):
     _, err, code = started(tmp_path)
     assert code == 2 and err.splitlines()[-1].startswith("madn: error: Keras cannot start (")
     assert err.splitlines()[-1].endswith(f"look at KERAS_BACKEND and at {file}")
+
+
+SUMS = """
+import sys
+import numpy as np
+import tensorflow as tf
+from madn.system.startup import compute_deterministically
+if sys.argv[1] == "deterministic":
+    compute_deterministically()
+def total(others):
+    def function(numbers):
+        parts = [tf.exp(each) for each in numbers]
+        return sum(parts), parts[:others]  # With other readers, a part's memory may not be taken for the sum.
+    return tf.function(function)
+alone, shared = total(0), total(40)
+rng = np.random.default_rng(0)
+batches = [[tf.constant(x) for x in rng.normal(0, 3, 57).astype("float32")] for _ in range(100)]
+print(sum(float(alone(each)[0]) != float(shared(each)[0]) for each in batches))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_sum_does_not_depend_on_who_else_reads_its_parts():
+    pytest.importorskip("tensorflow")
+    differing = {
+        how: int(subprocess.run([sys.executable, "-c", SUMS, how], capture_output=True, text=True).stdout)
+        for how in ("as it is", "deterministic")
+    }
+    assert differing["as it is"] > 0  # Otherwise what is tested here has gone, and the option can go, too.
+    assert differing["deterministic"] == 0
