@@ -118,9 +118,9 @@ def compute_deterministically() -> None:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-        # Otherwise a chain of sums, such as the norm of all gradients, becomes one AddN, which begins with an input whose
-        # memory it may take. Where two operations share the inputs, as the log's norm and the clipping's do, that is
-        # another one from time to time, and with the order of the sum its last bit changes.
+        # Otherwise a chain of sums, such as the norm of all gradients, becomes one AddN, which begins with an input
+        # whose memory it may take. Where two operations share the inputs, as the log's norm and the clipping's do, that
+        # is another one from time to time, and with the order of the sum its last bit changes.
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     elif keras.backend.backend() == "torch":
         import torch
