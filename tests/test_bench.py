@@ -15,6 +15,7 @@ from madn.errors import UserError
 
 
 @pytest.mark.usefixtures("networks_of_few_layers")
+@pytest.mark.slow
 def test_one_line_per_crop_size_with_all_three_rates(tmp_path, capsys):
     for kind in ("blur", "sharp"):
         (tmp_path / kind).mkdir()

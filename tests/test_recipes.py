@@ -263,7 +263,7 @@ def test_unknown_names():
         pytest.param("egnet-backbone", 20_127_073, marks=pytest.mark.slow),
         pytest.param("egnet-mprnet", 20_127_073, marks=pytest.mark.slow),
         pytest.param("egnet-nosen", 26_560_235, marks=pytest.mark.slow),
-        ("egnet", 26_611_255),
+        pytest.param("egnet", 26_611_255, marks=pytest.mark.slow),
     ],
 )
 def test_names_build_the_networks_that_they_say(name, count):

@@ -223,6 +223,7 @@ def test_half_precision_costs_what_float32_costs():
     assert {ops.dtype(term) for term in terms.values()} == {"float32"}
 
 
+@pytest.mark.slow
 def test_what_extreme_pixels_do_to_the_gradient_loss(real_data):
     """Why G is "absmax": with "minmax" two extreme pixels lift or lower a whole map, and the loss is led by that."""
     from PIL import Image

@@ -215,6 +215,7 @@ def test_registry():
         assert "EGNet" in recipes.named()[name].summary
 
 
+@pytest.mark.slow
 def test_budget_starts_at_the_blurred_image():
     generator = BUDGET.build_model(10).generator
     assert generator.count_params() == 365_591

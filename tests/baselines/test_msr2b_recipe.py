@@ -100,6 +100,7 @@ def pairs():
     return 0.6 * sharp + 0.1, sharp
 
 
+@pytest.mark.slow
 def test_five_critic_updates_for_each_of_the_generator(pixels):
     model = replace(MSR2B, **{**TINY, "num_blocks": 1}, batch=2).build_model(20)
     model.run_eagerly = True  # building the graph of five second-order updates takes longer than two steps

@@ -75,6 +75,7 @@ def test_inception_v3(narrow_v3):
     assert backbone.count_params() + 49_070_819 - 30_774_368 + laterals == 40_009_123
 
 
+@pytest.mark.slow
 def test_a_large_backbone_runs_and_its_batch_statistics_stay(narrow_v3):
     images = numbers((1, 128, 160, 3))
     statistics = narrow_v3.get_layer("backbone").non_trainable_variables

@@ -203,6 +203,7 @@ def test_content_falls_without_discriminators():
     assert logs["content"][-1] < 0.8 * logs["content"][0]
 
 
+@pytest.mark.slow
 def test_the_budget_is_8_gmacs_and_starts_at_its_input():
     pytest.importorskip("tensorflow")
     from madn.nn.macs import network_macs

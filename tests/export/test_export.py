@@ -60,6 +60,7 @@ def restore(loaded, images):
     return np.clip(loaded.network(padded)[:, : images.shape[1], : images.shape[2]], 0, 1)
 
 
+@pytest.mark.slow
 def test_writes_each_format_whose_packages_are_there_and_says_what_the_others_need(
     weights, tmp_path, monkeypatch, capsys
 ):

@@ -431,7 +431,7 @@ def test_damaged_bytes_never_end_in_another_error(folder, files, tmp_path):
 
 @pytest.mark.process
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+@pytest.mark.parametrize("suffix", [".jpg", *(pytest.param(each, marks=pytest.mark.slow) for each in (".png", ".tif"))])
 def test_memory_is_at_most_three_times_the_pixels(tmp_path, suffix):
     size = (6000, 4000)
     x = np.arange(size[0], dtype=np.uint16)[None, :, None] + np.arange(size[1], dtype=np.uint16)[:, None, None]
