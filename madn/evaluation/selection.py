@@ -105,9 +105,8 @@ class Selection:
         data += f"-limit{self.limit}" if self.limit is not None else ""
         data += f"-held{self.held_photos}" if self.held_photos is not None else ""
         if self.protocol != "full":
-            data += (f"-crop{self.crop}" if self.crop != type(self).crop else "") + (
-                f"-seed{self.seed}" if self.seed != type(self).seed else ""
-            )
+            data += f"-crop{self.crop}" if self.crop != type(self).crop else ""
+            data += f"-seed{self.seed}" if self.seed != type(self).seed else ""
         return f"{data}-{self.photo_blur}-{self.motion.longest:g}-seed{self.seed}" if self.blurs else data
 
     def open(self, images: DecodedImages) -> PairIndex:

@@ -6,6 +6,8 @@ told from what is damaged by the file's `version`.
 
 import dataclasses
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,13 +40,12 @@ def read_json(file: Path, kind: type[Kind], what: str, way_out: str, newest: int
 def decode_json(content: bytes | str, kind: type[Kind], where: str, what: str, way_out: str, newest: int = 1) -> Kind:
     """The same for text that stands `where`, in a file of another kind or in a setting."""
     try:
+        read: Callable[..., Any] = partial(msgspec.json.decode, content)
         if "\\udc" in (content.decode() if isinstance(content, bytes) else content):
             # It may be a byte of a file name that is not UTF-8, as Python keeps it, which msgspec's decoder refuses.
-            value = json.loads(content, parse_constant=_refused)
-            check_version(msgspec.convert(value, Version), where, newest)
-            return msgspec.convert(value, kind)
-        check_version(msgspec.json.decode(content, type=Version), where, newest)
-        return msgspec.json.decode(content, type=kind)
+            read = partial(msgspec.convert, json.loads(content, parse_constant=_refused))
+        check_version(read(type=Version), where, newest)
+        return read(type=kind)
     except (msgspec.DecodeError, ValueError, RecursionError) as problem:
         raise UserError(f"{where}: not {what} ({in_short(problem)}); {way_out}") from None
 

@@ -225,6 +225,7 @@ def two_steps(recipe, **changes):
     ("recipe", "changes"),
     [
         (FEW, {"accumulate": 2}),
+        pytest.param(TINY, {"accumulate": 2}, marks=pytest.mark.slow),
         pytest.param(TINY, {"remat": "blocks"}, marks=pytest.mark.slow),
         pytest.param(TINY, {"remat": "blocks", "accumulate": 4}, marks=pytest.mark.slow),
     ],
