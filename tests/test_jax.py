@@ -54,6 +54,23 @@ try:
 except UserError as problem:
     print(problem)
 """
+BENCH = """
+import json
+from madn.system.startup import start_keras
+
+start_keras(training=True)
+from madn.benchmarks import reference_rates, timing
+
+reference_rates.on_gpu = timing.on_gpu = lambda: True
+reference_rates.SIDES = {True: 64}
+common = {"source": "madn-sample", "precision": "float32", "repeats": 3, "seconds": 0.1}
+found = {
+    "environment": reference_rates.environment(),
+    "step": timing.measure_step(**common, batch=1, crop=32),
+    "photo": timing.measure_photo(**common, size=(64, 32)),
+}
+print(json.dumps(found))
+"""
 # One step of each: what is logged, and the means of gradients that Adam has kept of the generator.
 OPTIONS = {
     "plain": {},
@@ -191,3 +208,13 @@ def content(run: RunFolder) -> dict:
     for row in run.rows():
         found |= {(row["step"], key): value for key, value in row.items() if key not in ("seconds", "input_wait")}
     return found
+
+
+def test_the_benchmark_by_the_rules_of_a_gpu_needs_no_tensorflow():
+    found = json.loads(run_on("jax", BENCH))
+    assert found["environment"]["machine"]["tf32"] is True
+    step, photo = found["step"], found["photo"]
+    assert (step["batch"], step["crop"], photo["size"]) == (1, 32, [64, 32])
+    assert len(step["seconds"]) == len(photo["seconds"]) == len(photo["stack"]["seconds"]) == 3
+    assert min(*step["seconds"], *photo["seconds"], *photo["stack"]["seconds"]) > 0
+    assert step["macs"] is None and step["matrix_product"]["macs"] == photo["matrix_product"]["macs"] == 64**3

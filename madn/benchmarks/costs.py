@@ -34,8 +34,9 @@ def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int, seconds: f
 class PeakMemory:
     """The most bytes that this process holds within a `with` block; after the block they are in `bytes`.
 
-    On a GPU this is what the backend's allocator counts on the card. Elsewhere it is the resident memory, read every
-    5 ms, less what it was when the object was made: make the object before the network, so that weights count.
+    On a GPU this is what the backend's allocator counts on the card; on JAX since the process began. Elsewhere it is
+    the resident memory, read every 5 ms, less what it was when the object was made: make the object before the network,
+    so that weights count.
     """
 
     def __init__(self):
@@ -80,6 +81,12 @@ def _gpu_allocator() -> tuple[Callable[[], None], Callable[[], int]] | None:
                 lambda: tf.config.experimental.reset_memory_stats("GPU:0"),
                 lambda: tf.config.experimental.get_memory_info("GPU:0")["peak"],
             )
+    if keras.backend.backend() == "jax":
+        import jax
+
+        card = jax.devices()[0]
+        if card.platform == "gpu":  # JAX cannot set its peak back.
+            return (lambda: None, lambda: card.memory_stats()["peak_bytes_in_use"])
     return None
 
 

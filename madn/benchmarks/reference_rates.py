@@ -55,6 +55,10 @@ def _tf32() -> bool:
 
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
         return torch.backends.cudnn.allow_tf32
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.config.jax_default_matmul_precision in (None, "default", "fastest", "tensorfloat32")
     import tensorflow as tf
 
     return tf.config.experimental.tensor_float_32_execution_enabled()
@@ -105,6 +109,10 @@ def compiled(call: Callable) -> Callable:
         import torch
 
         return torch.inference_mode()(call)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(call)
     return call
 
 

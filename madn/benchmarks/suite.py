@@ -5,7 +5,6 @@ Each measurement has a process of its own, and so a memory of its own; one that 
 
 import importlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -64,11 +63,9 @@ def run_suite(
     """Print both tables, or the one that is asked for, each line as soon as it is measured; 1 where something failed.
 
     `photo` and `step` are arguments of `madn.benchmarks.timing.measure_photo` and `measure_step`, `timing` those of
-    both. Every measurement goes to the record `file`, too, if there is one. Raises `UserError` on JAX, and for a source
-    that cannot be loaded or does not train.
+    both. Every measurement goes to the record `file`, too, if there is one. Raises `UserError` for a source that cannot
+    be loaded or does not train.
     """
-    if os.environ.get("KERAS_BACKEND") == "jax":
-        raise UserError("madn.bench times TensorFlow and PyTorch; set KERAS_BACKEND to one of the two")
     about = in_own_process(TIMING, "about", sources, training)
     if "failed" in about:
         raise UserError(about["failed"])
