@@ -237,7 +237,10 @@ def _train_held(
 
         print(run.result())
         if run.rows():
-            print(f"curves {write_run_report(run)}")
+            try:
+                print(f"curves {write_run_report(run)}")
+            except UserError as problem:  # The training has ended well and is saved.
+                print(f"no curves: {problem}")
     return None
 
 

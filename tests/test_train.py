@@ -1,5 +1,6 @@
 """python -m madn.train: a short run on pictures, and one line with exit code 2 for what is wrong."""
 
+import importlib.util
 import json
 import re
 import signal
@@ -128,6 +129,17 @@ def test_grey_and_rgba_training_images_are_taken_and_named(pairs, tmp_path, caps
     for name in ("000000.png", "000001.png"):
         assert f"{scene / name}: " in said
     assert (tmp_path / "run" / "checkpoints" / "best.weights.h5").is_file()
+
+
+@pytest.mark.usefixtures("eager_steps", "networks_of_few_layers")
+def test_without_matplotlib_a_training_ends_well_and_says_that_it_drew_no_curves(pairs, tmp_path, monkeypatch, capsys):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else there(name))
+    run = tmp_path / "run"
+    options = [*SMALL, "--adversarial-domains", "none", "--steps", "1"]
+    assert main(["--data", str(pairs), "--run", str(run), *options]) is None
+    assert "no curves: matplotlib, which draws them, is not installed" in capsys.readouterr().out
+    assert (run / "checkpoints" / "best.weights.h5").is_file() and not (run / "report.html").exists()
 
 
 @pytest.mark.usefixtures("networks_of_few_layers")

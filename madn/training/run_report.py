@@ -5,7 +5,7 @@ Curves are SVG inside the page, the picture is a data URI, and the page's Conten
 
 import base64
 import contextlib
-import importlib
+import importlib.util
 import io
 import math
 import os
@@ -59,7 +59,7 @@ STYLE: Any = {
 def write_run_report(run: RunFolder, file: Path | None = None) -> Path:
     """Write the page of `run` to `file`, by default report.html in its folder, and return where it is.
 
-    Raises `UserError` where there is no log yet, or the page cannot be written.
+    Raises `UserError` where there is no log yet, the page cannot be written, or matplotlib is not installed.
     """
     if not run.path.is_dir():
         raise UserError(f"{run.path}: no such run folder; name one that python -m madn.train has written")
@@ -157,7 +157,12 @@ def _svg(group: str, steps: list[int], curves: dict[str, list[float]]) -> Markup
 
 @contextlib.contextmanager
 def _matplotlib() -> Iterator[None]:
-    """A block in which matplotlib can be imported without leaving its folders in the home folder."""
+    """A block in which matplotlib can be imported without leaving its folders in the home folder.
+
+    Raises `UserError` where it is not installed: a machine that only trains need not have it.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("matplotlib, which draws them, is not installed; python -m madn.report draws them later")
     if "matplotlib.font_manager" in sys.modules or "MPLCONFIGDIR" in os.environ:
         yield
         return
