@@ -49,8 +49,8 @@ def operation_times(folder: Path) -> tuple[Counter, Counter]:
         for line in plane.lines:
             for event in line.events:
                 about = plane.event_metadata[event.metadata_id]
-                name, _, operation = (about.display_name or about.name).rpartition(":")
-                if name and operation.isidentifier():
+                operation = about.display_name
+                if operation and about.name.endswith(f":{operation}"):
                     seconds[operation] += event.duration_ps * 1e-12
                     calls[operation] += 1
     return seconds, calls

@@ -8,6 +8,7 @@ are read directly whose SHA-256 is vouched for: the registry's, and what this ve
 """
 
 import hashlib
+import importlib.util
 import io
 import math
 import os
@@ -70,12 +71,18 @@ def values(content: io.BytesIO) -> int:
     return count
 
 
+def _folders_of_h5py() -> list[str]:
+    """Where this process has h5py and numpy from, which may be a folder that it alone has among its paths."""
+    found = (importlib.util.find_spec(name) for name in ("h5py", "numpy"))
+    return sorted({str(Path(spec.origin).parents[1]) for spec in found if spec and spec.origin})
+
+
 def _by_child(content: bytes, name: str | Path) -> bytes:
     size = len(content)
     limits = [str(MEMORY + 5 * size), str(SECONDS + size // 30_000_000)]
     try:
         done = subprocess.run(
-            [sys.executable, "-P", str(CHILD), *limits],
+            [sys.executable, "-P", str(CHILD), *limits, *_folders_of_h5py()],
             input=content,
             capture_output=True,
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"},

@@ -1,10 +1,10 @@
 """Reads an HDF5 file of weights on standard input and writes it anew to standard output; run by `madn.system.hdf5`.
 
-    python -P hdf5_child.py BYTES SECONDS
+    python -P hdf5_child.py BYTES SECONDS [FOLDER ...]
 
-BYTES is the memory, SECONDS the processor time that it may take, from when its own libraries are loaded. Exit code 3,
-and a line on standard error, for what is refused. Nothing of madn is imported, so that this starts quickly and in any
-environment.
+BYTES is the memory, SECONDS the processor time that it may take, from when its own libraries are loaded. In FOLDERs it
+looks for h5py and numpy where Python itself finds none. Exit code 3, and a line on standard error, for what is refused.
+Nothing of madn is imported, so that this starts quickly and in any environment.
 """
 
 import io
@@ -105,6 +105,7 @@ class _Copy:
 
 
 if __name__ == "__main__":
+    sys.path += [folder for folder in sys.argv[3:] if folder not in sys.path]
     try:
         main(int(sys.argv[1]), int(sys.argv[2]))
     except Refused as problem:

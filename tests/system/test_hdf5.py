@@ -36,6 +36,20 @@ def ordinary(file):
     file.create_dataset("empty", data=np.zeros((0, 3), "f4"))
 
 
+def test_a_child_has_h5py_from_where_this_process_has_it(tmp_path, monkeypatch):
+    """As where packages were put into a folder that is in `sys.path` alone: the child's Python has none by itself."""
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(bare))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert hdf5.values(hdf5.whole(written(tmp_path / "a.weights.h5", ordinary))) == 12 + 1 + 10_000
+    monkeypatch.setattr(hdf5, "_last", [])
+    monkeypatch.setattr(hdf5, "_folders_of_h5py", lambda: [])
+    with pytest.raises(UserError, match="No module named 'h5py'"):
+        hdf5.whole(tmp_path / "a.weights.h5")
+
+
 def test_what_is_whole_comes_back_as_it_was(tmp_path):
     path = written(tmp_path / "a.weights.h5", ordinary)
     with h5py.File(hdf5.whole(path)) as found, h5py.File(path) as expected:
