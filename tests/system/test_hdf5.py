@@ -45,7 +45,7 @@ def test_a_child_has_h5py_from_where_this_process_has_it(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
     assert hdf5.values(hdf5.whole(written(tmp_path / "a.weights.h5", ordinary))) == 12 + 1 + 10_000
     monkeypatch.setattr(hdf5, "_last", [])
-    monkeypatch.setattr(hdf5, "_folders_of_h5py", lambda: [])
+    monkeypatch.setattr(hdf5, "_folders_of_h5py", list)
     with pytest.raises(UserError, match="No module named 'h5py'"):
         hdf5.whole(tmp_path / "a.weights.h5")
 
