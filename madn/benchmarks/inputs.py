@@ -8,7 +8,7 @@ from pathlib import Path
 
 from madn.benchmarks.reference_rates import environment
 from madn.benchmarks.suite import ResultFile
-from madn.data.batches import training_dataset
+from madn.data.batches import training_batches
 from madn.data.crops import PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import Pair
@@ -46,7 +46,7 @@ def input_rates(source: PairCrops, batch: int, seconds: float) -> tuple[float, f
     rates = []
     for first_step, steps, limit in ((0, epoch, float("inf")), (epoch, None, seconds)):
         count, start = 0, time.perf_counter()
-        for _ in training_dataset(source, batch, first_step, steps):
+        for _ in training_batches(source, batch, first_step, steps):
             count += 1
             if time.perf_counter() - start > limit:
                 break
@@ -59,7 +59,7 @@ def training_rate(source: PairCrops, batch: int, seconds: float) -> float:
     """Crops per second of a very narrow MADN (widths 4/8/16, one residual block a group, no discriminator)."""
     recipe = replace(MADN, widths=(4, 8, 16), res_blocks=1, adversarial_domains="none", crop=source.crop, batch=batch)
     model = recipe.build_model(1_000_000)
-    batches = iter(training_dataset(source, batch))
+    batches = iter(training_batches(source, batch))
     model.train_on_batch(*next(batches))  # The first step is traced here.
     steps, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds or steps < 3:

@@ -37,6 +37,23 @@ class Shares:
         return [step * batch + share * size + k for k in range(size)]
 
 
+def training_batches(
+    source: CropSource, batch: int, first_step: int = 0, steps: int | None = None, shares: Shares = Shares()
+) -> "tf.data.Dataset | Iterator[tuple[np.ndarray, np.ndarray]]":
+    """The batches that a training takes: by tf.data, or by NumPy on JAX and where TensorFlow is not installed.
+
+    The arguments are those of `training_dataset`; NumPy's batches are whole.
+    """
+    import keras
+
+    if keras.backend.backend() == "jax":  # JAX has no use for TensorFlow, which would only take a part of its memory.
+        return numpy_batches(source, batch, first_step, steps)
+    try:
+        return training_dataset(source, batch, first_step, steps, shares=shares)
+    except ImportError:
+        return numpy_batches(source, batch, first_step, steps)
+
+
 def training_dataset(
     source: CropSource,
     batch: int,

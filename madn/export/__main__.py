@@ -47,7 +47,7 @@ class ExportOptions:
     recipe: str | None = None
     """Recipe that a .weights.h5 file was trained with."""
     overwrite: bool = False
-    """Replace an exported network that is already there."""
+    """Replace an exported network that is already there; a folder with other files in it is left as it is."""
 
 
 def main(argv: list[str]) -> None:
@@ -66,6 +66,8 @@ def main(argv: list[str]) -> None:
     web = "web" in options.formats
     if web and onnx != {"layout": "nhwc", "precision": "float32", "size": None}:
         raise UserError("the page's network is NHWC, float32 and of any size; leave the options --onnx-... out")
+    if options.onnxruntime_web and not web:
+        raise UserError("--onnxruntime-web has no use without web in --formats")
     asked = tuple(dict.fromkeys("onnx" if name == "web" else name for name in options.formats))
     find_model(options.run, options.which)
     start_keras()

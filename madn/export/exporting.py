@@ -92,7 +92,8 @@ def export(
         generator: a Keras model on the TensorFlow backend, (batch, height, width, 3) in [0, 1] -> a tensor of that
             shape or a dictionary that holds it as `deblurred`; heights and widths are multiples of `multiple`.
         facts: go into madn.json.
-        overwrite: an exported folder that is already there gives way; anything else never does.
+        overwrite: an exported folder that is already there gives way, the one that a link leads to where it is one;
+            a folder that holds anything else never does.
         litert_size: (height, width) of the only photos that the LiteRT file takes; by default it takes all.
         onnx: the `layout`, `precision` and `size` of the ONNX file; see `madn.export.to_onnx.Variant`.
         say: is told what is being done, in lines.
@@ -108,7 +109,7 @@ def export(
     formats = tuple(formats)
     if not formats or set(formats) - set(FORMATS):
         raise UserError(f"formats are one or more of {', '.join(FORMATS)}; received {', '.join(formats) or 'none'}")
-    folder = Path(os.path.abspath(folder))
+    folder = Path(os.path.realpath(folder))
     check_free(folder, overwrite)
     check_installed(formats)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -128,8 +129,10 @@ def export(
         about = {"version": 1, **(facts or {}), "multiple": multiple, "formats": written}
         if "savedmodel" in written:
             about["signatures"] = SIGNATURES
-        (fresh / FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        (fresh / FACTS).touch()
         finish(fresh)
+        about["files"] = _files(fresh)
+        (fresh / FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             os.replace(folder, old)
         try:
@@ -247,26 +250,45 @@ def keras_reference(generator: keras.Model, multiple: int) -> Callable[[np.ndarr
 
 def check_free(folder: Path, overwrite: bool) -> None:
     """Raise `UserError` unless `folder` is absent, empty, or an exported network that may be replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; exports go to a folder: give another name")
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise UserError(f"{there} is a file; exports go to a folder: give another name")
     if folder.exists() and (folder.samefile(".") or os.path.ismount(folder)):
         raise UserError(f"{folder}: this folder itself cannot be replaced; name a new one in it")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if not (folder / "saved_model.pb").is_file() and not _exported(folder):
+    own = _written_by_export(folder)
+    if not own:
         raise UserError(f"{folder} holds other files and is left as it is: give an empty or a new folder")
+    if others := sorted(set(_files(folder)) - own):
+        raise UserError(
+            f"{folder} holds files beside an exported network, such as {others[0]}, and is left as it is: move them, "
+            "or give another folder"
+        )
     if not overwrite:
         raise UserError(
             f"{folder} already holds an exported network: add --overwrite to replace it, or give another folder"
         )
 
 
-def _exported(folder: Path) -> bool:
-    """Whether madn.json says that `export` wrote the folder."""
+def _files(folder: Path) -> list[str]:
+    """The files in a folder and below, as paths from it; links count as files."""
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    )
+
+
+def _written_by_export(folder: Path) -> set[str]:
+    """The files that `export` wrote there, as its madn.json says; none where there is no such file."""
     try:
-        return "formats" in read_json(folder / FACTS, dict[str, Any], "an export's facts", "")
-    except UserError:
-        return False
+        about = read_json(folder / FACTS, dict[str, Any], "an export's facts", "")
+        if "files" in about:
+            return set(about["files"])
+        # The first exports listed their networks alone.
+        hashed = {name for each in about["formats"].values() for name in each["sha256"]}
+        return hashed | {FACTS, DARKTABLE} | {example.name for example in EXAMPLES.iterdir()}
+    except (UserError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def check_installed(formats: Iterable[str]) -> None:

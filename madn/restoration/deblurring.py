@@ -20,7 +20,7 @@ from madn.restoration.restorer import Restorer
 from madn.restoration.targets import Job
 from madn.system.memory import ran_out
 from madn.system.writing import takes_other_names
-from madn.weights.registry import DEFAULT
+from madn.weights.registry import DEFAULT, is_path
 
 if TYPE_CHECKING:
     from madn.restoration.report import Report
@@ -56,15 +56,12 @@ def deblur(
     ):
         raise ValueError("a restorer has a memory, tile, precision, ensemble and scale of its own: give them to it")
     pixels, colours = _pixels(image)
-    restorer = (
-        model
-        if isinstance(model, Restorer)
-        else _restorer(
-            model or DEFAULT, memory_gb, tile, precision, ensemble, None if scale == "auto" else scale, trust_model
-        )
-    )
+    if not isinstance(model, Restorer):
+        # Another working directory has another network at the same relative path.
+        source = os.path.abspath(model) if model and is_path(model) else model or DEFAULT
+        model = _restorer(source, memory_gb, tile, precision, ensemble, None if scale == "auto" else scale, trust_model)
     layers = pixels.reshape(*pixels.shape[:2], -1)
-    restored, _ = restorer(layers[..., :3], colours=colours)
+    restored, _ = model(layers[..., :3], colours=colours)
     return np.concatenate([restored, layers[..., 3:]], axis=2).reshape(pixels.shape)
 
 

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import keras
-
-from madn.data.batches import Shares, input_errors, numpy_batches, training_dataset
+from madn.data.batches import Shares, input_errors, training_batches
 from madn.data.crops import CropSource
 from madn.data.sets import FixedCrops
 from madn.errors import UserError
@@ -141,7 +139,7 @@ def _train_stage(
                 if clock.over:
                     break
                 model.fit(
-                    _batches(source, recipe, first, steps * rounds, devices),
+                    training_batches(source, recipe.batch, first, steps * rounds, Shares(*devices.shares)),
                     steps_per_epoch=steps,
                     epochs=rounds,
                     verbose=0,
@@ -170,14 +168,3 @@ def segments(step: int, total: int, round_steps: int) -> list[tuple[int, int, in
     if step < total:
         cuts.append((step, total - step, 1))
     return cuts
-
-
-def _batches(source: CropSource, recipe: Recipe, first: int, steps: int, devices: Devices):
-    """The batches from step `first` on, by tf.data, or by NumPy on JAX and where TensorFlow is not installed."""
-    if keras.backend.backend() == "jax":  # JAX has no use for TensorFlow, which would only take a part of its memory.
-        return numpy_batches(source, recipe.batch, first, steps)
-    try:
-        shares = Shares(*devices.shares)
-        return training_dataset(source, recipe.batch, first, steps, shares=shares)
-    except ImportError:
-        return numpy_batches(source, recipe.batch, first, steps)

@@ -245,6 +245,10 @@ class Recipe(Computation, Optimisation):
             )
         if self.jit and devices.count > 1:
             raise UserError("--jit compiles for one device; leave it out with --strategy")
+        if self.jit and keras.backend.backend() == "torch":
+            raise UserError(
+                "--jit compiles with XLA, which PyTorch has not; leave it out, or train on TensorFlow or JAX"
+            )
         keras.utils.set_random_seed(self.seed)
         with devices.scope():
             with dtype_policy(self.precision):

@@ -5,11 +5,12 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from madn.data.batches import input_errors, numpy_batches, training_dataset
+from madn.data.batches import input_errors, numpy_batches, training_batches, training_dataset
 from madn.data.crops import PairCrops
 from madn.data.images import DecodedImages
 from madn.data.index import find_pairs
@@ -54,6 +55,18 @@ def test_tensorflow_and_numpy_agree_bit_for_bit_and_resume_exactly(source):
     ]
     for run in runs:
         np.testing.assert_array_equal(np.array(run), np.array(whole))
+
+
+@pytest.mark.parametrize("backend, installed", [("tensorflow", True), ("torch", True), ("torch", False), ("jax", True)])
+def test_a_training_takes_them_by_what_its_backend_has(source, monkeypatch, backend, installed):
+    """JAX leaves TensorFlow alone even where it is installed."""
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    if not installed or backend == "jax":
+        monkeypatch.setitem(sys.modules, "tensorflow", None)
+    taken = training_batches(source, 4, first_step=1, steps=2)
+    assert hasattr(taken, "element_spec") is (backend != "jax" and installed)
+    for own, expected in zip(taken, numpy_batches(source, 4, first_step=1, steps=2), strict=True):
+        np.testing.assert_array_equal(np.array([np.asarray(part) for part in own]), np.array(expected))
 
 
 def test_without_a_number_of_steps_they_do_not_end(source):

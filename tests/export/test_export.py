@@ -105,10 +105,10 @@ def test_the_litert_example_says_which_size_it_takes(weights, tmp_path):
 def test_overwrites_only_when_told(weights, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "saved_model.pb").write_bytes(b"an older one")
+    (out / "madn.json").write_text('{"formats": {}, "files": ["madn.json"]}')
     with pytest.raises(UserError, match="already holds an exported network"):
         export.main([weights, str(out), "--formats", "savedmodel"])
-    assert (out / "saved_model.pb").read_bytes() == b"an older one"
+    assert [file.name for file in out.iterdir()] == ["madn.json"]
     export.main([weights, str(out), "--formats", "savedmodel", "--overwrite"])
     assert load_network(out).description == f"SavedModel {out}"
 
@@ -118,6 +118,8 @@ def test_overwrites_only_when_told(weights, tmp_path):
     [
         (["./savedmodel", "out"], "./savedmodel is a SavedModel already"),
         (["madn-small", "photos"], "photos holds other files"),
+        (["madn-small", "photos/a.jpg/out"], "photos/a.jpg is a file; exports go to a folder"),
+        (["madn-small", "out", "--formats", "onnx", "--onnxruntime-web", "photos"], "--onnxruntime-web has no use"),
         (["runs/a", "out"], "runs/a: no such run folder"),
         (["runs/a", "out", "--which", "first"], "--which"),
         (["runs/a"], "DIR"),

@@ -77,13 +77,42 @@ def test_only_what_is_asked_for_is_written_and_may_be_replaced(tmp_path):
     assert {path.name for path in folder.iterdir()} == {"madn.json", "model.tflite", "example_litert.py"}
 
 
-def test_overwrite_replaces_the_whole_folder(tmp_path):
-    for scale in (1.0, 0.5):
-        export(scaling(scale), tmp_path / "model", overwrite=True)
-        (tmp_path / "model" / f"left_by_{scale}").touch()
-    serve = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
-    assert serve(tf.ones((1, 1, 1, 3)))["deblurred"].numpy().max() == 0.5
-    assert not (tmp_path / "model" / "left_by_1.0").exists()
+def scale_of(folder):
+    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    return serve(tf.ones((1, 1, 1, 3)))["deblurred"].numpy().max()
+
+
+def test_overwrite_replaces_the_whole_folder_where_a_link_leads(tmp_path):
+    (tmp_path / "current").symlink_to("model")
+    export(scaling(1.0), tmp_path / "model", ["savedmodel", "onnx"], finish=lambda new: (new / "page.html").touch())
+    export(scaling(0.5), tmp_path / "current", overwrite=True)
+    assert (tmp_path / "current").is_symlink() and scale_of(tmp_path / "model") == 0.5
+    assert not {"model.onnx", "page.html"} & {file.name for file in (tmp_path / "model").iterdir()}
+
+
+def test_files_beside_an_export_are_never_deleted(tmp_path):
+    model = tmp_path / "model"
+    export(scaling(1.0), model)
+    (model / "restored").mkdir()
+    (model / "restored" / "a.png").write_bytes(b"a")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="holds files beside an exported network, such as restored/a.png"):
+            export(scaling(0.5), model, overwrite=overwrite)
+    assert (model / "restored" / "a.png").read_bytes() == b"a" and scale_of(model) == 1.0
+    (model / "restored" / "a.png").unlink()
+    about = json.loads((model / "madn.json").read_text())
+    assert set(about.pop("files")) == {file.name for file in model.iterdir() if file.is_file()} | {
+        name for name in about["formats"]["savedmodel"]["sha256"] if "/" in name
+    }
+    (model / "madn.json").write_text(json.dumps(about))  # as before exports listed all of their files
+    export(scaling(0.5), model, overwrite=True)
+    assert scale_of(model) == 0.5
+
+
+def test_a_savedmodel_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"another")
+    with pytest.raises(UserError, match="holds other files and is left as it is"):
+        check_free(tmp_path, overwrite=True)
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path):
@@ -104,12 +133,12 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
 def test_a_format_that_differs_leaves_what_was_there(name, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "saved_model.pb").write_bytes(b"an older one")
+    (folder / "madn.json").write_text('{"formats": {}}')
     # Every row and column is the second one; Keras sees the photograph as it is.
     monkeypatch.setattr("madn.export.serving.reflected_indices", lambda size, multiple: tf.ones([size], tf.int32))
     with pytest.raises(UserError, match=f"{name}: differs from the Keras model by .* nothing was written"):
         export(scaling(1.0), folder, [name], overwrite=True)
-    assert [path.name for path in tmp_path.rglob("*")] == ["model", "saved_model.pb"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "madn.json"]
 
 
 def test_a_network_whose_output_is_no_number_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """madn.deblur(image): what goes in comes out, restored, in its own shape and type."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_a_pil_image_is_turned_upright(mode):
     np.testing.assert_array_equal(madn.deblur(picture, KEEPING), np.rot90(pixels, -1))
 
 
-def test_a_model_is_loaded_once_for_its_settings(monkeypatch):
+def test_a_model_is_loaded_once_for_its_settings_and_its_place(monkeypatch, tmp_path):
     asked = []
 
     def load(model, precision, trust_model):
@@ -163,9 +164,14 @@ def test_a_model_is_loaded_once_for_its_settings(monkeypatch):
     assert asked == [
         (DEFAULT, "float32", False),
         (None, None, False, None),
-        (Path("run"), "bfloat16", False),
+        (os.path.abspath("run"), "bfloat16", False),
         (2, 64, True, 0.5),
     ]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for _ in range(2):
+        madn.deblur(image, "./run")
+    assert asked[4:] == [(str(tmp_path / "elsewhere" / "run"), "float32", False), (None, None, False, None)]
     restoration._restorer.cache_clear()
     with pytest.raises(TypeError):
         madn.deblur(image, "madn", 2)

@@ -181,6 +181,12 @@ def test_training_compiles_under_xla():
         assert second[name] == pytest.approx(first[name], rel=1e-3, abs=1e-5), name
 
 
+def test_pytorch_has_no_xla(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(UserError, match="--jit compiles with XLA, which PyTorch has not; leave it out"):
+        replace(TINY, jit=True).build_model(10)
+
+
 @pytest.mark.slow
 def test_overfits_one_pair():
     """Oracle 24: 400 steps of the content loss on one 64-pixel pair gain at least 2 dB over its 9-pixel box blur."""
