@@ -11,6 +11,7 @@ from madn.system.commandline import parse
 from madn.system.startup import start_keras
 
 BUDGET = ("madn-budget", "sisnet-budget", "structure_guided-budget", "msr2b-budget", "egnet-budget")
+LONGEST = 365 * 24 * 60  # A year; the steps of 1e15 minutes might not fit into 64 bits.
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def main(argv: list[str]) -> None:
         raise UserError("--photo-blur needs photographs: --photos DIR")
     if options.seeds < 1:
         raise UserError(f"--seeds must be 1 or more; received {options.seeds}")
-    if options.minutes <= 0:
-        raise UserError(f"--minutes must be above 0; received {options.minutes:g}")
+    if not 0 < options.minutes <= LONGEST:  # NaN is not within it either.
+        raise UserError(f"--minutes must be above 0, and at most {LONGEST}, a year; received {options.minutes:g}")
     for file in (options.weights, options.vgg16_weights, options.vgg19_weights):
         if file and not Path(file).is_file():
             raise UserError(f"{file}: no such weights file")

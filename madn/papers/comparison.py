@@ -7,8 +7,11 @@ and ranks no further than the runs tell the recipes apart.
 import dataclasses
 import json
 import math
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,8 @@ from madn.system.json_files import read_json
 from madn.system.locking import held
 from madn.system.tables import markdown_table
 from madn.system.writing import write_durably
+from madn.training.callbacks.safety import stopping_signals
+from madn.training.checkpoint import load_start
 from madn.training.perceptual import PerceptualRecipe
 from madn.training.recipe import Recipe
 from madn.training.runfolder import RunFolder
@@ -73,12 +78,17 @@ class Contest:
     seeds: int = 1
 
     def run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
-        """Train and measure all of these recipes; returns the table, which is kept in the folder, too."""
+        """Train and measure all of these recipes; returns the table, which is kept in the folder, too.
+
+        Raises `UserError` where the folder holds another comparison, or a recipe lacks something that it needs.
+        """
         check_backend()
         with held(self.folder, "madn.compare", "wait until it has ended, or choose another --run"):
             return self._run(names, weights)
 
     def _run(self, names: Sequence[str], weights: dict[str, str | None]) -> str:
+        names = tuple(dict.fromkeys(names))  # A recipe that is named twice has no second seed.
+        self.check_timings(names, weights)
         for name in names:  # What a run needs is checked before the others take their hours.
             self.prepare(name, weights)
         # Of a comparison that is stopped, the first seeds are whole.
@@ -98,10 +108,7 @@ class Contest:
         learning rate's schedule needs beforehand; a fifth is added for a machine that gets faster, so that the
         clock ends the run. Raises `UserError` where one of the commands fails.
         """
-        recipe = self._recipe(name, weights)
-        options = ["--recipe", name, *self.options]
-        if isinstance(recipe, PerceptualRecipe) and recipe.vgg_weights:
-            options += ["--vgg-weights", recipe.vgg_weights]
+        recipe, options = self._recipe(name, weights), self._options(name, weights)
         seed = recipe.seed + turn
         run = RunFolder(self.folder / (f"{name}-seed{seed}" if turn else name))
         steps = self._steps(name, options)
@@ -129,9 +136,35 @@ class Contest:
             len(result["images"]),
         )
 
+    def check_timings(self, names: Sequence[str], weights: dict[str, str | None]) -> None:
+        """Raises `UserError` where the folder holds a comparison of other minutes, or one of these with other options.
+
+        The minutes are compared for recipes that are not named now as well: the folder has one table.
+        """
+        for file in sorted((self.folder / "timing").glob("*.json")):
+            timing = _read_timing(file)
+            options = self._options(file.stem, weights) if file.stem in names else timing.options
+            if (timing.minutes, timing.options) != (self.minutes, options):
+                raise UserError(
+                    f"{self.folder}: holds a comparison of {timing.minutes:g} minutes with "
+                    f"{' '.join(timing.options)}; choose another --run, or the same options"
+                )
+
     def prepare(self, name: str, weights: dict[str, str | None]) -> None:
         """Fetch and check what a recipe needs beside the images. Raises `UserError` where it is not to be had."""
-        self._recipe(name, weights).prepare()
+        recipe = self._recipe(name, weights)
+        first_stage = recipe.stages(recipe.steps or recipe.epochs)[0][0]
+        if "--weights" in self.options:
+            start = Path(self.options[self.options.index("--weights") + 1])
+            try:
+                load_start(first_stage.build_generator(), start, first_stage)
+            except UserError as problem:
+                raise UserError(
+                    f"recipe {name} cannot start from --weights {problem}, or leave this recipe out of --recipes"
+                ) from None
+        elif first_stage.needs_weights:
+            raise UserError(f"recipe {name} starts from trained weights: give --weights FILE")
+        recipe.prepare()
 
     def write(self, name: str, text: str) -> None:
         write_durably(self.folder / name, text.encode())
@@ -142,6 +175,13 @@ class Contest:
             return dataclasses.replace(recipe, vgg_weights=file)
         return recipe
 
+    def _options(self, name: str, weights: dict[str, str | None]) -> list[str]:
+        """The options of madn.train for a recipe, but its seed, length and folder."""
+        recipe, options = self._recipe(name, weights), ["--recipe", name, *self.options]
+        if isinstance(recipe, PerceptualRecipe) and recipe.vgg_weights:
+            options += ["--vgg-weights", recipe.vgg_weights]
+        return options
+
     def _steps(self, name: str, options: list[str]) -> int:
         file = self.folder / "timing" / f"{name}.json"
         if not file.is_file():
@@ -149,38 +189,74 @@ class Contest:
             seconds = []
             for count in TIMING_STEPS:
                 run = RunFolder(self.folder / "timing" / f"{name}-{count}")
-                self._python(
-                    "madn.train", *options, "--steps", count, "--round-steps", count, "--run", run.path, "--resume"
-                )
+                # A run that is resumed traces anew and would count that twice, so each is begun afresh. One that
+                # still goes on there, after its comparison was killed, is told.
+                with run.held():
+                    shutil.rmtree(run.path, ignore_errors=True)
+                self._python("madn.train", *options, "--steps", count, "--round-steps", count, "--run", run.path)
                 seconds.append(float(run.rows()[-1]["seconds"]))
             per_step = max((seconds[1] - seconds[0]) / (TIMING_STEPS[1] - TIMING_STEPS[0]), 1e-3)
             steps = max(ROUNDS, round(MARGIN * 60 * self.minutes / per_step))
             timing = Timing(version=1, seconds_per_step=per_step, minutes=self.minutes, options=options, steps=steps)
             self.write(f"timing/{name}.json", msgspec.json.encode(timing).decode() + "\n")
-        timing = read_json(file, Timing, "a recipe's timing", "remove it, and the recipe is timed again")
-        if (timing.minutes, timing.options) != (self.minutes, options):
-            raise UserError(
-                f"{self.folder}: holds a comparison of {timing.minutes:g} minutes with "
-                f"{' '.join(timing.options)}; choose another --run, or the same options"
-            )
-        return timing.steps
+        return _read_timing(file).steps
 
     def _python(self, module: str, *arguments) -> None:
         command = [sys.executable, "-m", module, *map(str, arguments)]
         print(f"\n$ python -m {module} {' '.join(map(str, arguments))}", flush=True)
-        with subprocess.Popen(command) as process:
+        with StopsPassedOn() as stops, subprocess.Popen(command) as process:
+            stops.pass_to(process)
             try:
                 code = process.wait()
             except KeyboardInterrupt:  # The command has got Ctrl-C as well, and saves.
                 process.wait()
                 raise
-        if code == 130:
+        if code == 130 or stops.received:
             raise KeyboardInterrupt
         if code:
             raise UserError(
                 f"{module} ended with exit code {code}; its message is above. Called again, the "
                 "comparison goes on where it was"
             )
+
+
+def _read_timing(file: Path) -> Timing:
+    return read_json(file, Timing, "a recipe's timing", "remove it, and the recipe is timed again")
+
+
+class StopsPassedOn:
+    """A block in which SIGTERM and SIGHUP, which may reach this process alone, do not end it before its command.
+
+    They are passed on to the command, which saves. A terminal sends Ctrl-C to both. Only the main thread can receive
+    signals; in another one nothing is passed on.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self.process: subprocess.Popen | None = None
+        self.before: dict = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in stopping_signals():
+                if number != signal.SIGINT:
+                    self.before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def pass_to(self, process: subprocess.Popen) -> None:
+        """Pass on to this command what comes from now on, and what came while it was started."""
+        self.process = process
+        for number in self.received:
+            process.send_signal(number)
+
+    def _receive(self, number, frame):
+        self.received.append(number)
+        if self.process:
+            self.process.send_signal(number)
 
 
 def check_backend() -> None:

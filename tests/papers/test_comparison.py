@@ -1,14 +1,18 @@
 """The comparison: how long each recipe trains, what is run again and what not, and the table."""
 
 import json
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
+from madn import recipes
 from madn.compare import CompareOptions, main, training_options
 from madn.errors import UserError, run_command
 from madn.papers import comparison
 from madn.papers.comparison import Contest, Contestant, ranks, results_table
+from madn.training.checkpoint import save_generator
 from madn.training.runfolder import RunFolder
 
 MEAN = {
@@ -82,13 +86,126 @@ def test_the_minutes_decide_the_steps_and_the_clock_ends_them(tmp_path, commands
     assert entry.gmacs == pytest.approx(7.46, abs=0.01) and entry.scores == MEAN
     assert contest(tmp_path).enter("madn-budget", {}) == entry
     assert [call[0] for call in commands[4:]] == ["madn.train", "madn.evaluate"]  # is not timed again
-    for other in (contest(tmp_path, 2.0), Contest(tmp_path / "runs", 1.0, ["--data", "REDS"], "GOPRO")):
-        with pytest.raises(UserError, match="holds a comparison of 1 minutes with .*choose another --run"):
-            other.enter("madn-budget", {})
     text = [" ".join(line.split()) for line in results_table([entry]).splitlines()]
     assert text[2] == "| blurred input | | | | | 24.00 | 0.7000 | 0.8000 | |"
     assert text[3].startswith("| `madn-budget` | 601,913 | 7.46 | 144 | 1.5 | 25.50 |")
     assert text[3].endswith("| 3 of 4 |") and len(text) == 4  # of one recipe there is nothing to rank
+
+
+def write_timing(tmp_path, name, minutes=1.0, steps=144):
+    file = tmp_path / f"runs/timing/{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    options = ["--recipe", name, "--data", "GOPRO"]
+    file.write_text(json.dumps({"seconds_per_step": 0.5, "minutes": minutes, "options": options, "steps": steps}))
+
+
+@pytest.mark.parametrize("left", ["stopped", "without its log"])
+def test_a_timing_that_was_broken_off_is_begun_afresh(tmp_path, commands, left):
+    for count in comparison.TIMING_STEPS:
+        run = RunFolder(tmp_path / f"runs/timing/madn-budget-{count}")
+        run.checkpoints.mkdir(parents=True)
+        run.state(2).touch()
+        if left == "stopped":  # With --resume it would end with the seconds of both its starts.
+            run.add_row({"step": count, "seconds": 60 if count > 4 else 25})
+    assert contest(tmp_path)._steps("madn-budget", ["--recipe", "madn-budget"]) == 144
+    assert len(commands) == 2 and not any("--resume" in call for call in commands)
+    assert not list(tmp_path.glob("runs/timing/*/checkpoints/*"))
+
+
+def test_a_timing_that_still_goes_on_is_left_alone(tmp_path, commands):
+    run = RunFolder(tmp_path / "runs/timing/madn-budget-4")
+    with run.held(), pytest.raises(UserError, match="madn-budget-4: in use by madn.train"):
+        contest(tmp_path)._steps("madn-budget", ["--recipe", "madn-budget"])
+    assert not commands
+
+
+@pytest.mark.parametrize(
+    ("other", "names"),
+    [
+        (Contest(Path("runs"), 2.0, ["--data", "GOPRO"], "GOPRO"), ["madn-budget", "madn-sample"]),
+        (Contest(Path("runs"), 2.0, ["--data", "GOPRO"], "GOPRO"), ["madn-budget"]),  # The table is of all.
+        (Contest(Path("runs"), 1.0, ["--data", "REDS"], "GOPRO"), ["madn-budget", "madn-sample"]),
+    ],
+)
+def test_other_minutes_or_options_are_told_before_anything_is_trained(tmp_path, commands, monkeypatch, other, names):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparison, "check_backend", lambda: None)
+    write_timing(tmp_path, "madn-sample")
+    with pytest.raises(UserError, match="holds a comparison of 1 minutes with .*madn-sample.*choose another --run"):
+        other.run(names, {})
+    assert not commands
+
+
+def test_other_options_for_other_recipes_are_no_fault(tmp_path):
+    write_timing(tmp_path, "madn-sample")
+    Contest(tmp_path / "runs", 1.0, ["--data", "REDS"], "GOPRO").check_timings(["madn-budget"], {})
+
+
+def test_weights_that_a_recipe_does_not_start_from_are_told_before_anything_is_trained(tmp_path, commands, monkeypatch):
+    monkeypatch.setattr(comparison, "check_backend", lambda: None)
+    file = tmp_path / "sample.weights.h5"
+    sample = recipes.get("madn-sample")
+    save_generator(sample.build_generator(), file, "madn-sample", sample.fields())
+    started = Contest(tmp_path / "runs", 1.0, ["--data", "GOPRO", "--weights", str(file)], "GOPRO")
+    with pytest.raises(
+        UserError, match="recipe msr2b-budget cannot start from --weights .*sample.weights.h5: .*leave this recipe out"
+    ):
+        started.run(["madn-sample", "msr2b-budget"], {})
+    with pytest.raises(UserError, match="recipe madn-srn starts from trained weights: give --weights FILE"):
+        contest(tmp_path).run(["madn-sample", "madn-srn"], {})
+    assert not commands
+
+
+def test_a_recipe_that_is_named_twice_is_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "check_backend", lambda: None)
+    monkeypatch.setattr(Contest, "prepare", lambda *_: None)
+    monkeypatch.setattr(Contest, "enter", lambda self, name, weights, turn: entry(name, turn, 25.0))
+    contest(tmp_path).run(["a", "b", "a"], {})
+    kept = json.loads((tmp_path / "runs/table.json").read_text())
+    assert [(each["recipe"], each["seed"]) for each in kept] == [("a", 0), ("b", 0)]
+
+
+@pytest.fixture
+def ended():
+    """What would have ended this process: SIGTERM is noted in place of that."""
+    numbers: list = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: numbers.append(number))
+    yield numbers
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("when", ["while it starts", "while it runs"])
+def test_sigterm_is_passed_on_to_the_command_which_is_waited_for(tmp_path, commands, monkeypatch, ended, when):
+    got: list = []
+
+    class Stopped(Process):
+        def __init__(self, command):
+            super().__init__(command)
+            if when == "while it starts":
+                signal.raise_signal(signal.SIGTERM)
+
+        def wait(self):
+            if when == "while it runs":
+                signal.raise_signal(signal.SIGTERM)
+            got.append("waited for")
+            return -signal.SIGTERM  # A command that does not handle it.
+
+        def send_signal(self, number):
+            got.append(number)
+
+    monkeypatch.setattr(comparison.subprocess, "Popen", Stopped)
+    with pytest.raises(KeyboardInterrupt):
+        contest(tmp_path)._python("madn.evaluate")
+    assert got == [signal.SIGTERM, "waited for"] and not ended
+    signal.raise_signal(signal.SIGTERM)
+    assert ended == [signal.SIGTERM]  # Afterwards it is handled as before.
+
+
+def test_another_thread_than_the_main_one_runs_commands_as_well(tmp_path, commands):
+    thread = threading.Thread(target=contest(tmp_path)._python, args=("madn.evaluate", "--out", tmp_path / "out"))
+    thread.start()
+    thread.join()
+    assert (tmp_path / "out/full.json").is_file()
 
 
 @pytest.mark.slow
@@ -113,6 +230,12 @@ def test_a_command_that_fails_or_is_stopped_ends_the_comparison(tmp_path, comman
     [
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--data", "nowhere", "--minutes", "0"], "--minutes must be above 0"),
+        (
+            ["--data", "nowhere", "--minutes", "nan"],
+            "--minutes must be above 0, and at most 525600, a year; received nan",
+        ),
+        (["--data", "nowhere", "--minutes", "inf"], "received inf"),
+        (["--data", "nowhere", "--minutes", "1e20"], "received 1e+20"),
         (["--data", "nowhere", "--seeds", "0"], "--seeds must be 1 or more; received 0"),
         (["--data", "nowhere", "--recipes", "madm"], "unknown recipe 'madm'"),
         (["--data", "nowhere", "--photo-blur", "video"], "--photo-blur needs photographs: --photos DIR"),
