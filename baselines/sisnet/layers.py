@@ -26,6 +26,10 @@ class ReflectPad(layers.Layer):
         pad = (self.before, self.after)
         return ops.pad(x, ((0, 0), pad, pad, (0, 0)), mode="reflect")
 
+    def compute_output_shape(self, shape):  # JAX cannot tell it for images of unknown size.
+        height, width = (None if n is None else n + self.before + self.after for n in shape[1:3])
+        return shape[0], height, width, shape[3]
+
 
 @keras.saving.register_keras_serializable("madn")
 class GrowTo(layers.Layer):

@@ -70,7 +70,7 @@ def measure_photo(
     product, product_macs = matrix_product(precision)
     stack(), product()
     times = in_turns({"photo": lambda: restorer(pixels), "stack": stack, "product": product}, repeats, seconds)
-    if macs is None and loaded.model is not None:
+    if keras.backend.backend() == "tensorflow" and loaded.model is not None:
         macs = plan.count * network_macs(loaded.model, plan.height, plan.width).total
     return {
         "weights": "random" if source in recipes.named() else loaded.description,
