@@ -14,9 +14,8 @@ import os
 import statistics
 from pathlib import Path
 
+from madn.bench import PAPERS
 from madn.benchmarks.suite import TIMING, in_own_process
-
-PAPERS = ("madn", "sisnet", "structure_guided", "msr2b", "egnet")
 
 
 def main() -> None:

@@ -5,18 +5,21 @@
 
 Operations run one at a time, so their times add up to the step's; what is left is the time between them. A fused
 operation counts under its own name: `_FusedConv2D` is a convolution with its bias and activation. The share of the
-matrix rate is that of `python -m madn.bench`. Random weights; on a CPU or, with the same command, on a GPU's host.
+matrix rate is that of `python -m madn.bench`. Random weights, on a CPU.
 """
 
 import argparse
+import functools
 import json
+import math
 import os
 import statistics
 import tempfile
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+
+from madn.bench import PAPERS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -58,7 +61,7 @@ def operation_times(folder: Path) -> tuple[Counter, Counter]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", nargs="+", default=["madn", "sisnet", "structure_guided", "msr2b", "egnet"])
+    parser.add_argument("--recipes", nargs="+", default=PAPERS)
     parser.add_argument("--precision", nargs="+", default=["float32"])
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--crop", type=int, default=128)
@@ -72,6 +75,7 @@ def main() -> None:
     import tensorflow as tf
 
     from madn.benchmarks import timing
+    from madn.benchmarks.costs import in_turns
     from madn.benchmarks.reference_rates import environment, matrix_product
     from madn.nn.macs import step_macs
 
@@ -86,32 +90,26 @@ def main() -> None:
                 product, macs_of_product = matrix_product(precision)
                 for _ in range(2):
                     model.train_on_batch(blurred, sharp), product()
-                times, rates = [], []
                 with tempfile.TemporaryDirectory() as folder:
                     tf.profiler.experimental.start(folder)
-                    for _ in range(asked.steps):
-                        began = time.perf_counter()
-                        model.train_on_batch(blurred, sharp, return_dict=True)
-                        times.append(time.perf_counter() - began)
+                    step = functools.partial(model.train_on_batch, blurred, sharp, return_dict=True)
+                    times = in_turns({"step": step}, asked.steps, math.inf)["step"]
                     tf.profiler.experimental.stop()
                     seconds, calls = operation_times(Path(folder))
-                for _ in range(5):
-                    began = time.perf_counter()
-                    product()
-                    rates.append(macs_of_product / (time.perf_counter() - began))
+                rate = macs_of_product / min(in_turns({"product": product}, 5, math.inf)["product"])
                 step = statistics.mean(times)
                 macs = step_macs(model, recipe.batch, recipe.crop).total
                 name = f"{source}: {recipe.stage_name}" if source == "egnet" else source
                 row = {"recipe": name, "precision": precision, "batch": asked.batch, "crop": asked.crop}
-                row |= {"seconds": times, "macs": macs, "matrix_macs_per_second": max(rates)}
+                row |= {"seconds": times, "macs": macs, "matrix_macs_per_second": rate}
                 row["operations"] = {
-                    key: {"seconds": each / asked.steps, "calls": calls[key] / asked.steps, "kind": kind(key)}
+                    key: {"seconds": each / len(times), "calls": calls[key] / len(times), "kind": kind(key)}
                     for key, each in seconds.most_common()
                 }
                 found["rows"].append(row)
                 print(
                     f"{name}, {precision}, {asked.batch} of {asked.crop}: {step:.3f} s a step, "
-                    f"{macs / step / max(rates):.0%} of the matrix rate"
+                    f"{macs / step / rate:.0%} of the matrix rate"
                 )
                 groups = Counter()
                 for each in row["operations"].values():

@@ -129,9 +129,8 @@ def export(
         about = {"version": 1, **(facts or {}), "multiple": multiple, "formats": written}
         if "savedmodel" in written:
             about["signatures"] = SIGNATURES
-        (fresh / FACTS).touch()
         finish(fresh)
-        about["files"] = _files(fresh)
+        about["files"] = sorted([*_files(fresh), FACTS])
         (fresh / FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             os.replace(folder, old)

@@ -29,9 +29,12 @@ def _counted(count: int, name: object) -> Iterator[None]:
 
     def counted(layer, shape=None, *arguments, **options):
         nonlocal made
-        made += math.prod(shape or ()) if threading.get_ident() == here else 0
-        if made > count and threading.get_ident() == here:
-            raise UserError(f"{name}: describes a larger network than it has weights for, {count:,}; take another copy")
+        if threading.get_ident() == here:
+            made += math.prod(shape or ())
+            if made > count:
+                raise UserError(
+                    f"{name}: describes a larger network than it has weights for, {count:,}; take another copy"
+                )
         return add_weight(layer, shape, *arguments, **options)
 
     keras.layers.Layer.add_weight = counted

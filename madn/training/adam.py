@@ -7,9 +7,9 @@ from keras import ops
 class Adam(keras.optimizers.Adam):
     """`keras.optimizers.Adam`; on TensorFlow it updates a variable and both moments in one pass.
 
-    Keras' update is a dozen operations, each of which goes through the memory of a whole variable. For the 49 million
-    parameters of SIS-Net these took a quarter of a training step of one crop on a CPU, and on a GPU each of them is
-    started for each variable. TensorFlow's own operation computes the same formula.
+    Keras' update is a dozen operations, each of which goes through the memory of a whole variable, and on a GPU is
+    started for each variable. TensorFlow's own operation computes the same formula. What it takes of a training step:
+    `scripts/profile_steps.py`.
     """
 
     def update_step(self, gradient, variable, learning_rate):
