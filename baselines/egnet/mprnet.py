@@ -31,7 +31,12 @@ class ScalarPReLU(layers.Layer):
         self.slope = self.add_weight(name="slope", shape=(1,), initializer=keras.initializers.Constant(0.25))
 
     def call(self, x):
-        return ops.where(x > 0, x, ops.cast(self.slope, x.dtype) * x)
+        slope = ops.cast(self.slope, x.dtype)
+        if keras.backend.backend() == "torch":  # Its own function takes half of the time, and keeps x alone.
+            from torch.nn.functional import prelu
+
+            return prelu(x, slope)
+        return ops.where(x > 0, x, slope * x)
 
 
 @keras.saving.register_keras_serializable("madn")

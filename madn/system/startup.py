@@ -50,6 +50,10 @@ def start_keras(training: bool = False) -> None:
             f"training runs on {', '.join(TRAINING[:-1])} and {TRAINING[-1]}, and KERAS_BACKEND is "
             f"{backend}, which only restores: set KERAS_BACKEND to one of the three"
         )
+    if backend == "torch":
+        from madn.system.keras_private import leave_images_channels_last
+
+        leave_images_channels_last()
     if backend == "tensorflow" and not training:
         _one_operation_at_a_time()
 

@@ -222,11 +222,11 @@ class Recipe(Computation, Optimisation):
         return self._adam(self.lr_d, total_steps)
 
     def _adam(self, initial: float, total_steps: int, **options) -> keras.optimizers.Adam:
-        from madn.training.adam import Adam
+        from madn.training.adam import adam
 
         beta_1, beta_2, epsilon = self.adam
         rate = self.learning_rate(initial, total_steps)
-        return Adam(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, **options)
+        return adam(rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, **options)
 
     def build_model(self, total_steps: int, devices: Devices | None = None) -> AdversarialModel:
         """Build networks, objective and optimisers, seeded and compiled, with a schedule over `total_steps`."""

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 from numpy.testing import assert_allclose, assert_array_equal
+from other_backend import run_on
 
 from baselines.egnet.mprnet import (
     MergePatches,
@@ -36,6 +37,26 @@ def test_one_slope_for_the_whole_network():
     assert_array_equal(array(prelu(x)), [[-0.5, -0.25, 0.0, 3.0]])
     prelu(numbers(1, 2, 2, 5))
     assert [tuple(v.shape) for v in prelu.weights] == [(1,)]
+
+
+PRELU = """
+from baselines.egnet.mprnet import ScalarPReLU
+import keras, torch
+prelu = ScalarPReLU()
+x = torch.tensor([[[[-2.0, 0.0, 3.0]]]], requires_grad=True, device=keras.ops.ones(1).device)
+y = prelu(x)
+(y * y.new_tensor([1.0, 5.0, 7.0])).sum().backward()
+print(y.tolist(), x.grad.tolist(), prelu.slope.value.grad.tolist(), keras.ops.shape(prelu(keras.Input((4, 4, 3)))))
+"""
+
+
+@pytest.mark.process
+@pytest.mark.torch
+def test_the_slope_on_pytorch():
+    """At 0 the derivative is that of the negative side, as by `where`; the slope's is the sum of what is below 0."""
+    pytest.importorskip("torch", reason="PyTorch is not installed: make test-all TORCH=1 installs it")
+    expected = "[[[[-0.5, 0.0, 3.0]]]] [[[[0.25, 1.25, 7.0]]]] [-2.0] (None, 4, 4, 3)"
+    assert run_on("torch", PRELU) == expected
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(2, 1), (1, 2), (2, 2)])

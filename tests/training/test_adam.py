@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from other_backend import run_on
 
-from madn.training.adam import Adam
+from madn.training.adam import Adam, adam
 
 
 def three_steps(optimizer, graph: bool) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -68,3 +69,26 @@ def test_the_graph_has_one_operation_for_a_variable():
     kinds = [operation.type for operation in graph.get_operations()]
     assert kinds.count("ResourceApplyAdam") == 2
     assert not {"Square", "AssignSubVariableOp"} & set(kinds)
+
+
+def test_tensorflow_takes_ours():
+    pytest.importorskip("tensorflow")
+    assert type(adam(0.1)) is Adam
+
+
+@pytest.mark.process
+@pytest.mark.torch
+def test_pytorch_takes_keras_own_which_updates_all_variables_at_once():
+    pytest.importorskip("torch", reason="PyTorch is not installed: make test-all TORCH=1 installs it")
+    code = """
+from madn.training.adam import adam
+import keras, torch
+variables = [keras.Variable([1.0, 2.0]) for _ in range(40)]
+optimizer = adam(0.25, epsilon=1e-12)
+optimizer.build(variables)
+with torch.profiler.profile() as profile:
+    optimizer.apply([keras.ops.convert_to_tensor([3.0, -0.5])] * 40, variables)
+assert torch.allclose(variables[7].value.cpu(), torch.tensor([0.75, 2.25])), variables[7]
+print(max(sum(e.name == name for e in profile.events()) for name in ("aten::_foreach_add_", "aten::_foreach_mul_")))
+"""
+    assert 0 < int(run_on("torch", code)) < 5
