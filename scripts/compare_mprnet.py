@@ -6,9 +6,9 @@
 
 Each way is a process of its own that makes a step when it is asked to, the ways one after the other and that `--rounds`
 times, so that what else keeps the machine busy meets all of them. The first two steps, which compile, are not timed.
-All take the loss of MPRNet's paper and Adam. The authors' code, whose licence is not a free one, is no part of madn:
-`official` is their network and step as they are, `official-last` the same with channels last in memory. The others are
-ours by backend. `-bf16` computes in bfloat16, by PyTorch's autocast and by our mixed_bfloat16.
+All take the loss of MPRNet's paper and Adam. The authors' code, whose licence allows no commercial use, is no part of
+madn: `official` is their network and step as they are, `official-last` the same with channels last in memory. The
+others are ours by backend. `-bf16` computes in bfloat16, by PyTorch's autocast and by our mixed_bfloat16.
 """
 
 import argparse
