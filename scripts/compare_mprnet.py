@@ -12,17 +12,19 @@ others are ours by backend. `-bf16` computes in bfloat16, by PyTorch's autocast 
 """
 
 import argparse
+import functools
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 WAYS = ("official", "official-last", "tensorflow", "torch")
 WAYS += tuple(f"{way}-bf16" for way in WAYS)
+READY = "ready"
 
 
 def official_step(folder: str, way: str, batch: int, crop: int) -> Callable[[], object]:
@@ -70,14 +72,25 @@ def our_step(way: str, batch: int, crop: int) -> Callable[[], object]:
 
 
 def answer(folder: str, way: str, batch: int, crop: int) -> None:
-    """In a process of its own: for each line that is read a step, and its seconds are printed."""
+    """In a process of its own: two steps, then one for each line that is read; after them READY is printed."""
     step = official_step(folder, way, batch, crop) if way.startswith("official") else our_step(way, batch, crop)
     step(), step()
-    print("ready", flush=True)
+    print(READY, flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter()
         step()
-        print(time.perf_counter() - start, flush=True)
+        print(READY, flush=True)
+
+
+def ask(way: str, process: subprocess.Popen) -> None:
+    """Have a process make a step, and wait for its end."""
+    process.stdin.write("\n")
+    process.stdin.flush()
+    wait_for(way, process)
+
+
+def wait_for(way: str, process: subprocess.Popen) -> None:
+    if process.stdout.readline().strip() != READY:
+        raise SystemExit(f"{way}: no step was made; what is wrong stands above")
 
 
 def main() -> None:
@@ -96,6 +109,12 @@ def main() -> None:
     missing = [name for name in ("MPRNet.py", "losses.py") if not (Path(asked.folder) / name).is_file()]
     if missing:
         parser.error(f"{asked.folder} has no {' and no '.join(missing)}; clone https://github.com/swz30/MPRNet")
+    from madn.system.startup import start_keras
+
+    start_keras()
+    from madn.benchmarks.costs import in_turns
+    from madn.benchmarks.reference_rates import environment
+
     processes: dict[str, subprocess.Popen] = {}
     for way in asked.ways:
         command = [sys.executable, __file__, asked.folder, "--answer", "--ways", way]
@@ -107,15 +126,10 @@ def main() -> None:
             text=True,
             env={**os.environ, "KERAS_BACKEND": way.removesuffix("-bf16")},
         )
-        if process.stdout.readline() != "ready\n":
-            raise SystemExit(f"{way}: no step was made; what is wrong stands above")
+        wait_for(way, process)
         processes[way] = process
-    seconds: dict[str, list[float]] = {way: [] for way in processes}
-    for _ in range(asked.rounds):
-        for way, process in processes.items():
-            process.stdin.write("\n")
-            process.stdin.flush()
-            seconds[way].append(float(process.stdout.readline()))
+    steps = {way: functools.partial(ask, way, process) for way, process in processes.items()}
+    seconds = in_turns(steps, asked.rounds, math.inf)
     medians = {way: statistics.median(times) for way, times in seconds.items()}
     for way, times in seconds.items():
         ratio = medians[way] / medians[asked.ways[0]]
@@ -124,11 +138,6 @@ def main() -> None:
         process.stdin.close()
         process.wait()
     if asked.json:
-        from madn.system.startup import start_keras
-
-        start_keras()
-        from madn.benchmarks.reference_rates import environment
-
         report = {"environment": environment(), "batch": asked.batch, "crop": asked.crop, "medians": medians}
         report["seconds"] = seconds
         asked.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -32,7 +32,7 @@ class ScalarPReLU(layers.Layer):
 
     def call(self, x):
         slope = ops.cast(self.slope, x.dtype)
-        if keras.backend.backend() == "torch":  # Its own function takes half of the time, and keeps x alone.
+        if keras.backend.backend() == "torch":  # Its own function is faster, and keeps x alone.
             from torch.nn.functional import prelu
 
             return prelu(x, slope)

@@ -90,7 +90,7 @@ def _enlarged(images, times: int, axis: int):
         share = place % 1
         first, second = (earlier, images) if place < 0 else (images, later)
         phases.append((1 - share) * first + share * second)
-    shape[axis] = shape[axis] * times
+    shape[axis] = size * times
     return ops.reshape(ops.stack(phases, axis + 1), shape)
 
 
@@ -161,8 +161,7 @@ def zero_padded(images, axis: int, count: int):
 
 def _cut(x, axis: int, start, length):
     """`length` samples from `start` along one axis."""
-    # TensorFlow takes four times as long for the gradient of brackets. Of sizes that are not known yet it would also
-    # forget those that are.
+    # The gradient of brackets is slow on TensorFlow. Where a size is not known yet, it would forget the others here.
     if keras.backend.backend() == "tensorflow" and isinstance(start, int) and isinstance(length, int):
         axes = range(len(x.shape))
         return ops.slice(x, [start if n == axis else 0 for n in axes], [length if n == axis else -1 for n in axes])

@@ -75,7 +75,7 @@ def test_resize_of_other_sizes_is_the_weighted_mean_that_it_says(scale, size):
 
 @pytest.mark.parametrize("scale", [0.5, 2])
 def test_the_gradient_of_a_resize_has_no_strided_slices(scale):
-    """TensorFlow's gradient of these takes four times as long."""
+    """TensorFlow's gradient of these is slow."""
     tf = pytest.importorskip("tensorflow")
     images = np.random.default_rng(0).random((2, 8, 12, 3), dtype=np.float32)
     methods = ("bicubic", "bilinear")
